@@ -1,0 +1,46 @@
+# What newcomers and CI type. Every target works on a bare machine with Python 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+# Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
+export PATH := $(BIN):$(PATH)
+
+.PHONY: run test lint format demo clean
+
+run: $(VENV)/.run
+	snakemake --cores 4
+	snakemake --report results/report.html
+
+test: $(VENV)/.dev
+	pytest
+
+lint: $(VENV)/.dev
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+format: $(VENV)/.dev
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+# Makes the demo's speech and encoder anew; needs Debian's espeak-ng.
+demo: $(VENV)/.run
+	python config/demo/make_corpus.py
+	python config/demo/make_encoder.py
+
+clean:
+	rm -rf results logs benchmarks .snakemake
+
+# A stamp per environment: installed once, and again when its requirements change.
+$(VENV)/.run: envs/requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run envs/requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt
+	touch $@
