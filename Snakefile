@@ -1,0 +1,29 @@
+"""Bulk speaker-embedding extraction: from manifests to one embedding per utterance."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+# The demo's settings would stay underneath those of a user's own file.
+if not workflow.configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/fetch_encoder.smk"
+include: "workflow/rules/split_manifest.smk"
+include: "workflow/rules/embed_shard.smk"
+include: "workflow/rules/collect_split.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    """Every split is embedded, checked and listed."""
+    input:
+        index=expand(layout.index("{split}"), split=settings.xvector.splits),
+        failures=expand(layout.failures("{split}"), split=settings.xvector.splits),
+    localrule: True

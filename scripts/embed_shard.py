@@ -1,0 +1,18 @@
+"""Embed what is missing of a shard with the configured provider and runner."""
+
+import time
+
+STARTED = time.monotonic()
+
+from xvectors.config import resolve_config  # noqa: E402 - the clock starts before the imports
+from xvectors.script_log import script_log  # noqa: E402
+from xvectors.shard_job import embed_shard  # noqa: E402
+
+if __name__ == "__main__":
+    with script_log(snakemake.log[0]):
+        embed_shard(
+            resolve_config(snakemake.config),
+            snakemake.wildcards.split,
+            snakemake.wildcards.shard,
+            STARTED,
+        )

@@ -1,0 +1,10 @@
+"""Bring the encoder from the hub or a local folder into one folder of plain files."""
+
+from pathlib import Path
+
+from xvectors.fetching import fetch_encoder
+from xvectors.script_log import script_log
+
+if __name__ == "__main__":
+    with script_log(snakemake.log[0]):
+        fetch_encoder(snakemake.params.pretrained_model, Path(snakemake.output.encoder))

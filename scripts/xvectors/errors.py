@@ -1,0 +1,32 @@
+"""The project's exceptions: each message says what is wrong, where, and what to do."""
+
+
+class XVectorsError(Exception):
+    """Something that the user can mend; shown as its message alone, without a traceback."""
+
+
+class ConfigError(XVectorsError):
+    """The configuration is wrong; the message names the file and the key."""
+
+
+class ManifestError(XVectorsError):
+    """A manifest is wrong; the message names the file, the line and the reason."""
+
+
+class EncoderError(XVectorsError):
+    """The encoder cannot be fetched or loaded."""
+
+
+class TaskError(XVectorsError):
+    """A provider or a runner breaks the rules of their interface."""
+
+
+class ShardError(XVectorsError):
+    """A shard could not be finished; what it has written stays."""
+
+
+class UtteranceError(XVectorsError):
+    """One utterance cannot be processed; the message is the reason, as listed in failed.tsv.
+
+    A runner's ``forward`` may raise it: the utterance counts as failed and the others go on.
+    """

@@ -1,0 +1,129 @@
+"""Fetching an encoder: from the hub or a local folder into one folder of plain files."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from xvectors.config import is_local
+from xvectors.errors import EncoderError
+from xvectors.files import write_atomically
+
+# What a toolkit may read when it loads an encoder; pictures, examples and texts about it are
+# no part of it and do not change its fingerprint.
+ENCODER_FILES = ("*.yaml", "*.json", "*.txt", "*.py", "*.ckpt", "*.pt", "*.pth", "*.bin")
+ENCODER_FILES += ("*.model", "*.safetensors", "*.npz")
+FINGERPRINT_DIGITS = 32
+
+
+def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
+    """Bring an encoder into the folder of `description`, and then write that.
+
+    The folder holds copies, no links, so that jobs on any node can load them at the same time.
+    `description` becomes JSON: `source` as configured, `revision` (the hub's commit, null for a
+    local folder), `fingerprint` (of the files' names and contents, null without an encoder).
+
+    Args:
+        pretrained_model: A hub id, optionally with ``@revision``, or a local folder or file;
+            None for no encoder at all.
+        description: Path of ``encoder.json``.
+
+    Raises:
+        EncoderError: The hub cannot be reached, or there is no encoder at that place.
+
+    """
+    folder = description.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    description.unlink(missing_ok=True)
+    for path in list(folder.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    about: dict[str, Any] = {"source": pretrained_model, "revision": None, "fingerprint": None}
+    if pretrained_model is not None:
+        source = locate_encoder(pretrained_model)
+        if not is_local(pretrained_model):
+            about["revision"] = source.name
+        for path in encoder_files(source):
+            copy = folder / (path.relative_to(source) if source.is_dir() else path.name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        about["fingerprint"] = fingerprint_of(folder)
+    write_atomically(description, json.dumps(about, indent=2).encode() + b"\n")
+
+
+def locate_encoder(pretrained_model: str) -> Path:
+    """Return the local folder or file of an encoder, downloaded first if it is on the hub."""
+    if is_local(pretrained_model):
+        path = Path(pretrained_model)
+        if not path.exists():
+            raise EncoderError(f"no encoder at {path}: give a folder that is there, or a hub id")
+        return path
+    import huggingface_hub  # noqa: PLC0415 - only those who ask the hub pay for it
+
+    name, _, revision = pretrained_model.partition("@")
+    try:
+        snapshot = huggingface_hub.snapshot_download(
+            name, revision=revision or None, allow_patterns=list(ENCODER_FILES)
+        )
+    except Exception as error:  # the hub's client raises many kinds, from many libraries
+        raise EncoderError(
+            f"cannot fetch {pretrained_model!r} from the Hugging Face hub "
+            f"({type(error).__name__}); without a network, copy the encoder's folder here and "
+            "give its path as xvector.pretrained_model"
+        ) from error
+    return Path(snapshot)
+
+
+def encoder_files(source: Path) -> list[Path]:
+    """Return the files of an encoder in the folder `source`, or `source` if it is a file."""
+    if source.is_file():
+        return [source]
+    found = {path for pattern in ENCODER_FILES for path in source.rglob(pattern)}
+    visible = [
+        path
+        for path in found
+        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(source).parts)
+    ]
+    return sorted(path for path in visible if path.name != "encoder.json")
+
+
+def fingerprint_of(source: Path) -> str:
+    """Return a hash of the names and contents of an encoder's files."""
+    digest = hashlib.sha256()
+    for path in encoder_files(source):
+        name = path.relative_to(source).as_posix() if source.is_dir() else path.name
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{name}\t{content}\n".encode())
+    return digest.hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def files_version(pretrained_model: str | None) -> list[tuple[str, int, int]] | None:
+    """Return names, sizes and times of a local encoder's files, None for one on the hub.
+
+    It tells, without reading them, whether the files may have changed.
+    """
+    if pretrained_model is None or not is_local(pretrained_model):
+        return None
+    paths = encoder_files(Path(pretrained_model))
+    statuses = [(path.as_posix(), path.stat()) for path in paths]
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in statuses]
+
+
+def read_fingerprint(description: Path) -> str | None:
+    """Return the fingerprint in an ``encoder.json``, None where there is no encoder.
+
+    Raises:
+        EncoderError: The description is missing or damaged.
+
+    """
+    try:
+        fingerprint: str | None = json.loads(description.read_bytes())["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EncoderError(
+            f"{description}: no description of an encoder; delete it and run the same command again"
+        ) from error
+    return fingerprint

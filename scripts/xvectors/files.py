@@ -1,0 +1,34 @@
+"""Files written whole or not at all."""
+
+import os
+import uuid
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` under a temporary name in the same folder, then rename it.
+
+    Whoever reads `path` sees the old content or the new, never a part, whatever kills the
+    writer. The temporary name starts with a dot and ends in ``.tmp``, see `remove_leftovers`.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_if_changed(path: Path, content: bytes) -> None:
+    """Write `content` atomically unless `path` holds it already, so that its time stays."""
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomically(path, content)
+
+
+def remove_leftovers(folder: Path, prefix: str = "") -> None:
+    """Remove the temporary files that killed writers of ``<prefix>*`` left in `folder`."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(f".{prefix}") and entry.name.endswith(".tmp"):
+                Path(entry.path).unlink(missing_ok=True)

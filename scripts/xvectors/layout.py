@@ -1,0 +1,61 @@
+"""Where everything lies: the one place that knows the paths of an encoder's outputs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths under ``<save_path>/<spk_embed_tag>``.
+
+    A split or a shard may also be a Snakemake wildcard such as ``{split}``; the result is then
+    the pattern of those paths.
+    """
+
+    root: Path
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "Layout":
+        """Return the layout that a resolved configuration asks for."""
+        return cls(Path(config.xvector.save_path) / config.xvector.spk_embed_tag)
+
+    @property
+    def encoder(self) -> Path:
+        """The description of the fetched encoder, beside the encoder's own files."""
+        return self.root / ".encoder" / "encoder.json"
+
+    def embeddings(self, split: str) -> Path:
+        """Return the folder of a split's embeddings."""
+        return self.root / split
+
+    def index(self, split: str) -> Path:
+        """Return the table of a split's embedded utterances."""
+        return self.root / f"{split}.tsv"
+
+    def failures(self, split: str) -> Path:
+        """Return the table of a split's utterances that could not be embedded."""
+        return self.root / f"{split}.failed.tsv"
+
+    def plan(self, split: str) -> Path:
+        """Return the summary of a split's shards, which stands when all of them are written."""
+        return self.root / ".shards" / f"{split}.json"
+
+    def index_shard(self, split: str, shard: str) -> Path:
+        """Return the list of the utterances of a shard."""
+        return self.root / ".shards" / split / f"{shard}.json"
+
+    def marker(self, split: str, shard: str) -> Path:
+        """Return the done-marker of a shard."""
+        return self.root / ".shards" / split / f"{shard}.done"
+
+
+def shard_name(shard: int, n_shards: int) -> str:
+    """Return ``<k>-of-<n>``, k from 0 and zero-padded to the width of n."""
+    return f"{shard:0{len(str(n_shards))}d}-of-{n_shards}"
+
+
+def shard_names(n_shards: int) -> list[str]:
+    """Return the names of all `n_shards` shards, in order."""
+    return [shard_name(shard, n_shards) for shard in range(n_shards)]

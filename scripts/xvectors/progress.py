@@ -1,0 +1,71 @@
+"""Progress of a job: a bar in a terminal, a line every 30 seconds in a log."""
+
+import logging
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 30
+
+
+class Progress:
+    """Counts utterances and seconds of audio, and shows the speed.
+
+    Use it as a context manager around the work.
+    """
+
+    def __init__(self, name: str, n_utterances: int) -> None:
+        """Begin with nothing done of `n_utterances`, which are shown under `name`."""
+        self.name = name
+        self.n_utterances = n_utterances
+        self.n_done = 0
+        self.audio_seconds = 0.0
+        self.started = self.last_line = time.monotonic()
+        self.bar = tqdm(
+            total=n_utterances, desc=name, unit="utt", leave=False, disable=not sys.stderr.isatty()
+        )
+
+    def update(self, n_utterances: int, audio_seconds: float) -> None:
+        """Count finished utterances and the seconds of audio that they hold."""
+        self.n_done += n_utterances
+        self.audio_seconds += audio_seconds
+        self.bar.update(n_utterances)
+        now = time.monotonic()
+        if now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            logger.info("%s: %d of %d, %s", self.name, self.n_done, self.n_utterances, self.speed())
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self.started
+
+    def speed(self) -> str:
+        """Return utterances per second and seconds of audio per second so far."""
+        return speed(self.n_done, self.audio_seconds, self.wall_seconds)
+
+    def __enter__(self) -> "Progress":
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+def speed(n_utterances: int, audio_seconds: float, wall_seconds: float) -> str:
+    """Return utterances per second and seconds of audio per second, as a text."""
+    wall_seconds = max(wall_seconds, 1e-9)
+    return (
+        f"{n_utterances / wall_seconds:.1f} utterances/s, "
+        f"{audio_seconds / wall_seconds:.1f} x real time"
+    )

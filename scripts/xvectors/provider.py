@@ -1,0 +1,95 @@
+"""Providers: what builds the environment that a runner works in, once per process."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from xvectors.config import resolve_config
+from xvectors.errors import ConfigError, TaskError
+from xvectors.fetching import fingerprint_of, locate_encoder
+from xvectors.manifest import locate_audio, read_manifest
+from xvectors.provenance import make_recipe
+
+Environment = dict[str, Any]
+
+
+class EnvironmentProvider(ABC):
+    """Builds an environment, a dict from whose entries a runner's ``forward`` takes its arguments.
+
+    The shard rules construct it as ``provider(config, params={"manifest_path": ...,
+    "output_dir": ...})``.
+    """
+
+    def __init__(
+        self, config: DictConfig | Mapping[str, Any], params: Mapping[str, Any] | None = None
+    ) -> None:
+        """Keep the configuration and the parameters of this job."""
+        self.config = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
+        self.params = dict(params or {})
+
+    @abstractmethod
+    def build_env_local(self) -> Environment:
+        """Build the environment (model, data, output folder) in this process."""
+
+    @abstractmethod
+    def build_worker_setup_fn(self) -> Callable[[], Environment]:
+        """Return a function that builds the same environment in a worker.
+
+        It must survive pickling, so it captures the configuration and the parameters, never
+        ``self``: ``functools.partial`` over a function of a module does.
+        """
+
+
+class XVectorProvider(EnvironmentProvider):
+    """Builds the environment for speaker embeddings.
+
+    The environment holds ``model`` (an `Encoder`), ``toolkit``, ``device``, ``utterances`` (a
+    list of ``(utt_id, wav_path)``, the path ready to be opened), ``speaker_to_utterances`` (a
+    dict from speaker to utt_ids), ``output_dir``, ``manifest``, ``recipe`` and ``fingerprint``.
+    """
+
+    def build_env_local(self) -> Environment:
+        """Load the encoder and the manifest, and make the output folder."""
+        return _build_xvector_environment(self.config, self.params)
+
+    def build_worker_setup_fn(self) -> Callable[[], Environment]:
+        """Return a picklable function that does the same."""
+        return partial(_build_xvector_environment, self.config, dict(self.params))
+
+
+def _build_xvector_environment(config: DictConfig, params: Mapping[str, Any]) -> Environment:
+    from xvectors.encoders import choose_device, load_encoder  # noqa: PLC0415 - imports torch
+
+    missing = {"manifest_path", "output_dir"} - set(params)
+    if missing:
+        raise TaskError(f"XVectorProvider: params lacks {', '.join(sorted(missing))}")
+    config = resolve_config(config)
+    xvector = config.xvector
+    if xvector.pretrained_model is None:
+        raise ConfigError("xvector.pretrained_model: XVectorProvider needs an encoder")
+    manifest = read_manifest(Path(params["manifest_path"]))
+    output_dir = Path(params["output_dir"])
+    output_dir.mkdir(parents=True, exist_ok=True)
+    source = locate_encoder(xvector.pretrained_model)
+    device = choose_device(xvector.device)
+    speaker_to_utterances: dict[str, list[str]] = {}
+    for utterance in manifest.utterances:
+        speaker_to_utterances.setdefault(utterance.speaker_id, []).append(utterance.utt_id)
+    return {
+        "model": load_encoder(xvector.toolkit, source, device, xvector.precision),
+        "toolkit": xvector.toolkit,
+        "device": device,
+        "utterances": [
+            (utterance.utt_id, locate_audio(manifest.path, utterance.wav_path))
+            for utterance in manifest.utterances
+        ],
+        "speaker_to_utterances": speaker_to_utterances,
+        "output_dir": output_dir,
+        "manifest": manifest,
+        "recipe": make_recipe(config),
+        "fingerprint": fingerprint_of(source),
+    }

@@ -1,0 +1,259 @@
+"""Runners: what processes utterances, by their index, in an environment."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+from tqdm import tqdm
+
+from xvectors.audio import check_audio, read_signal
+from xvectors.errors import TaskError, UtteranceError
+from xvectors.manifest import Manifest, locate_audio
+from xvectors.provenance import provenance, read_provenance, save_embedding
+from xvectors.provider import Environment, EnvironmentProvider
+
+
+# Decoded audio that may wait for a batch to fill up: ten minutes at 16 kHz, 40 MB.
+MAX_WAITING_SAMPLES = 600 * 16000
+
+
+class Outcome(TypedDict, total=False):
+    """What became of an utterance: `status` is ok, skipped or failed, then with a `reason`."""
+
+    utt_id: str
+    status: str
+    reason: str
+
+
+class BaseRunner(ABC):
+    """Feeds indices to ``forward``, with what it asks for from the provider's environment."""
+
+    def __init__(self, provider: EnvironmentProvider, batch_size: int | None = None) -> None:
+        """Take indices one at a time, or, with a `batch_size`, in lists of at most so many.
+
+        Raises:
+            TaskError: The batch size is below 1, or ``forward`` is no static method.
+
+        """
+        if batch_size is not None and batch_size < 1:
+            raise TaskError(f"batch_size is {batch_size}: give at least 1, or None for no batches")
+        if not isinstance(inspect.getattr_static(type(self), "forward"), staticmethod):
+            raise TaskError(f"{type(self).__name__}.forward: make it a @staticmethod, without self")
+        self.provider = provider
+        self.batch_size = batch_size
+
+    @staticmethod
+    @abstractmethod
+    def forward(idx: Any, **env: Any) -> Any:
+        """Process one utterance, or several.
+
+        Args:
+            idx: A position in the manifest, or a list of them when the runner has a batch size.
+            env: Name as parameters the entries of the environment that you need.
+
+        Returns:
+            A result, or a list with one result per index, in order. Under the shard rules a
+            result may be an `Outcome`; without one the output file speaks for itself.
+
+        Raises:
+            UtteranceError: This utterance cannot be processed; all others can.
+
+        """
+
+    @staticmethod
+    def output_path(output_dir: Path, utt_id: str) -> Path:
+        """Return the file that ``forward`` leaves for an utterance.
+
+        By it the shard rules tell what is done, check it and list it.
+        """
+        return output_dir / f"{utt_id}.pt"
+
+    @staticmethod
+    def check_output(path: Path) -> None:
+        """Raise ValueError unless the file that ``forward`` has left is sound.
+
+        By default it must hold one tensor of finite numbers.
+        """
+        import torch  # noqa: PLC0415 - asked for once per split only
+
+        tensor = torch.load(path, weights_only=True, map_location="cpu")
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError("holds no tensor")
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError("holds NaN or infinite numbers")
+
+    def __call__(self, indices: Sequence[int]) -> list[Any]:
+        """Build the environment once and return the results, one per index, in their order."""
+        env = check_environment(self.provider.build_env_local(), "build_env_local")
+        results: list[Any] = []
+        with tqdm(total=len(indices), unit="utt") as bar:
+            for batch in batches(indices, self.batch_size):
+                results += self.process(batch, env)
+                bar.update(len(batch))
+        return results
+
+    def process(self, batch: Sequence[int], env: Environment) -> list[Any]:
+        """Return ``forward``'s results for a batch, one per index.
+
+        Raises:
+            TaskError: ``forward`` asks for what the environment lacks, or returns another
+                number of results than it got indices.
+
+        """
+        arguments = self._arguments(env)
+        if self.batch_size is None:
+            return [self.forward(index, **arguments) for index in batch]
+        results = self.forward(list(batch), **arguments)
+        if not isinstance(results, list) or len(results) != len(batch):
+            got = f"{len(results)} results" if isinstance(results, list) else repr(type(results))
+            raise TaskError(
+                f"{type(self).__name__}.forward returned {got} for {len(batch)} indices: "
+                "return a list with one result per index, in their order"
+            )
+        return results
+
+    def _arguments(self, env: Environment) -> Environment:
+        """Return the entries of `env` that ``forward`` names after its first parameter."""
+        _, *parameters = inspect.signature(self.forward).parameters.values()
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            wanted = set(env)
+        else:
+            wanted = {parameter.name for parameter in parameters}
+        required = {parameter.name for parameter in parameters if _is_required(parameter)}
+        missing = sorted(required - set(env))
+        if missing:
+            raise TaskError(
+                f"{type(self).__name__}.forward asks for {', '.join(missing)}, which the "
+                f"environment of {type(self.provider).__name__} lacks (it has "
+                f"{', '.join(sorted(env))}): add it there, or rename the parameter"
+            )
+        return {name: env[name] for name in wanted & set(env)}
+
+
+class XVectorRunner(BaseRunner):
+    """Writes one speaker embedding per utterance, and skips those that are there and current."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        idx: int | list[int],
+        *,
+        model: Any,
+        manifest: Manifest,
+        output_dir: Path,
+        recipe: dict[str, Any],
+        fingerprint: str,
+    ) -> Outcome | list[Outcome]:
+        """Embed one utterance or several and write ``<output_dir>/<utt_id>.pt``.
+
+        Args:
+            idx: Position or positions in the manifest.
+            model: The `Encoder`.
+            manifest: The manifest.
+            output_dir: Folder of the embeddings.
+            recipe: What changes vectors besides encoder and audio, see `make_recipe`.
+            fingerprint: The encoder's fingerprint.
+
+        Returns:
+            An outcome, or a list of them, one per index.
+
+        """
+        indices = [idx] if isinstance(idx, int) else idx
+        outcomes: list[Outcome] = []
+        waiting: list[_Decoded] = []
+        for index in indices:
+            utterance = manifest.utterances[index]
+            outcome: Outcome = {"utt_id": utterance.utt_id, "status": "ok"}
+            outcomes.append(outcome)
+            audio_path = locate_audio(manifest.path, utterance.wav_path)
+            output = XVectorRunner.output_path(output_dir, utterance.utt_id)
+            try:
+                version = check_audio(audio_path)
+                made_by = provenance(recipe, fingerprint, utterance.wav_path, version)
+                if read_provenance(output) == made_by:
+                    outcome["status"] = "skipped"
+                else:
+                    signal = _read_long_enough(audio_path, model)
+                    waiting.append(_Decoded(outcome, output, made_by, signal))
+            except UtteranceError as error:
+                outcome |= {"status": "failed", "reason": str(error)}
+            if sum(len(decoded.signal) for decoded in waiting) > MAX_WAITING_SAMPLES:
+                _embed_and_write(waiting, model)
+                waiting = []
+        _embed_and_write(waiting, model)
+        return outcomes[0] if isinstance(idx, int) else outcomes
+
+
+class _Decoded(NamedTuple):
+    """An utterance that is ready to be embedded."""
+
+    outcome: Outcome
+    output: Path
+    made_by: bytes
+    signal: Any
+
+
+def _read_long_enough(path: str, model: Any) -> Any:
+    """Return a file's signal as `model` wants it, if that is long enough."""
+    signal = read_signal(path, model.sample_rate, model.normalize)
+    if len(signal) < model.min_samples:
+        seconds, least = len(signal) / model.sample_rate, model.min_samples / model.sample_rate
+        raise UtteranceError(
+            f"too short: {path} has {seconds:.3f} s, this encoder needs {least:.3f} s"
+        )
+    return signal
+
+
+def _embed_and_write(batch: list[_Decoded], model: Any) -> None:
+    if not batch:
+        return
+    embeddings = model.embed([decoded.signal for decoded in batch])
+    for decoded, embedding in zip(batch, embeddings, strict=True):
+        if bool(embedding.isfinite().all()):
+            save_embedding(embedding, decoded.output, decoded.made_by)
+        else:
+            decoded.outcome |= {"status": "failed", "reason": "the embedding is not finite"}
+
+
+def batches(indices: Sequence[int], batch_size: int | None) -> Iterator[Sequence[int]]:
+    """Yield `indices` in order, at most `batch_size` at a time; None means one at a time."""
+    step = batch_size or 1
+    for start in range(0, len(indices), step):
+        yield indices[start : start + step]
+
+
+def check_environment(env: Any, method: str) -> Environment:
+    """Return `env` if it is a dict.
+
+    Raises:
+        TaskError: It is not; the message names the provider's `method` that made it.
+
+    """
+    if not isinstance(env, dict):
+        raise TaskError(
+            f"{method} made an environment of type {type(env).__name__}: make a dict, "
+            "from the names of forward's parameters to their values"
+        )
+    return env
+
+
+def build_worker_environment(provider: EnvironmentProvider) -> Environment:
+    """Build the environment as a worker does, with the function that the provider returns.
+
+    Raises:
+        TaskError: The provider returns no function, or the function makes no dict.
+
+    """
+    setup = provider.build_worker_setup_fn()
+    if not callable(setup):
+        raise TaskError(
+            f"{type(provider).__name__}.build_worker_setup_fn returned a "
+            f"{type(setup).__name__}: return a function that builds the environment"
+        )
+    return check_environment(setup(), "build_worker_setup_fn")
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    is_variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    return parameter.default is parameter.empty and not is_variadic

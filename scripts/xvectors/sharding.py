@@ -1,0 +1,157 @@
+"""Sharding: which job embeds which utterances.
+
+Shards are balanced by duration, and an utterance keeps its shard when others come or go, as
+far as balance allows, so that a changed manifest re-runs few jobs. Long utterances choose
+first: each stays in the shard that it had, if that has room, and else takes the emptiest one
+(without earlier shards this is longest-processing-time-first scheduling, Graham 1969,
+doi:10.1137/0117039, whose fullest shard is at most one utterance above a fair share).
+"""
+
+import contextlib
+import heapq
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from xvectors.audio import durations
+from xvectors.errors import ShardError
+from xvectors.files import remove_leftovers, write_atomically, write_if_changed
+from xvectors.layout import Layout, shard_names
+from xvectors.manifest import Manifest, locate_audio
+
+# Seconds of audio that the handling of one file is worth, whatever its length.
+FILE_OVERHEAD = 0.1
+# How far above a fair share, apart from its longest utterance, a shard may grow over time
+# before utterances move.
+TOLERANCE = 1.1
+
+
+@dataclass(frozen=True)
+class IndexShard:
+    """The utterances of one job, in manifest order.
+
+    `positions` are the utterances' places in the manifest, which a runner gets as indices;
+    `wav_paths` are as the manifest has them; `seconds` are 0 where the file cannot be read.
+    """
+
+    positions: list[int]
+    utt_ids: list[str]
+    wav_paths: list[str]
+    seconds: list[float]
+
+    def __len__(self) -> int:
+        """Return the number of utterances."""
+        return len(self.positions)
+
+
+def assign_shards(
+    utt_ids: list[str], seconds: list[float], n_shards: int, earlier: dict[str, int] | None = None
+) -> list[int]:
+    """Return the shard, 0 to `n_shards` - 1, of each utterance.
+
+    Args:
+        utt_ids: The utterances.
+        seconds: Their durations.
+        n_shards: The number of shards.
+        earlier: The shards that utterances had before, to be kept where balance allows.
+
+    """
+    earlier = earlier or {}
+    weights = [duration + FILE_OVERHEAD for duration in seconds]
+    room = TOLERANCE * sum(weights) / n_shards + max(weights, default=0.0)
+    loads = [0.0] * n_shards
+    shards = [0] * len(utt_ids)
+    newcomers = []
+    longest_first = sorted(range(len(utt_ids)), key=lambda i: (-weights[i], utt_ids[i]))
+    for i in longest_first:
+        shard = earlier.get(utt_ids[i])
+        if shard is None or loads[shard] + weights[i] > room:
+            newcomers.append(i)
+        else:
+            loads[shard] += weights[i]
+            shards[i] = shard
+    by_load = [(load, shard) for shard, load in enumerate(loads)]
+    heapq.heapify(by_load)
+    for i in newcomers:
+        load, shards[i] = by_load[0]
+        heapq.heapreplace(by_load, (load + weights[i], shards[i]))
+    return shards
+
+
+def split_manifest(manifest: Manifest, split: str, n_shards: int, layout: Layout) -> None:
+    """Write a split's index shards, and then its plan, which vouches for them.
+
+    An index shard that stays as it was is not written again, so that its job need not run.
+    Shards of an earlier, other number are removed.
+    """
+    utterances = manifest.utterances
+    seconds = _seconds(manifest)
+    names = shard_names(n_shards)
+    paths = [layout.index_shard(split, name) for name in names]
+    utt_ids = [utterance.utt_id for utterance in utterances]
+    shards = assign_shards(utt_ids, seconds, n_shards, _earlier_shards(paths))
+    contents = [IndexShard([], [], [], []) for _ in range(n_shards)]
+    for position, (utterance, shard) in enumerate(zip(utterances, shards, strict=True)):
+        contents[shard].positions.append(position)
+        contents[shard].utt_ids.append(utterance.utt_id)
+        contents[shard].wav_paths.append(utterance.wav_path)
+        contents[shard].seconds.append(seconds[position])
+    folder = layout.index_shard(split, "any").parent
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_other_shards(folder, set(names))
+    for path, content in zip(paths, contents, strict=True):
+        write_if_changed(path, _as_json(asdict(content)))
+    plan = {
+        "n_shards": n_shards,
+        "n_utterances": len(utterances),
+        "audio_seconds": round(sum(seconds), 3),
+    }
+    write_atomically(layout.plan(split), _as_json(plan))
+
+
+def read_index_shard(path: Path) -> IndexShard:
+    """Read an index shard.
+
+    Raises:
+        ShardError: The file is missing or damaged.
+
+    """
+    try:
+        shard = IndexShard(**json.loads(path.read_bytes()))
+        consistent = len({len(column) for column in asdict(shard).values()}) == 1
+    except (OSError, ValueError, TypeError) as error:
+        raise ShardError(f"{path}: no index shard ({error}); run the same command again") from error
+    if not consistent:
+        raise ShardError(f"{path}: no index shard (columns differ); run the same command again")
+    return shard
+
+
+def _seconds(manifest: Manifest) -> list[float]:
+    """Return each utterance's seconds: the manifest's, else those that its file's header states."""
+    seconds = [utterance.seconds for utterance in manifest.utterances]
+    unknown = [i for i, value in enumerate(seconds) if value is None]
+    paths = [locate_audio(manifest.path, manifest.utterances[i].wav_path) for i in unknown]
+    for i, duration in zip(unknown, durations(paths), strict=True):
+        seconds[i] = duration
+    return [round(value or 0.0, 4) for value in seconds]
+
+
+def _earlier_shards(paths: list[Path]) -> dict[str, int]:
+    """Return the shards that an earlier split of as many shards gave to its utterances."""
+    earlier = {}
+    for shard, path in enumerate(paths):
+        if path.is_file():
+            with contextlib.suppress(ShardError):  # damaged: its utterances come as new ones
+                earlier.update(dict.fromkeys(read_index_shard(path).utt_ids, shard))
+    return earlier
+
+
+def _remove_other_shards(folder: Path, names: set[str]) -> None:
+    remove_leftovers(folder)
+    for path in folder.iterdir():
+        if path.stem not in names:
+            path.unlink()
+
+
+def _as_json(value: dict[str, object]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,22 @@
+"""Check and list the embeddings of a split.
+
+Input: the done-markers of all its shards. Output: the tables of what is and is not embedded.
+"""
+
+
+rule collect_split:
+    """Check that every utterance is embedded or listed as failed, and write both tables."""
+    input:
+        markers=markers_of,
+    output:
+        index=pattern(layout.index("{split}")),
+        failures=pattern(layout.failures("{split}")),
+    params:
+        n_shards=n_shards_of,
+    log:
+        log_of("collect_split", "{split}"),
+    localrule: True
+    conda:
+        "../../envs/xvectors.yaml"
+    script:
+        "../../scripts/collect_split.py"

@@ -1,0 +1,27 @@
+"""Embed the utterances of a shard.
+
+Input: the index shard and the encoder. Output: an embedding per utterance, and the done-marker,
+which is written last and is the only output that Snakemake knows.
+"""
+
+
+rule embed_shard:
+    """Embed what is missing or stale of a shard with the configured provider and runner."""
+    input:
+        index_shard=pattern(layout.index_shard("{split}", "{shard}")),
+        encoder=rules.fetch_encoder.output.encoder,
+    output:
+        marker=pattern(layout.marker("{split}", "{shard}")),
+    params:
+        recipe=make_recipe(settings),
+    log:
+        log_of("embed_shard", "{split}/{shard}"),
+    benchmark:
+        pattern(Path("benchmarks/embed_shard") / tag / "{split}/{shard}.tsv")
+    threads: 1
+    resources:
+        mem_mb=4000,
+    conda:
+        "../../envs/xvectors.yaml"
+    script:
+        "../../scripts/embed_shard.py"

@@ -1,0 +1,20 @@
+"""Bring the encoder to where every job can read it.
+
+Input: the hub, or a local folder. Output: a folder of plain files and their description.
+"""
+
+
+rule fetch_encoder:
+    """Copy or download the encoder once, on the submit host, and take its fingerprint."""
+    output:
+        encoder=pattern(layout.encoder),
+    params:
+        pretrained_model=settings.xvector.pretrained_model,
+        files=files_version(settings.xvector.pretrained_model),
+    log:
+        log_of("fetch_encoder"),
+    localrule: True
+    conda:
+        "../../envs/xvectors.yaml"
+    script:
+        "../../scripts/fetch_encoder.py"
