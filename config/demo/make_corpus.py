@@ -59,10 +59,10 @@ STEREO_UTTERANCE = "edith_02"
 
 def synthesise(speaker: Speaker, sentence: str) -> tuple[torch.Tensor, int]:
     """Return what espeak-ng says, a float32 signal of shape (samples,), and its rate in Hz."""
+    speech = ["-s", str(speaker.speed), sentence]
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
         subprocess.run(
-            ["espeak-ng", "-v", speaker.voice, "-p", str(speaker.pitch)]
-            + ["-s", str(speaker.speed), "-w", file.name, sentence],
+            ["espeak-ng", "-v", speaker.voice, "-p", str(speaker.pitch), "-w", file.name, *speech],
             check=True,
         )
         samples, sample_rate = soundfile.read(file.name, dtype="float32")

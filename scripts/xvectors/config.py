@@ -130,9 +130,7 @@ def _defaults() -> dict[str, Any]:
 
 def _default_tag(pretrained_model: str | None, source: str) -> str:
     if pretrained_model is None:
-        raise ConfigError(
-            f"{source}: xvector.spk_embed_tag: give one, as pretrained_model is null"
-        )
+        raise ConfigError(f"{source}: xvector.spk_embed_tag: give one, as pretrained_model is null")
     name = pretrained_model if Path(pretrained_model).exists() else pretrained_model.split("@")[0]
     return Path(name).resolve().name if is_local(name) else name.rsplit("/", 1)[-1]
 
@@ -148,7 +146,9 @@ def _read_as_typed(value: Any, schema: Mapping[str, Any]) -> Any:
         others = others if isinstance(others, dict) else {}
         for alternative in schema.get("anyOf", []):
             others = others or alternative.get("additionalProperties", {})
-        return {key: _read_as_typed(item, properties.get(key, others)) for key, item in value.items()}
+        return {
+            key: _read_as_typed(item, properties.get(key, others)) for key, item in value.items()
+        }
     if isinstance(value, str) and not _is_valid(value, schema):
         try:
             read = yaml.safe_load(value)
@@ -180,14 +180,16 @@ def _problems(settings: Mapping[str, Any]) -> Iterator[str]:
 def _complaint(error: jsonschema.ValidationError) -> str:
     """Return in the user's words what a value breaks."""
     value = error.instance
+    allowed: Any = error.validator_value
     if error.validator == "type":
-        types = error.validator_value
-        wanted = " or ".join([types] if isinstance(types, str) else types)
+        wanted = " or ".join([allowed] if isinstance(allowed, str) else allowed)
         return f"must be {wanted}, not {value!r}"
     if error.validator == "enum":
-        return f"must be one of {', '.join(error.validator_value)}, not {value!r}"
+        return f"must be one of {', '.join(allowed)}, not {value!r}"
     if error.validator == "anyOf":
-        return f"must be an integer from 1 on, or a map from split to such an integer, not {value!r}"
+        return (
+            f"must be an integer from 1 on, or a map from split to such an integer, not {value!r}"
+        )
     return error.message
 
 

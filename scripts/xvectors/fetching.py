@@ -12,8 +12,7 @@ from xvectors.files import write_atomically
 
 # What a toolkit may read when it loads an encoder; pictures, examples and texts about it are
 # no part of it and do not change its fingerprint.
-ENCODER_FILES = ("*.yaml", "*.json", "*.txt", "*.py", "*.ckpt", "*.pt", "*.pth", "*.bin")
-ENCODER_FILES += ("*.model", "*.safetensors", "*.npz")
+ENCODER_SUFFIXES = ("yaml", "json", "txt", "py", "ckpt", "pt", "pth", "bin", "model", "safetensors")
 FINGERPRINT_DIGITS = 32
 
 
@@ -66,7 +65,9 @@ def locate_encoder(pretrained_model: str) -> Path:
     name, _, revision = pretrained_model.partition("@")
     try:
         snapshot = huggingface_hub.snapshot_download(
-            name, revision=revision or None, allow_patterns=list(ENCODER_FILES)
+            name,
+            revision=revision or None,
+            allow_patterns=[f"*.{suffix}" for suffix in ENCODER_SUFFIXES],
         )
     except Exception as error:  # the hub's client raises many kinds, from many libraries
         raise EncoderError(
@@ -81,7 +82,7 @@ def encoder_files(source: Path) -> list[Path]:
     """Return the files of an encoder in the folder `source`, or `source` if it is a file."""
     if source.is_file():
         return [source]
-    found = {path for pattern in ENCODER_FILES for path in source.rglob(pattern)}
+    found = {path for suffix in ENCODER_SUFFIXES for path in source.rglob(f"*.{suffix}")}
     visible = [
         path
         for path in found

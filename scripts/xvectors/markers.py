@@ -58,7 +58,9 @@ class DoneMarker:
 
 def write_marker(path: Path, marker: DoneMarker) -> None:
     """Write a done-marker."""
-    write_atomically(path, json.dumps(asdict(marker), indent=2, ensure_ascii=False).encode() + b"\n")
+    write_atomically(
+        path, json.dumps(asdict(marker), indent=2, ensure_ascii=False).encode() + b"\n"
+    )
 
 
 def read_marker(path: Path) -> DoneMarker:
@@ -107,7 +109,9 @@ def retract_untrue(config: DictConfig) -> None:
             failed_is_done = config.xvector.on_error == "skip"
             manifest_path = Path(config.xvector.manifest_paths[split])
             outputs = partial(runner.output_path, layout.embeddings(split))
-            if marker.exists() and not _holds(marker, shard, manifest_path, outputs, failed_is_done):
+            if marker.exists() and not _holds(
+                marker, shard, manifest_path, outputs, failed_is_done
+            ):
                 marker.unlink(missing_ok=True)
                 n_retracted += 1
         if n_retracted:

@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 from tqdm import tqdm
 
@@ -14,9 +14,11 @@ from xvectors.manifest import Manifest, locate_audio
 from xvectors.provenance import provenance, read_provenance, save_embedding
 from xvectors.provider import Environment, EnvironmentProvider
 
-
 # Decoded audio that may wait for a batch to fill up: ten minutes at 16 kHz, 40 MB.
 MAX_WAITING_SAMPLES = 600 * 16000
+
+
+Item = TypeVar("Item")
 
 
 class Outcome(TypedDict, total=False):
@@ -177,7 +179,7 @@ class XVectorRunner(BaseRunner):
                     signal = _read_long_enough(audio_path, model)
                     waiting.append(_Decoded(outcome, output, made_by, signal))
             except UtteranceError as error:
-                outcome |= {"status": "failed", "reason": str(error)}
+                outcome.update({"status": "failed", "reason": str(error)})
             if sum(len(decoded.signal) for decoded in waiting) > MAX_WAITING_SAMPLES:
                 _embed_and_write(waiting, model)
                 waiting = []
@@ -213,14 +215,14 @@ def _embed_and_write(batch: list[_Decoded], model: Any) -> None:
         if bool(embedding.isfinite().all()):
             save_embedding(embedding, decoded.output, decoded.made_by)
         else:
-            decoded.outcome |= {"status": "failed", "reason": "the embedding is not finite"}
+            decoded.outcome.update({"status": "failed", "reason": "the embedding is not finite"})
 
 
-def batches(indices: Sequence[int], batch_size: int | None) -> Iterator[Sequence[int]]:
-    """Yield `indices` in order, at most `batch_size` at a time; None means one at a time."""
+def batches(items: Sequence[Item], batch_size: int | None) -> Iterator[Sequence[Item]]:
+    """Yield `items` in order, at most `batch_size` at a time; None means one at a time."""
     step = batch_size or 1
-    for start in range(0, len(indices), step):
-        yield indices[start : start + step]
+    for start in range(0, len(items), step):
+        yield items[start : start + step]
 
 
 def check_environment(env: Any, method: str) -> Environment:

@@ -32,5 +32,7 @@ def script_log(path: str) -> Iterator[None]:
             logger.error("error: %s", line)
         sys.exit(1)
     except Exception:
-        to_file.handle(logger.makeRecord("xvectors", logging.ERROR, "", 0, "failed", (), sys.exc_info()))
+        to_file.handle(
+            logger.makeRecord("xvectors", logging.ERROR, "", 0, "failed", (), sys.exc_info())
+        )
         raise

@@ -159,9 +159,7 @@ def _provider(
     return provider_class(local, params=params)
 
 
-def _embed(
-    runner: BaseRunner, tasks: list[_Task], name: str, started: float, work: _Work
-) -> None:
+def _embed(runner: BaseRunner, tasks: list[_Task], name: str, started: float, work: _Work) -> None:
     """Build the environment and run all tasks in it, counting in `work` what was done."""
     for task in tasks:
         discard_sidecar(task.output)
@@ -203,7 +201,9 @@ def _settle(task: _Task, result: Any) -> Failure | None:
         if Path(task.audio_path).exists():
             # What is there was made from another version of this file.
             task.output.unlink(missing_ok=True)
-        return Failure(task.utt_id, task.wav_path, outcome.get("reason", "the runner gave no reason"))
+        return Failure(
+            task.utt_id, task.wav_path, outcome.get("reason", "the runner gave no reason")
+        )
     if not task.output.is_file():
         return Failure(task.utt_id, task.wav_path, f"the runner left no file {task.output}")
     if read_provenance(task.output) is None:

@@ -10,6 +10,7 @@ doi:10.1137/0117039, whose fullest shard is at most one utterance above a fair s
 import contextlib
 import heapq
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -153,5 +154,5 @@ def _remove_other_shards(folder: Path, names: set[str]) -> None:
             path.unlink()
 
 
-def _as_json(value: dict[str, object]) -> bytes:
+def _as_json(value: Mapping[str, object]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -11,12 +11,12 @@ rule collect_split:
     output:
         index=pattern(layout.index("{split}")),
         failures=pattern(layout.failures("{split}")),
-    params:
-        n_shards=n_shards_of,
     log:
         log_of("collect_split", "{split}"),
     localrule: True
     conda:
         "../../envs/xvectors.yaml"
+    params:
+        n_shards=n_shards_of,
     script:
         "../../scripts/collect_split.py"

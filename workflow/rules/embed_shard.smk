@@ -12,16 +12,16 @@ rule embed_shard:
         encoder=rules.fetch_encoder.output.encoder,
     output:
         marker=pattern(layout.marker("{split}", "{shard}")),
-    params:
-        recipe=make_recipe(settings),
     log:
         log_of("embed_shard", "{split}/{shard}"),
     benchmark:
         pattern(Path("benchmarks/embed_shard") / tag / "{split}/{shard}.tsv")
+    conda:
+        "../../envs/xvectors.yaml"
     threads: 1
     resources:
         mem_mb=4000,
-    conda:
-        "../../envs/xvectors.yaml"
+    params:
+        recipe=make_recipe(settings),
     script:
         "../../scripts/embed_shard.py"

@@ -8,13 +8,13 @@ rule fetch_encoder:
     """Copy or download the encoder once, on the submit host, and take its fingerprint."""
     output:
         encoder=pattern(layout.encoder),
-    params:
-        pretrained_model=settings.xvector.pretrained_model,
-        files=files_version(settings.xvector.pretrained_model),
     log:
         log_of("fetch_encoder"),
     localrule: True
     conda:
         "../../envs/xvectors.yaml"
+    params:
+        pretrained_model=settings.xvector.pretrained_model,
+        files=files_version(settings.xvector.pretrained_model),
     script:
         "../../scripts/fetch_encoder.py"

@@ -11,12 +11,12 @@ checkpoint split_manifest:
         manifest=manifest_of,
     output:
         plan=pattern(layout.plan("{split}")),
-    params:
-        n_shards=n_shards_of,
     log:
         log_of("split_manifest", "{split}"),
     localrule: True
     conda:
         "../../envs/xvectors.yaml"
+    params:
+        n_shards=n_shards_of,
     script:
         "../../scripts/split_manifest.py"
