@@ -39,10 +39,11 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
     try:
         user = OmegaConf.create(raw if isinstance(raw, DictConfig) else dict(raw))
         OmegaConf.set_readonly(user, False)
-        if not isinstance(user.get("xvector", {}), DictConfig):
+        own = user.get("xvector") if "xvector" in user else OmegaConf.create({})
+        if not isinstance(own, DictConfig):
             raise ConfigError(f"{source}: xvector: must be a map of settings")
         merged = OmegaConf.merge(_defaults(), user)
-        if "n_shards" not in user.get("xvector", {}):
+        if "n_shards" not in own:
             workers = OmegaConf.select(merged, "parallel.n_workers")
             if workers is not None:
                 merged.xvector.n_shards = workers

@@ -1,0 +1,65 @@
+"""What several tests need: the demo's encoder, small corpora, a reference."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from speechbrain.dataio.preprocess import AudioNormalizer
+from speechbrain.inference.classifiers import EncoderClassifier
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DEMO = REPOSITORY / "config" / "demo"
+
+# The contract's tolerance: of an embedding's largest element.
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="session")
+def demo_encoder() -> Path:
+    """Folder of the encoder that ships with the repository."""
+    return DEMO / "encoder"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A folder with a manifest, ``train.tsv``, of six recordings of several kinds."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    names = ["alba_00", "boris_01", "clara_02", "edith_02", "fergus_03", "hugo_04"]
+    lines = []
+    for name in names:
+        speaker = name.split("_")[0]
+        (audio,) = (DEMO / "wav" / speaker).glob(f"{name}.*")
+        shutil.copy(audio, folder)
+        lines.append(f"{name}\t{audio.name}\tsome words\t{speaker}\n")
+    (folder / "train.tsv").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+class Reference:
+    """SpeechBrain itself, one file at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.classifier = EncoderClassifier.from_hparams(
+            source=str(folder), savedir=None, overrides={"pretrained_path": str(folder)}
+        )
+
+    def embed(self, path: Path) -> torch.Tensor:
+        samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        signal = AudioNormalizer()(torch.from_numpy(samples), sample_rate)
+        return self.classifier.encode_batch(signal).reshape(-1)
+
+    def assert_same(self, embedding: torch.Tensor, path: Path) -> None:
+        expected = self.embed(path)
+        assert embedding.dtype == torch.float32
+        assert embedding.shape == expected.shape
+        difference = (embedding - expected).abs().max() / expected.abs().max()
+        assert difference <= TOLERANCE, f"{path}: {difference}"
+
+
+@pytest.fixture(scope="session")
+def reference(demo_encoder: Path) -> Reference:
+    """SpeechBrain's own embeddings by the demo's encoder."""
+    return Reference(demo_encoder)

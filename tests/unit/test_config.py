@@ -1,0 +1,226 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from xvectors.config import SCHEMA, check_config, resolve_config, shards_of_split
+from xvectors.errors import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+KEYS = yaml.safe_load(SCHEMA.read_text())["properties"]["xvector"]["properties"]
+
+# The shape of the training_config.yaml of ESPnet3's TTS recipes.
+ESPNET3 = """
+recipe_dir: .
+data_dir: ${recipe_dir}/data
+exp_tag: ${self_name:}
+exp_dir: ${recipe_dir}/exp/${exp_tag}
+create_dataset:
+  func: src.create_dataset.create_dataset
+dataset:
+  _target_: espnet3.components.data.data_organizer.DataOrganizer
+  train:
+  - name: train
+    dataset:
+      _target_: src.dataset.Dataset
+      manifest_path: ${data_dir}/manifest/train.tsv
+xvector:
+  toolkit: speechbrain
+  pretrained_model: speechbrain/spkrec-ecapa-voxceleb
+  device: cuda:0
+  spk_embed_tag: spkrec-ecapa-voxceleb
+  save_path: ${data_dir}/x_vectors
+  batch_size: 20
+  async_mode: false
+  manifest_paths:
+    train: ${data_dir}/manifest/train.tsv
+    valid: ${data_dir}/manifest/valid.tsv
+    test: ${data_dir}/manifest/test.tsv
+  splits: [train, valid, test]
+parallel:
+  env: local_gpu
+  n_workers: 3
+  options: {}
+model:
+  vocab_size: ${load_vocab:${exp_dir}/tokens.txt}
+trainer:
+  max_epochs: ${unknown_resolver:1,2}
+"""
+
+
+def test_an_empty_configuration_is_the_contracts_default():
+    config = resolve_config({})
+    assert OmegaConf.to_container(config) == {
+        "data_dir": "data",
+        "xvector": {
+            "toolkit": "speechbrain",
+            "pretrained_model": "speechbrain/spkrec-ecapa-voxceleb",
+            "device": None,
+            "precision": "fp32",
+            "spk_embed_tag": "spkrec-ecapa-voxceleb",
+            "save_path": "data/x_vectors",
+            "batch_size": 20,
+            "n_shards": 8,
+            "on_error": "fail",
+            "manifest_paths": {
+                "train": "data/manifest/train.tsv",
+                "valid": "data/manifest/valid.tsv",
+                "test": "data/manifest/test.tsv",
+            },
+            "splits": ["train", "valid", "test"],
+            "provider": "xvectors.XVectorProvider",
+            "runner": "xvectors.XVectorRunner",
+            "async_mode": None,
+        },
+    }
+
+
+def test_resolving_twice_changes_nothing():
+    once = resolve_config({"xvector": {"batch_size": None, "n_shards": {"train": 3}}})
+    assert resolve_config(once) == once
+
+
+def test_defaults_follow_a_data_dir():
+    config = resolve_config({"data_dir": "/corpora/mine"})
+    assert config.xvector.save_path == "/corpora/mine/x_vectors"
+    assert config.xvector.manifest_paths.valid == "/corpora/mine/manifest/valid.tsv"
+
+
+def test_interpolation_reaches_other_sections():
+    config = resolve_config({"mine": {"size": 5}, "xvector": {"batch_size": "${mine.size}"}})
+    assert config.xvector.batch_size == 5
+
+
+def test_an_espnet3_training_config_works_as_it_is():
+    config = resolve_config(yaml.safe_load(ESPNET3))
+    assert config.xvector.save_path == "./data/x_vectors"
+    assert config.xvector.n_shards == 3
+    assert config.xvector.async_mode is False
+    assert OmegaConf.to_container(config)["model"] == {
+        "vocab_size": "${load_vocab:${exp_dir}/tokens.txt}"
+    }
+
+
+def test_n_shards_beats_n_workers():
+    config = resolve_config({"parallel": {"n_workers": 3}, "xvector": {"n_shards": 5}})
+    assert config.xvector.n_shards == 5
+
+
+def test_shards_of_a_split():
+    config = resolve_config({"xvector": {"n_shards": {"train": 30}}})
+    assert shards_of_split(config, "train") == 30
+    assert shards_of_split(config, "valid") == 8
+
+
+@pytest.mark.parametrize(
+    ("model", "tag"),
+    [
+        ("speechbrain/spkrec-ecapa-voxceleb@abc123", "spkrec-ecapa-voxceleb"),
+        ("/models/mine", "mine"),
+        ("/models/mine/", "mine"),
+        ("config/demo/encoder", "encoder"),
+    ],
+)
+def test_the_tag_follows_from_the_model(model, tag, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    assert resolve_config({"xvector": {"pretrained_model": model}}).xvector.spk_embed_tag == tag
+
+
+def test_words_from_the_command_line_are_read_as_what_they_stand_for():
+    given = {"batch_size": "7", "device": "null", "n_shards": {"train": "2"}, "on_error": "skip"}
+    config = resolve_config({"xvector": given})
+    assert config.xvector.batch_size == 7
+    assert config.xvector.device is None
+    assert config.xvector.n_shards.train == 2
+    assert resolve_config({"xvector": {"batch_size": "null"}}).xvector.batch_size is None
+    assert resolve_config({"xvector": {"splits": "train"}}).xvector.splits == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("xvector", "message"),
+    [
+        ({"batchsize": 5}, "xvector.batchsize: unknown key, did you mean batch_size?"),
+        ({"batch_size": "many"}, "xvector.batch_size: must be integer or null, not 'many'"),
+        ({"batch_size": 0}, "xvector.batch_size: 0 is less than the minimum of 1"),
+        ({"batch_size": 2.5}, "xvector.batch_size: must be integer or null, not 2.5"),
+        ({"n_shards": 0}, "xvector.n_shards: must be an integer from 1 on"),
+        ({"n_shards": {"train": "x"}}, "xvector.n_shards: must be an integer from 1 on"),
+        ({"precision": "fp16"}, "xvector.precision: must be one of fp32, tf32, bf16, not 'fp16'"),
+        ({"on_error": "ignore"}, "xvector.on_error: must be one of fail, skip"),
+        ({"toolkit": "kaldi"}, "xvector.toolkit: must be one of speechbrain"),
+        ({"device": "gpu"}, "xvector.device: 'gpu' does not match"),
+        ({"splits": []}, "xvector.splits: [] should be non-empty"),
+        ({"splits": ["a/b"]}, "xvector.splits.0: 'a/b' does not match"),
+        ({"manifest_paths": {"train": 3}}, "xvector.manifest_paths.train: must be string, not 3"),
+        ({"spk_embed_tag": "a/b"}, "xvector.spk_embed_tag: 'a/b' does not match"),
+        ({"pretrained_model": None}, "xvector.spk_embed_tag: give one"),
+        ({"save_path": "${nowhere}/x"}, "xvector.save_path: Interpolation key 'nowhere' not found"),
+        ({"save_path": "${what:1}"}, "Unsupported interpolation type what"),
+    ],
+)
+def test_a_bad_setting_is_one_line_with_file_and_key(xvector, message):
+    with pytest.raises(ConfigError) as error:
+        resolve_config({"xvector": xvector}, "my.yaml")
+    assert str(error.value).startswith("my.yaml: ")
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_all_bad_settings_are_named_at_once():
+    with pytest.raises(ConfigError) as error:
+        resolve_config({"xvector": {"batch_size": 0, "nonsense": 1, "precision": "x"}})
+    assert len(str(error.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("section", [None, [], "text", 3])
+def test_a_section_that_is_no_map(section):
+    with pytest.raises(ConfigError, match="xvector: must be a map"):
+        resolve_config({"xvector": section})
+
+
+def settings(corpus: Path, encoder: Path, **others) -> dict:
+    xvector = {
+        "pretrained_model": str(encoder),
+        "splits": ["train"],
+        "manifest_paths": {"train": str(corpus / "train.tsv")},
+    }
+    return {"xvector": xvector | others}
+
+
+def test_what_is_all_there_passes(corpus, demo_encoder):
+    check_config(resolve_config(settings(corpus, demo_encoder)))
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"splits": ["train", "dev"]}, "xvector.manifest_paths.dev: split 'dev' has no manifest"),
+        ({"manifest_paths": {"train": "none.tsv"}}, "train: no such manifest: none.tsv"),
+        ({"pretrained_model": "/none/here"}, "xvector.pretrained_model: no such folder"),
+        ({"n_shards": {"dev": 2}}, "xvector.n_shards.dev: no such split"),
+        ({"toolkit": "rawnet"}, "xvector.toolkit: rawnet is not supported yet"),
+        ({"provider": "nowhere.Provider"}, "xvector.provider: cannot import 'nowhere.Provider'"),
+        ({"runner": "xvectors.NoRunner"}, "xvector.runner: cannot import 'xvectors.NoRunner'"),
+        ({"runner": "xvectors.runner"}, "xvector.runner: 'xvectors.runner' is no class"),
+    ],
+)
+def test_what_is_not_there_is_one_line(corpus, demo_encoder, others, message):
+    with pytest.raises(ConfigError) as error:
+        check_config(resolve_config(settings(corpus, demo_encoder, **others)), "my.yaml")
+    assert str(error.value).startswith("my.yaml: ")
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_every_key_has_a_description_and_a_default_and_is_documented():
+    documented = (REPOSITORY / "config" / "README.md").read_text()
+    for key, entry in KEYS.items():
+        assert entry["description"], key
+        assert "default" in entry, key
+        assert f"`{key}`" in documented, key
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "libritts.yaml"])
+def test_the_shipped_configurations_are_valid(name):
+    resolve_config(yaml.safe_load((REPOSITORY / "config" / name).read_text()), name)

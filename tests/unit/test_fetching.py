@@ -1,0 +1,118 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from xvectors.errors import EncoderError
+from xvectors.fetching import fetch_encoder, files_version, fingerprint_of, read_fingerprint
+
+
+@pytest.fixture
+def encoder(tmp_path, demo_encoder) -> Path:
+    return Path(shutil.copytree(demo_encoder, tmp_path / "encoder"))
+
+
+def test_a_local_folder_becomes_a_copy_with_a_fingerprint(tmp_path, encoder):
+    description = tmp_path / "out" / ".encoder" / "encoder.json"
+    fetch_encoder(str(encoder), description)
+    names = {path.name for path in description.parent.iterdir()}
+    assert names == {path.name for path in encoder.iterdir()} | {"encoder.json"}
+    assert not any(path.is_symlink() for path in description.parent.iterdir())
+    assert read_fingerprint(description) == fingerprint_of(encoder)
+    assert fingerprint_of(description.parent) == fingerprint_of(encoder)
+
+
+def test_fetching_again_leaves_nothing_of_the_earlier_encoder(tmp_path, encoder):
+    description = tmp_path / ".encoder" / "encoder.json"
+    (encoder / "extra").mkdir()
+    (encoder / "extra" / "weights.ckpt").write_bytes(b"1")
+    fetch_encoder(str(encoder), description)
+    first = read_fingerprint(description)
+    assert (description.parent / "extra" / "weights.ckpt").is_file()
+    shutil.rmtree(encoder / "extra")
+    fetch_encoder(str(encoder), description)
+    assert not (description.parent / "extra").exists()
+    assert read_fingerprint(description) != first
+
+
+def test_a_single_file(tmp_path):
+    (tmp_path / "model.pth").write_bytes(b"weights")
+    description = tmp_path / ".encoder" / "encoder.json"
+    fetch_encoder(str(tmp_path / "model.pth"), description)
+    assert (description.parent / "model.pth").read_bytes() == b"weights"
+
+
+def test_no_encoder_at_all(tmp_path):
+    fetch_encoder(None, tmp_path / ".encoder" / "encoder.json")
+    assert read_fingerprint(tmp_path / ".encoder" / "encoder.json") is None
+
+
+def test_texts_about_an_encoder_do_not_change_it(encoder):
+    before = fingerprint_of(encoder)
+    (encoder / "README.md").write_text("about it")
+    (encoder / ".cache").mkdir()
+    (encoder / ".cache" / "x.json").write_text("{}")
+    assert fingerprint_of(encoder) == before
+
+
+@pytest.mark.parametrize("name", ["embedding_model.ckpt", "hyperparams.yaml"])
+def test_a_changed_file_changes_the_fingerprint(encoder, name):
+    before = fingerprint_of(encoder)
+    content = bytearray((encoder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (encoder / name).write_bytes(content)
+    assert fingerprint_of(encoder) != before
+
+
+def test_the_version_of_the_files_follows_their_times(encoder):
+    before = files_version(str(encoder))
+    (encoder / "classifier.ckpt").touch()
+    assert files_version(str(encoder)) != before
+    assert files_version("speechbrain/spkrec-ecapa-voxceleb") is None
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(EncoderError, match="no encoder at"):
+        fetch_encoder(str(tmp_path / "none"), tmp_path / "encoder.json")
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(EncoderError) as error:
+        fetch_encoder("nobody/nothing@v1", tmp_path / "encoder.json")
+    assert "cannot fetch 'nobody/nothing@v1'" in str(error.value)
+    assert "give its path as xvector.pretrained_model" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+    assert not (tmp_path / "encoder.json").exists()
+
+
+def test_an_encoder_in_the_hubs_cache_becomes_plain_files(tmp_path, encoder, monkeypatch):
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "cache" / "models--some--encoder"
+    blobs, snapshot = repository / "blobs", repository / "snapshots" / revision
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for path in encoder.iterdir():
+        shutil.copy(path, blobs / path.name)
+        (snapshot / path.name).symlink_to(blobs / path.name)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    description = tmp_path / ".encoder" / "encoder.json"
+    for model in ("some/encoder", f"some/encoder@{revision}"):
+        fetch_encoder(model, description)
+        about = json.loads(description.read_text())
+        assert about["revision"] == revision
+        assert about["fingerprint"] == fingerprint_of(encoder)
+        assert not any(path.is_symlink() for path in description.parent.iterdir())
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]"])
+def test_a_damaged_description(tmp_path, content):
+    (tmp_path / "encoder.json").write_text(content)
+    with pytest.raises(EncoderError, match="no description of an encoder"):
+        read_fingerprint(tmp_path / "encoder.json")

@@ -1,0 +1,102 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from xvectors.audio import AudioVersion
+from xvectors.config import resolve_config
+from xvectors.provenance import (
+    discard_sidecar,
+    make_recipe,
+    provenance,
+    read_provenance,
+    save_embedding,
+    stamp,
+)
+
+MADE_BY = b'{"encoder":"abc"}'
+
+
+def test_an_embedding_loads_as_before_and_carries_its_provenance(tmp_path):
+    path = tmp_path / "a.pt"
+    embedding = torch.randn(192)
+    save_embedding(embedding, path, MADE_BY)
+    assert torch.equal(torch.load(path, weights_only=True), embedding)
+    assert torch.equal(torch.load(path, weights_only=True, mmap=True), embedding)
+    assert read_provenance(path) == MADE_BY
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_a_row_of_a_batch_does_not_take_the_batch_along(tmp_path):
+    save_embedding(torch.zeros(1000, 192)[3], tmp_path / "row.pt", MADE_BY)
+    assert (tmp_path / "row.pt").stat().st_size < 3000
+
+
+def test_a_file_cut_short_anywhere_has_no_provenance(tmp_path):
+    path = tmp_path / "a.pt"
+    save_embedding(torch.randn(192), path, MADE_BY)
+    content = path.read_bytes()
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        assert read_provenance(path) is None
+
+
+def test_there_is_none_without_a_file(tmp_path):
+    assert read_provenance(tmp_path / "none.pt") is None
+
+
+def test_stamping_a_runners_own_tensor_file(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save({"pitch": torch.ones(3)}, path)
+    assert read_provenance(path) is None
+    stamp(path, MADE_BY)
+    assert read_provenance(path) == MADE_BY
+    assert torch.equal(torch.load(path, weights_only=True)["pitch"], torch.ones(3))
+
+
+def test_stamping_another_kind_of_file(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.ones(3))
+    stamp(path, MADE_BY)
+    assert read_provenance(path) == MADE_BY
+    assert np.array_equal(np.load(path), np.ones(3))
+    discard_sidecar(path)
+    assert read_provenance(path) is None
+    stamp(path, MADE_BY)
+    path.unlink()
+    assert read_provenance(path) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fingerprint": "other"},
+        {"wav_path": "other.wav"},
+        {"audio": AudioVersion(1, 3)},
+        {"audio": AudioVersion(2, 2)},
+        {"audio": None},
+        {"recipe": {"precision": "bf16"}},
+    ],
+)
+def test_whatever_changes_a_vector_changes_its_provenance(change):
+    made_of = {
+        "recipe": {"precision": "fp32"},
+        "fingerprint": "abc",
+        "wav_path": "ä b.wav",
+        "audio": AudioVersion(1, 2),
+    }
+    assert provenance(**(made_of | change)) != provenance(**made_of)
+    assert json.loads(provenance(**made_of))["encoder"] == "abc"
+
+
+def test_the_recipe_holds_what_changes_vectors_and_nothing_else():
+    base = {"pretrained_model": "a/b"}
+    recipe = make_recipe(resolve_config({"xvector": base}))
+    for same in ({"batch_size": None}, {"n_shards": 3}, {"device": "cpu"}, {"on_error": "skip"}):
+        assert make_recipe(resolve_config({"xvector": base | same})) == recipe
+    for other in ({"precision": "bf16"}, {"toolkit": "espnet"}, {"runner": "mine.Runner"}):
+        assert make_recipe(resolve_config({"xvector": base | other})) != recipe
+    assert recipe["toolkit_version"]
+    assert OmegaConf.create(recipe)  # plain values, as Snakemake's params need
