@@ -24,6 +24,8 @@ report: "workflow/report/workflow.rst"
 rule all:
     """Every split is embedded, checked and listed."""
     input:
+        # By name, as Snakemake makes no missing intermediate file whose product is there.
+        markers=all_markers,
         index=expand(layout.index("{split}"), split=settings.xvector.splits),
         failures=expand(layout.failures("{split}"), split=settings.xvector.splits),
     localrule: True

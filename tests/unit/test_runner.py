@@ -83,7 +83,7 @@ def test_both_interfaces_are_abstract():
 
 @pytest.mark.parametrize("batch_size", [0, -3])
 def test_a_batch_size_below_one(batch_size):
-    with pytest.raises(TaskError, match="batch_size is .*: give at least 1"):
+    with pytest.raises(TaskError, match=r"batch_size is .*: give at least 1"):
         Runner(Provider({}), batch_size)
 
 

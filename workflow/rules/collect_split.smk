@@ -7,7 +7,7 @@ Input: the done-markers of all its shards. Output: the tables of what is and is 
 rule collect_split:
     """Check that every utterance is embedded or listed as failed, and write both tables."""
     input:
-        markers=markers_of,
+        markers=lambda wildcards: markers_of_split(wildcards.split),
     output:
         index=pattern(layout.index("{split}")),
         failures=pattern(layout.failures("{split}")),

@@ -16,7 +16,7 @@ from xvectors.markers import retract_untrue
 from xvectors.provenance import make_recipe
 from xvectors.run_lock import hold_run_lock
 
-config_files = ", ".join(workflow.configfiles) or "--config"
+config_files = ", ".join(map(str, workflow.configfiles)) or "--config"
 
 try:
     settings = resolve_config(config, config_files)
@@ -63,8 +63,17 @@ def n_shards_of(wildcards: Wildcards) -> int:
     return shards_of_split(settings, wildcards.split)
 
 
-def markers_of(wildcards: Wildcards) -> list[str]:
+def markers_of_split(split: str) -> list[str]:
     """Return the done-markers of a split, once its manifest is split."""
-    checkpoints.split_manifest.get(split=wildcards.split)
-    shards = shard_names(n_shards_of(wildcards))
-    return [str(layout.marker(wildcards.split, shard)) for shard in shards]
+    checkpoints.split_manifest.get(split=split)
+    shards = shard_names(shards_of_split(settings, split))
+    return [str(layout.marker(split, shard)) for shard in shards]
+
+
+def all_markers(wildcards: Wildcards) -> list[str]:
+    """Return the done-markers of all splits."""
+    return [
+        marker
+        for split in settings.xvector.splits
+        for marker in markers_of_split(split)
+    ]

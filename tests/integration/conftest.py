@@ -1,0 +1,147 @@
+"""A checkout of the workflow in a temporary folder, run as a user runs it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEMO = REPOSITORY / "config" / "demo"
+CHECKOUT = ("Snakefile", "workflow", "scripts", "profiles", "envs", "config")
+
+
+class Checkout:
+    """A copy of the workflow with a corpus of its own, ``corpus/train.tsv``, eight recordings.
+
+    ``my.yaml`` configures it: one split, two shards, the demo's encoder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in CHECKOUT:
+            source, copy = REPOSITORY / name, root / name
+            if source.is_dir():
+                shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy)
+        self.corpus = root / "corpus"
+        self.corpus.mkdir()
+        self.manifest = self.corpus / "train.tsv"
+        names = ["alba_00", "boris_01", "clara_02", "dmitri_03"]
+        names += ["edith_02", "fergus_03", "grace_04", "hugo_04"]
+        for name in names:
+            self.add_utterance(name, name)
+        self.xvector: dict[str, Any] = {
+            "pretrained_model": "config/demo/encoder",
+            "spk_embed_tag": "tag",
+            "save_path": "out",
+            "n_shards": 2,
+            "batch_size": 3,
+            "splits": ["train"],
+            "manifest_paths": {"train": "corpus/train.tsv"},
+        }
+
+    def add_utterance(self, utt_id: str, demo_utterance: str) -> None:
+        """Copy one of the demo's recordings into the corpus, and list it at the end."""
+        speaker = demo_utterance.split("_", maxsplit=1)[0]
+        (audio,) = (DEMO / "wav" / speaker).glob(f"{demo_utterance}.*")
+        shutil.copy(audio, self.corpus / f"{utt_id}{audio.suffix}")
+        with self.manifest.open("a", encoding="utf-8") as file:
+            file.write(f"{utt_id}\t{utt_id}{audio.suffix}\tsome words\t{speaker}\n")
+
+    def audio(self, utt_id: str) -> Path:
+        """Return the recording of an utterance."""
+        (path,) = (path for path in self.corpus.iterdir() if path.stem == utt_id)
+        return path
+
+    def command(self, *arguments: str) -> list[str]:
+        """Write ``my.yaml`` and return the user's command with it."""
+        (self.root / "my.yaml").write_text(yaml.safe_dump({"xvector": self.xvector}))
+        snakemake = [sys.executable, "-m", "snakemake", "--cores", "2"]
+        return [*snakemake, "--configfile", "my.yaml", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a run: ours, with the checkout's root for own tasks."""
+        return {**os.environ, "PYTHONPATH": str(self.root), "HF_HUB_OFFLINE": "1"}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the workflow on the corpus; stderr comes with stdout."""
+        return self.run_plain(*self.command(*arguments))
+
+    def run_plain(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run any command in the checkout; stderr comes with stdout."""
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def run_well(self, *arguments: str) -> str:
+        """Run the workflow, expect success, and return what it printed."""
+        result = self.run(*arguments)
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the workflow in a process group of its own."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    @property
+    def out(self) -> Path:
+        """The encoder's folder of outputs."""
+        return self.root / "out" / "tag"
+
+    @property
+    def embeddings(self) -> Path:
+        """The folder of the split's embeddings."""
+        return self.out / "train"
+
+    def times(self) -> dict[str, int]:
+        """Return the modification time in ns of every embedding, by utterance."""
+        return {path.stem: path.stat().st_mtime_ns for path in self.embeddings.glob("*.pt")}
+
+    def vectors(self) -> dict[str, torch.Tensor]:
+        """Return every embedding, by utterance."""
+        paths = self.embeddings.glob("*.pt")
+        return {path.stem: torch.load(path, weights_only=True) for path in paths}
+
+    def rows(self, name: str) -> list[list[str]]:
+        """Return the lines of one of the output tables, the header first."""
+        lines = (self.out / name).read_text(encoding="utf-8").splitlines()
+        return [line.split("\t") for line in lines]
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    """Send SIGKILL to a process and all its children, and wait for it."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def changed(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    """Return the utterances whose embedding was written in between."""
+    return {utt_id for utt_id, time in after.items() if before.get(utt_id) != time}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A fresh checkout."""
+    return Checkout(tmp_path)

@@ -1,0 +1,150 @@
+"""What a change of settings, manifests, audio or encoder makes the next run do."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from .conftest import changed
+
+pytestmark = pytest.mark.integration
+
+NEW_ENCODER = "import sys; sys.path.insert(0, 'config/demo'); import make_encoder; "
+NEW_ENCODER += "from pathlib import Path; make_encoder.main(Path(sys.argv[1]), seed=99)"
+
+
+@pytest.fixture
+def done(checkout):
+    """A checkout whose corpus is embedded."""
+    checkout.run_well()
+    return checkout
+
+
+@pytest.mark.parametrize(("batch_size", "n_shards"), [(None, 5), (7, 1)])
+def test_batches_and_shards_do_not_change_vectors(checkout, reference, batch_size, n_shards):
+    checkout.xvector.update(batch_size=batch_size, n_shards=n_shards)
+    checkout.run_well()
+    vectors = checkout.vectors()
+    assert len(vectors) == 8
+    for utt_id, vector in vectors.items():
+        reference.assert_same(vector, checkout.audio(utt_id))
+
+
+def test_settings_that_do_not_change_vectors_embed_nothing(done):
+    before = done.times()
+    done.xvector.update(batch_size=None, n_shards=3, device="cpu", on_error="skip")
+    done.run_well()
+    assert done.times() == before
+    names = {path.name for path in (done.out / ".shards" / "train").iterdir()}
+    assert names == {f"{k}-of-3.{kind}" for k in range(3) for kind in ("json", "done")}
+
+
+def test_another_precision_embeds_everything(done):
+    before = done.times()
+    done.xvector["precision"] = "bf16"
+    done.run_well()
+    assert changed(before, done.times()) == set(before)
+
+
+def test_another_encoder_under_the_same_tag_makes_every_vector_new(done):
+    before = done.vectors()
+    subprocess.run([sys.executable, "-c", NEW_ENCODER, "other"], cwd=done.root, check=True)
+    done.xvector["pretrained_model"] = "other"
+    done.run_well()
+    after = done.vectors()
+    assert before.keys() == after.keys()
+    assert not any(torch.allclose(before[utt_id], after[utt_id]) for utt_id in before)
+
+
+def test_new_weights_in_the_encoders_folder_make_every_vector_new(done):
+    shutil.copytree(done.root / "config" / "demo" / "encoder", done.root / "mine")
+    done.xvector["pretrained_model"] = "mine"
+    done.run_well()
+    before = done.times()
+    subprocess.run([sys.executable, "-c", NEW_ENCODER, "mine"], cwd=done.root, check=True)
+    done.run_well()
+    assert changed(before, done.times()) == set(before)
+
+
+@pytest.mark.parametrize("new_time", ["now", "past"])
+def test_one_replaced_recording_makes_one_vector_new(done, reference, new_time):
+    before = done.times()
+    path = done.audio("boris_01")
+    shutil.copy(done.audio("hugo_04"), path)
+    if new_time == "past":
+        os.utime(path, (1e9, 1e9))
+    done.run_well()
+    assert changed(before, done.times()) == {"boris_01"}
+    reference.assert_same(done.vectors()["boris_01"], path)
+    assert "Nothing to be done" in done.run_well()
+
+
+def test_another_path_for_an_utterance_makes_its_vector_new(done):
+    before = done.times()
+    done.audio("boris_01").rename(done.corpus / "moved.wav")
+    done.manifest.write_text(done.manifest.read_text().replace("boris_01.wav", "moved.wav"))
+    done.run_well()
+    assert changed(before, done.times()) == {"boris_01"}
+
+
+def test_an_added_line_runs_one_shard_and_embeds_one_utterance(done):
+    before = done.times()
+    done.add_utterance("late", "alba_03")
+    printed = done.run_well()
+    assert changed(before, done.times()) == {"late"}
+    assert printed.count("localrule embed_shard:") == 1
+    assert [row[0] for row in done.rows("train.tsv")][-1] == "late"
+
+
+def test_a_removed_line_leaves_the_tables(done):
+    lines = done.manifest.read_text().splitlines(keepends=True)
+    done.manifest.write_text("".join(lines[1:]))
+    before = done.times()
+    done.run_well()
+    assert done.times() == before
+    assert len(done.rows("train.tsv")) == len(lines)
+
+
+def test_a_touched_manifest_has_nothing_to_do(done):
+    done.manifest.touch()
+    assert "Nothing to be done" in done.run_well()
+
+
+def test_demo_settings_do_not_leak_into_a_users_run(checkout):
+    del checkout.xvector["spk_embed_tag"]
+    checkout.run_well()
+    assert (checkout.root / "out" / "encoder" / "train.tsv").is_file()
+    assert not (checkout.root / "results").exists()
+
+
+def test_an_espnet3_configuration_with_a_demo_encoder(checkout):
+    path = checkout.root / "training_config.yaml"
+    path.write_text(
+        "recipe_dir: .\n"
+        "data_dir: ${recipe_dir}/corpus\n"
+        "exp_tag: ${self_name:}\n"
+        "xvector:\n"
+        "  toolkit: speechbrain\n"
+        "  pretrained_model: ${recipe_dir}/config/demo/encoder\n"
+        "  device: cpu\n"
+        "  spk_embed_tag: spkrec\n"
+        "  save_path: ${data_dir}/x_vectors\n"
+        "  batch_size: 20\n"
+        "  async_mode: true\n"
+        "  manifest_paths:\n"
+        "    train: ${data_dir}/train.tsv\n"
+        "  splits: [train]\n"
+        "parallel:\n"
+        "  env: local\n"
+        "  n_workers: 3\n"
+        "model: ${unknown:1}\n"
+    )
+    snakemake = ("snakemake", "--cores", "2", "--configfile", "training_config.yaml")
+    result = checkout.run_plain(*snakemake)
+    assert result.returncode == 0, result.stdout
+    out = checkout.corpus / "x_vectors" / "spkrec"
+    assert len(list((out / "train").glob("*.pt"))) == 8
+    assert (out / ".shards" / "train" / "2-of-3.done").is_file()

@@ -1,0 +1,223 @@
+"""Bad recordings, lost and damaged files, killed and concurrent runs."""
+
+import json
+import random
+import shutil
+import time
+
+import pytest
+
+from .conftest import changed, kill_group
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_broken_recording_costs_only_itself(checkout):
+    good = checkout.audio("clara_02").read_bytes()
+    checkout.audio("clara_02").write_bytes(b"rubbish")
+    result = checkout.run()
+    assert result.returncode != 0
+    assert "train: clara_02: not audio" in result.stdout
+    assert "Traceback" not in result.stdout
+    before = checkout.times()
+    assert len(before) == 7
+    assert "clara_02" not in before
+    done = list((checkout.out / ".shards" / "train").glob("*.done"))
+    assert len(done) == 1
+    again = checkout.run()
+    assert again.returncode != 0
+    assert checkout.times() == before
+
+    checkout.audio("clara_02").write_bytes(good)
+    checkout.run_well()
+    assert changed(before, checkout.times()) == {"clara_02"}
+    assert "Nothing to be done" in checkout.run_well()
+
+
+def test_a_shard_full_of_bad_recordings(checkout):
+    checkout.xvector["n_shards"] = 1
+    for path in checkout.corpus.glob("*.*"):
+        if path != checkout.manifest:
+            path.write_bytes(b"")
+    result = checkout.run()
+    assert result.returncode != 0
+    assert "8 of 8 utterances failed" in result.stdout
+    assert checkout.times() == {}
+
+
+def test_skipped_recordings_are_listed_and_tried_again_when_mended(checkout):
+    checkout.xvector["on_error"] = "skip"
+    good = checkout.audio("clara_02").read_bytes()
+    checkout.audio("clara_02").write_bytes(b"rubbish")
+    checkout.audio("hugo_04").unlink()
+    checkout.run_well()
+    failed = checkout.rows("train.failed.tsv")
+    assert failed[0] == ["utt_id", "wav_path", "reason"]
+    assert {(row[0], row[1]) for row in failed[1:]} == {
+        ("clara_02", "clara_02.flac"),
+        ("hugo_04", "hugo_04.wav"),
+    }
+    assert len(checkout.rows("train.tsv")) == 7
+    markers = [
+        json.loads(path.read_text()) for path in (checkout.out / ".shards" / "train").glob("*.done")
+    ]
+    assert sum(marker["n_failed"] for marker in markers) == 2
+    assert "Nothing to be done" in checkout.run_well()
+
+    (checkout.corpus / "clara_02.flac").write_bytes(good)
+    before = checkout.times()
+    checkout.run_well()
+    assert changed(before, checkout.times()) == {"clara_02"}
+    assert [row[0] for row in checkout.rows("train.failed.tsv")] == ["utt_id", "hugo_04"]
+
+    checkout.xvector["on_error"] = "fail"
+    result = checkout.run()
+    assert result.returncode != 0
+    assert "train: hugo_04: file missing" in result.stdout
+
+
+def test_a_recording_that_goes_bad_loses_its_vector(checkout):
+    checkout.xvector["on_error"] = "skip"
+    checkout.run_well()
+    checkout.audio("clara_02").write_bytes(b"rubbish")
+    checkout.run_well()
+    assert "clara_02" not in checkout.times()
+
+
+def test_vectors_outlive_a_corpus_that_is_gone_for_a_while(checkout):
+    checkout.run_well()
+    before = checkout.times()
+    away = checkout.root / "away"
+    away.mkdir()
+    for path in list(checkout.corpus.glob("*_*")):
+        shutil.move(path, away)
+    result = checkout.run()
+    assert result.returncode != 0
+    assert "file missing" in result.stdout
+    for path in list(away.iterdir()):
+        shutil.move(path, checkout.corpus)
+    checkout.run_well()
+    assert checkout.times() == before
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "empty"])
+def test_a_lost_or_damaged_vector_is_made_anew(checkout, damage):
+    checkout.run_well()
+    before = checkout.times()
+    path = checkout.embeddings / "alba_00.pt"
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "lost":
+        path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    checkout.run_well()
+    assert changed(before, checkout.times()) == {"alba_00"}
+    assert len(checkout.vectors()) == 8
+    assert "Nothing to be done" in checkout.run_well()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("train/0-of-2.done", "{"), ("train/0-of-2.json", "[]"), ("train.json", "")],
+)
+def test_damaged_bookkeeping_is_made_anew_and_embeds_nothing(checkout, name, content):
+    checkout.run_well()
+    before = checkout.times()
+    path = checkout.out / ".shards" / name
+    whole = json.loads(path.read_text())
+    path.write_text(content)
+    checkout.run_well()
+    assert checkout.times() == before
+    assert json.loads(path.read_text()).keys() == whole.keys()
+
+
+def test_a_damaged_copy_of_the_encoder_is_refused(checkout):
+    checkout.run_well()
+    before = checkout.times()
+    copy = checkout.out / ".encoder" / "embedding_model.ckpt"
+    content = bytearray(copy.read_bytes())
+    content[len(content) // 2] ^= 1
+    copy.write_bytes(content)
+    checkout.add_utterance("late", "alba_03")
+    result = checkout.run()
+    assert result.returncode != 0
+    assert "the encoder's copy is damaged; delete that folder" in result.stdout
+    shutil.rmtree(copy.parent)
+    checkout.run_well()
+    assert changed(before, checkout.times()) == {"late"}
+
+
+def test_ten_kills_at_random_moments_lose_nothing(checkout):
+    generator = random.Random(2026)
+    checkout.xvector["batch_size"] = None
+    for _ in range(10):
+        process = checkout.start()
+        try:
+            process.wait(timeout=generator.uniform(0.5, 12))
+        except Exception:
+            kill_group(process)
+        else:
+            process.communicate()
+            shutil.rmtree(checkout.out)
+    checkout.run_well()
+    assert len(checkout.vectors()) == 8
+    assert len(checkout.rows("train.tsv")) == 9
+    leftovers = [path for path in checkout.out.rglob("*") if path.name.endswith(".tmp")]
+    assert leftovers == []
+
+
+def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(checkout):
+    first = checkout.start()
+    while not (checkout.out / ".lock").exists():
+        time.sleep(0.05)
+        assert first.poll() is None, first.communicate()[0]
+    second = checkout.run()
+    printed, _ = first.communicate()
+    assert first.returncode == 0, printed
+    assert second.returncode != 0
+    assert "another run (process" in second.stdout
+    assert len(checkout.vectors()) == 8
+
+
+BAD_CONFIGS = [
+    ({"batchsize": 3}, "my.yaml: xvector.batchsize: unknown key, did you mean batch_size?"),
+    ({"batch_size": "many"}, "my.yaml: xvector.batch_size: must be integer or null, not 'many'"),
+    ({"splits": ["dev"]}, "my.yaml: xvector.manifest_paths.dev: split 'dev' has no manifest"),
+    ({"manifest_paths": {"train": "x.tsv"}}, "xvector.manifest_paths.train: no such manifest"),
+    ({"pretrained_model": "/none"}, "my.yaml: xvector.pretrained_model: no such folder: /none"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD_CONFIGS)
+def test_a_bad_configuration_is_one_line_and_writes_nothing(checkout, settings, message):
+    checkout.xvector.update(settings)
+    result = checkout.run()
+    assert result.returncode != 0
+    errors = [line for line in result.stdout.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in result.stdout
+    assert not (checkout.root / "out").exists()
+
+
+def test_a_bad_manifest_is_one_line_for_each_bad_line_and_embeds_nothing(checkout):
+    with checkout.manifest.open("ab") as file:
+        file.write(b"a/b\tx.wav\tt\ts\nshort\tx.wav\nalba_00\tx.wav\tt\ts\nu\tx.wav\t\xff\ts\n")
+    result = checkout.run()
+    assert result.returncode != 0
+    errors = [line for line in result.stdout.splitlines() if line.startswith("error:")]
+    assert [line.split(": ")[1] for line in errors] == [
+        f"corpus/train.tsv:{number}" for number in (9, 10, 11, 12)
+    ]
+    assert "Traceback" not in result.stdout
+    assert not checkout.embeddings.exists()
+    assert not (checkout.out / ".shards" / "train").exists()
+
+
+def test_an_encoder_that_cannot_be_fetched_is_one_line(checkout):
+    checkout.xvector["pretrained_model"] = "nobody/nothing"
+    result = checkout.run()
+    assert result.returncode != 0
+    errors = [line for line in result.stdout.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert "cannot fetch 'nobody/nothing' from the Hugging Face hub" in errors[0]
+    assert "Traceback" not in result.stdout
