@@ -1,10 +1,13 @@
 """Embed what is missing of a shard with the configured provider and runner."""
 
+import os
 import time
 
 STARTED = time.monotonic()
+# The encoder was fetched before; a job never asks the hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
-from xvectors.config import resolve_config  # noqa: E402 - the clock starts before the imports
+from xvectors.config import resolve_config  # noqa: E402 - clock and switch come first
 from xvectors.script_log import script_log  # noqa: E402
 from xvectors.shard_job import embed_shard  # noqa: E402
 

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -14,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xvectors.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -76,6 +79,8 @@ def check_config(config: DictConfig, source: str = "config") -> None:
         ConfigError: One line for every key that refers to something that is not there.
 
     """
+    for key in set(config) & set(config.xvector):
+        logger.warning("%s: %s has no effect there, it belongs under xvector", source, key)
     problems = [f"{source}: {problem}" for problem in _broken_references(config.xvector)]
     if problems:
         raise ConfigError("\n".join(problems))

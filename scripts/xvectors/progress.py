@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 30
 
 
 class Progress:
-    """Counts utterances and seconds of audio, and shows the speed.
+    """Counts utterances and shows the speed.
 
     Use it as a context manager around the work.
     """
@@ -23,30 +23,25 @@ class Progress:
         self.name = name
         self.n_utterances = n_utterances
         self.n_done = 0
-        self.audio_seconds = 0.0
         self.started = self.last_line = time.monotonic()
         self.bar = tqdm(
             total=n_utterances, desc=name, unit="utt", leave=False, disable=not sys.stderr.isatty()
         )
 
     def update(self, n_utterances: int, audio_seconds: float) -> None:
-        """Count finished utterances and the seconds of audio that they hold."""
+        """Count `n_utterances` more; `audio_seconds` is the audio embedded so far, in all."""
         self.n_done += n_utterances
-        self.audio_seconds += audio_seconds
         self.bar.update(n_utterances)
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            logger.info("%s: %d of %d, %s", self.name, self.n_done, self.n_utterances, self.speed())
+            rate = speed(self.n_done, audio_seconds, self.wall_seconds)
+            logger.info("%s: %d of %d, %s", self.name, self.n_done, self.n_utterances, rate)
 
     @property
     def wall_seconds(self) -> float:
         """Seconds since the beginning."""
         return time.monotonic() - self.started
-
-    def speed(self) -> str:
-        """Return utterances per second and seconds of audio per second so far."""
-        return speed(self.n_done, self.audio_seconds, self.wall_seconds)
 
     def __enter__(self) -> "Progress":
         """Return itself."""

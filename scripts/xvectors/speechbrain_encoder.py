@@ -1,10 +1,6 @@
 """SpeechBrain's encoders: ECAPA-TDNN and the others of its EncoderClassifier family."""
 
-import os
 from pathlib import Path
-
-# Encoders are local files here; a job must never ask the hub.
-os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 from speechbrain.dataio.preprocess import AudioNormalizer

@@ -1,0 +1,134 @@
+"""Tasks of one's own under the shard rules: the documented example, and other kinds of file."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from .conftest import REPOSITORY, changed
+
+pytestmark = pytest.mark.integration
+
+# Any kind of file at any place, written by a runner that takes batches.
+POWER_TASK = """
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from xvectors import BaseRunner, EnvironmentProvider, UtteranceError
+from xvectors.manifest import locate_audio, read_manifest
+
+
+def build(config, params):
+    manifest = read_manifest(Path(params["manifest_path"]))
+    return {"manifest": manifest, "output_dir": Path(params["output_dir"])}
+
+
+class Provider(EnvironmentProvider):
+    def build_env_local(self):
+        return build(self.config, self.params)
+
+    def build_worker_setup_fn(self):
+        return partial(build, self.config, self.params)
+
+
+class Runner(BaseRunner):
+    @staticmethod
+    def output_path(output_dir, utt_id):
+        return output_dir / utt_id[0] / f"{utt_id}.npy"
+
+    @staticmethod
+    def check_output(path):
+        np.load(path)
+
+    @staticmethod
+    def forward(idx, manifest, output_dir):
+        for position in idx:
+            utterance = manifest.utterances[position]
+            if utterance.utt_id.startswith("hugo"):
+                raise UtteranceError("not this one")
+            samples, _ = soundfile.read(locate_audio(manifest.path, utterance.wav_path))
+            path = Runner.output_path(output_dir, utterance.utt_id)
+            path.parent.mkdir(exist_ok=True)
+            np.save(path, np.square(samples).mean())
+        return [None] * len(idx)
+"""
+
+
+def code_blocks(language: str) -> list[str]:
+    text = (REPOSITORY / "docs" / "new_task.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_documented_example_runs_under_the_rules_and_from_python(checkout):
+    task, from_python = code_blocks("python")
+    (configuration,) = code_blocks("yaml")
+    (command,) = code_blocks("bash")
+    (checkout.root / "loudness.py").write_text(task)
+    (checkout.root / "loudness.yaml").write_text(configuration)
+    result = checkout.run_plain("bash", "-c", command)
+    assert result.returncode == 0, result.stdout
+    out = checkout.root / "results" / "loudness"
+    loudness = torch.load(out / "train" / "alba_00.pt", weights_only=True)
+    samples, _ = soundfile.read(REPOSITORY / "config" / "demo" / "wav" / "alba" / "alba_00.flac")
+    assert loudness.item() == pytest.approx(10 * np.log10(np.square(samples).mean()))
+    assert len((out / "train.tsv").read_text().splitlines()) == 41
+    again = checkout.run_plain("bash", "-c", command)
+    assert "Nothing to be done" in again.stdout
+
+    (checkout.root / "use.py").write_text(from_python + "print(results)\n")
+    result = checkout.run_plain(sys.executable, "use.py")
+    assert result.stdout.count("'status': 'ok'") == 3, result.stdout
+    assert torch.load(checkout.root / "alba_00.pt", weights_only=True) == loudness
+
+
+def test_files_of_another_kind_are_skipped_checked_and_listed_too(checkout):
+    (checkout.root / "power.py").write_text(POWER_TASK)
+    checkout.xvector.update(
+        provider="power.Provider",
+        runner="power.Runner",
+        pretrained_model=None,
+        on_error="skip",
+    )
+    checkout.run_well()
+    rows = checkout.rows("train.tsv")
+    assert len(rows) == 8
+    assert rows[1][2] == str(checkout.embeddings / "a" / "alba_00.npy")
+    assert checkout.rows("train.failed.tsv")[1] == ["hugo_04", "hugo_04.wav", "not this one"]
+
+    paths = {path.stem: path for path in checkout.embeddings.rglob("*.npy")}
+    before = {utt_id: path.stat().st_mtime_ns for utt_id, path in paths.items()}
+    checkout.xvector["n_shards"] = 3
+    soundfile.write(checkout.audio("boris_01"), np.full(16000, 0.5), 16000)
+    checkout.run_well()
+    after = {utt_id: path.stat().st_mtime_ns for utt_id, path in paths.items()}
+    assert changed(before, after) == {"boris_01"}
+    assert np.load(paths["boris_01"]) == pytest.approx(0.25, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (("manifest, output_dir):", "manifest, output):"), "Runner.forward asks for output, which"),
+        (("return partial(build, self.config, self.params)", "return {}"), "returned a dict"),
+        (("[None] * len(idx)", "[None]"), "returned 1 results for 3 indices"),
+    ],
+)
+def test_the_usual_mistakes_are_one_line(checkout, mistake, message):
+    task = POWER_TASK.replace("UtteranceError(", "Exception(").replace("hugo", "nobody")
+    assert mistake[0] in task
+    (checkout.root / "power.py").write_text(task.replace(*mistake))
+    checkout.xvector.update(
+        provider="power.Provider", runner="power.Runner", pretrained_model=None, n_shards=1
+    )
+    result = checkout.run()
+    assert result.returncode != 0
+    errors = [line for line in result.stdout.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in result.stdout
