@@ -25,6 +25,7 @@ rule all:
     """Every split is embedded, checked and listed."""
     input:
         # By name, as Snakemake makes no missing intermediate file whose product is there.
+        encoder=rules.fetch_encoder.output.encoder,
         markers=all_markers,
         index=expand(layout.index("{split}"), split=settings.xvector.splits),
         failures=expand(layout.failures("{split}"), split=settings.xvector.splits),

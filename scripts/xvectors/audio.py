@@ -1,11 +1,12 @@
 """Audio files: their version, their length, and their signal as an encoder wants it."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy
 import soundfile
 
 from xvectors.errors import UtteranceError
@@ -19,6 +20,11 @@ HEADER_READERS = 16
 PIECE_SECONDS = 60
 MARGIN_SECONDS = 1
 
+# What soundfile raises for files that it cannot read: raw ones, say, need a rate (TypeError).
+UNREADABLE = (soundfile.SoundFileError, TypeError, ValueError)
+# Streamed FLAC does not state its length; libsndfile then gives the largest number.
+UNKNOWN_FRAMES = 2**62
+
 Normalize = Callable[["torch.Tensor", int], "torch.Tensor"]
 
 
@@ -30,25 +36,29 @@ class AudioVersion(NamedTuple):
 
 
 def audio_version(path: str) -> AudioVersion | None:
-    """Return the version of the file at `path`, None when there is none."""
+    """Return the version of the file at `path`, None when there is none that can be asked."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - a fifth of the cost of Path.stat
-    except OSError:
+        return check_audio(path)
+    except UtteranceError:
         return None
-    return AudioVersion(status.st_size, status.st_mtime_ns)
 
 
 def check_audio(path: str) -> AudioVersion:
     """Return the version of the file at `path`.
 
     Raises:
-        UtteranceError: There is no file.
+        UtteranceError: There is none, or it is a folder, a pipe or the like.
 
     """
-    version = audio_version(path)
-    if version is None or not Path(path).is_file():
-        raise UtteranceError(f"file missing: {path}")
-    return version
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a fifth of the cost of Path.stat
+    except FileNotFoundError as error:
+        raise UtteranceError(f"file missing: {path}") from error
+    except OSError as error:
+        raise UtteranceError(f"cannot be read: {path}: {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise UtteranceError(f"not a file: {path}")
+    return AudioVersion(status.st_size, status.st_mtime_ns)
 
 
 def durations(paths: list[str]) -> list[float]:
@@ -59,9 +69,11 @@ def durations(paths: list[str]) -> list[float]:
 
 def _duration(path: str) -> float:
     try:
-        return float(soundfile.info(path).duration)
-    except (OSError, soundfile.SoundFileError):
+        check_audio(path)
+        header = soundfile.info(path)
+    except (OSError, UtteranceError, *UNREADABLE):
         return 0.0
+    return float(header.duration) if header.frames < UNKNOWN_FRAMES else 0.0
 
 
 def read_signal(path: str, sample_rate: int, normalize: Normalize) -> "torch.Tensor":
@@ -88,19 +100,19 @@ def read_signal(path: str, sample_rate: int, normalize: Normalize) -> "torch.Ten
     before = check_audio(path)
     try:
         with soundfile.SoundFile(path) as file:
-            if file.frames == 0:
-                raise UtteranceError(f"zero samples: {path}")
             pieces = [
                 _cut_margins(normalize(samples, file.samplerate), margins, sample_rate)
                 for samples, margins in _pieces(file)
             ]
-    except soundfile.SoundFileError as error:
+    except UNREADABLE as error:
         raise UtteranceError(f"not audio: {path}: {_reason(error)}") from error
     except OSError as error:
         raise UtteranceError(f"cannot be read: {path}: {error.strerror}") from error
     if audio_version(path) != before:
         raise UtteranceError(f"changed while it was read: {path}")
     signal = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    if len(signal) == 0:
+        raise UtteranceError(f"zero samples: {path}")
     if not bool(torch.isfinite(signal).all()):
         raise UtteranceError(f"not finite: {path} holds NaN or infinite samples")
     return signal
@@ -114,20 +126,21 @@ class _Margins(NamedTuple):
 
 
 def _pieces(file: soundfile.SoundFile) -> Iterator[tuple["torch.Tensor", _Margins]]:
-    """Yield a file's signal, (samples, channels) float32, in pieces that overlap by margins."""
+    """Yield a file's signal, (samples, channels) float32, in pieces that overlap by margins.
+
+    The file is read forwards only, as some cannot be searched.
+    """
     import torch  # noqa: PLC0415
 
-    seconds = -(-file.frames // file.samplerate)
-    if seconds <= PIECE_SECONDS + MARGIN_SECONDS:
-        yield torch.from_numpy(file.read(dtype="float32", always_2d=True)), _Margins(0, 0)
-        return
-    for start in range(0, seconds, PIECE_SECONDS):
-        is_last = start + PIECE_SECONDS >= seconds
-        margins = _Margins(min(start, MARGIN_SECONDS), 0 if is_last else MARGIN_SECONDS)
-        file.seek((start - margins.before) * file.samplerate)
-        length = (margins.before + PIECE_SECONDS + margins.after) * file.samplerate
-        samples = file.read(length, dtype="float32", always_2d=True)
-        yield torch.from_numpy(samples), margins
+    piece, margin = PIECE_SECONDS * file.samplerate, MARGIN_SECONDS * file.samplerate
+    samples = file.read(piece + margin, dtype="float32", always_2d=True)
+    before = 0
+    while len(samples) == before * file.samplerate + piece + margin:
+        yield torch.from_numpy(samples), _Margins(before, MARGIN_SECONDS)
+        more = file.read(piece, dtype="float32", always_2d=True)
+        samples = numpy.concatenate([samples[-2 * margin :], more])
+        before = MARGIN_SECONDS
+    yield torch.from_numpy(samples), _Margins(before, 0)
 
 
 def _cut_margins(signal: "torch.Tensor", margins: _Margins, sample_rate: int) -> "torch.Tensor":
@@ -136,5 +149,5 @@ def _cut_margins(signal: "torch.Tensor", margins: _Margins, sample_rate: int) ->
     return signal[margins.before * sample_rate : end]
 
 
-def _reason(error: soundfile.SoundFileError) -> str:
+def _reason(error: Exception) -> str:
     return str(getattr(error, "error_string", error)).strip().rstrip(".")

@@ -1,24 +1,21 @@
 """Collecting a split: every embedding checked, and the tables that list them written."""
 
-import logging
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from xvectors.config import import_class
+from xvectors.config import first_line
 from xvectors.errors import ShardError
 from xvectors.files import remove_leftovers, write_atomically
 from xvectors.layout import Layout
 from xvectors.manifest import Manifest, read_manifest
 from xvectors.markers import DoneMarker, read_marker
-from xvectors.runner import BaseRunner
+from xvectors.provenance import discard, read_provenance
+from xvectors.runner import runner_class
 from xvectors.sharding import IndexShard, read_index_shard
-
-logger = logging.getLogger(__name__)
-
-SECONDS_PER_HOUR = 3600
 
 
 def collect_split(config: DictConfig, split: str, shards: list[str]) -> None:
@@ -37,37 +34,31 @@ def collect_split(config: DictConfig, split: str, shards: list[str]) -> None:
     """
     layout = Layout.of(config)
     manifest = read_manifest(Path(config.xvector.manifest_paths[split]))
-    markers = {shard: read_marker(layout.marker(split, shard)) for shard in shards}
+    markers = [read_marker(layout.marker(split, shard)) for shard in shards]
     contents = {shard: read_index_shard(layout.index_shard(split, shard)) for shard in shards}
-    failed = {failure.utt_id for marker in markers.values() for failure in marker.failures}
-    _check(config, layout, split, contents, failed)
+    failures = [failure for marker in markers for failure in marker.failures]
+    failed = {failure.utt_id for failure in failures}
+    outputs = _check(config, layout, split, contents, failed)
     seconds = _seconds(contents.values(), manifest)
-    runner = _runner_class(config)
     rows = [
-        (
-            utterance.utt_id,
-            utterance.speaker_id,
-            os.path.abspath(runner.output_path(layout.embeddings(split), utterance.utt_id)),  # noqa: PTH100
-            f"{duration:.4f}",
-        )
-        for utterance, duration in zip(manifest.utterances, seconds, strict=True)
-        if utterance.utt_id not in failed
+        # Absolute, so that the table can be read from any folder.
+        (utt_id, speaker_id, os.path.abspath(outputs[utt_id]), f"{seconds[utt_id]:.4f}")  # noqa: PTH100
+        for utt_id, _, speaker_id, _ in manifest.utterances
+        if utt_id not in failed
     ]
-    failures = [
-        (failure.utt_id, failure.wav_path, " ".join(failure.reason.split()))
-        for marker in markers.values()
-        for failure in marker.failures
-    ]
-    _write_table(layout.failures(split), ("utt_id", "wav_path", "reason"), failures)
+    position = {utterance.utt_id: i for i, utterance in enumerate(manifest.utterances)}
+    failures.sort(key=lambda failure: position[failure.utt_id])
+    reasons = [(one.utt_id, one.wav_path, " ".join(one.reason.split())) for one in failures]
+    _write_table(layout.failures(split), ("utt_id", "wav_path", "reason"), reasons)
     _write_table(layout.index(split), ("utt_id", "speaker_id", "path", "seconds"), rows)
-    for folder, prefix in (
-        (layout.embeddings(split), ""),
-        (layout.plan(split).with_suffix(""), ""),
-        (layout.root, f"{split}."),
-    ):
-        if folder.is_dir():
-            remove_leftovers(folder, prefix)
-    _report(split, list(markers.values()), sum(seconds))
+    _discard_strays(layout.embeddings(split), set(outputs.values()), markers)
+    for folder in {
+        layout.index_shard(split, "any").parent,
+        *(output.parent for output in outputs.values()),
+    }:
+        remove_leftovers(folder)
+    for path in (layout.plan(split), layout.index(split), layout.failures(split)):
+        remove_leftovers(path.parent, path.name)
 
 
 def _check(
@@ -76,67 +67,62 @@ def _check(
     split: str,
     contents: dict[str, IndexShard],
     failed: set[str],
-) -> None:
-    runner = _runner_class(config)
+) -> dict[str, Path]:
+    """Return the sound output of every utterance but the failed ones."""
+    runner = runner_class(config)
+    outputs = {}
     problems = []
     for shard, content in contents.items():
         for utt_id in content.utt_ids:
             if utt_id in failed:
                 continue
-            output = runner.output_path(layout.embeddings(split), utt_id)
+            outputs[utt_id] = runner.output_path(layout.embeddings(split), utt_id)
             try:
-                runner.check_output(output)
+                runner.check_output(outputs[utt_id])
             except Exception as error:  # a damaged file may make torch raise anything
-                problems.append(f"{split}: {utt_id}: {output} {_first_line(error)}")
-                output.unlink(missing_ok=True)
+                problems.append(f"{split}: {utt_id}: {outputs[utt_id]}: {first_line(error)}")
+                discard(outputs[utt_id])
                 layout.marker(split, shard).unlink(missing_ok=True)
     if problems:
         problems.append(f"{split}: run the same command again to make these embeddings anew")
         raise ShardError("\n".join(problems))
+    return outputs
 
 
-def _seconds(contents: Iterable[IndexShard], manifest: Manifest) -> list[float]:
-    """Return each utterance's seconds in manifest order.
+def _discard_strays(folder: Path, outputs: set[Path], markers: list[DoneMarker]) -> None:
+    """Remove the embeddings of utterances that left the manifest, if made by another encoder.
+
+    Those of the same encoder stay, for the utterances may come back.
+    """
+    if not folder.is_dir():
+        return
+    made_by = {json.dumps(marker.recipe | {"encoder": marker.encoder}) for marker in markers}
+    for path in folder.iterdir():
+        if path not in outputs and path.suffix == ".pt":
+            found = json.loads(read_provenance(path) or b"null")
+            if found is not None and not any(
+                json.loads(m).items() <= found.items() for m in made_by
+            ):
+                discard(path)
+
+
+def _seconds(contents: Iterable[IndexShard], manifest: Manifest) -> dict[str, float]:
+    """Return the seconds of every utterance of the manifest.
 
     Raises:
         ShardError: The shards do not hold the manifest's utterances.
 
     """
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for content in contents:
-        found.update(zip(content.utt_ids, content.seconds, strict=True))
-    try:
-        return [found[utterance.utt_id] for utterance in manifest.utterances]
-    except KeyError as error:
+        seconds.update(zip(content.utt_ids, content.seconds, strict=True))
+    if seconds.keys() != {utterance.utt_id for utterance in manifest.utterances}:
         raise ShardError(
-            f"{manifest.path}: {error} is in no shard, the manifest changed while the run went "
-            "on; run the same command again"
-        ) from error
+            f"{manifest.path}: changed while the run went on; run the same command again"
+        )
+    return seconds
 
 
 def _write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     lines = ["\t".join(row) for row in (header, *rows)]
     write_atomically(path, ("\n".join(lines) + "\n").encode())
-
-
-def _report(split: str, markers: list[DoneMarker], audio_seconds: float) -> None:
-    logger.info(
-        "%s: %d embedded, %d skipped, %d failed, %.3f hours of audio, %.1f s of work in %d shards",
-        split,
-        sum(marker.n_written for marker in markers),
-        sum(marker.n_skipped for marker in markers),
-        sum(marker.n_failed for marker in markers),
-        audio_seconds / SECONDS_PER_HOUR,
-        sum(marker.startup_seconds + marker.wall_seconds for marker in markers),
-        len(markers),
-    )
-
-
-def _runner_class(config: DictConfig) -> type[BaseRunner]:
-    runner: type[BaseRunner] = import_class(config.xvector.runner, "xvector.runner")
-    return runner
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

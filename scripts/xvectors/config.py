@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -16,11 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from xvectors.errors import ConfigError
 
-logger = logging.getLogger(__name__)
-
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-AVAILABLE_TOOLKITS = ("speechbrain",)
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
 def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") -> DictConfig:
@@ -40,50 +36,31 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
 
     """
     try:
-        user = OmegaConf.create(raw if isinstance(raw, DictConfig) else dict(raw))
-        OmegaConf.set_readonly(user, False)
-        own = user.get("xvector") if "xvector" in user else OmegaConf.create({})
-        if not isinstance(own, DictConfig):
-            raise ConfigError(f"{source}: xvector: must be a map of settings")
-        merged = OmegaConf.merge(_defaults(), user)
+        user = raw if isinstance(raw, DictConfig) else _as_omegaconf(raw)
+        own = _own_section(user, source)
+        merged = OmegaConf.merge(_defaults(), _other_sections(user) | {"xvector": own})
         if "n_shards" not in own:
             workers = OmegaConf.select(merged, "parallel.n_workers")
             if workers is not None:
-                merged.xvector.n_shards = workers
-        settings = {
-            "data_dir": merged.data_dir,
-            "xvector": OmegaConf.to_container(merged.xvector, resolve=True),
-        }
+                merged.xvector.n_shards = _checked_workers(workers, source)
+        xvector = OmegaConf.to_container(merged.xvector, resolve=True)
     except OmegaConfBaseException as error:
         key = f" {error.full_key}:" if getattr(error, "full_key", None) else ""
-        raise ConfigError(f"{source}:{key} {_first_line(error)}") from error
-    settings = _read_as_typed(settings, _schema())
+        raise ConfigError(f"{source}:{key} {first_line(error)}") from error
+    settings = _read_as_typed({"xvector": xvector}, _schema())
     xvector = settings["xvector"]
     if isinstance(xvector.get("splits"), str):
         xvector["splits"] = [xvector["splits"]]
+    if xvector["spk_embed_tag"] is None and isinstance(xvector["pretrained_model"], str):
+        xvector["spk_embed_tag"] = _default_tag(xvector["pretrained_model"])
     problems = [f"{source}: {problem}" for problem in _problems(settings)]
+    if xvector["spk_embed_tag"] is None and not problems:
+        problems = [f"{source}: xvector.spk_embed_tag: give one, as pretrained_model is null"]
     if problems:
         raise ConfigError("\n".join(problems))
-    if xvector["spk_embed_tag"] is None:
-        xvector["spk_embed_tag"] = _default_tag(xvector["pretrained_model"], source)
     assert isinstance(merged, DictConfig)
-    merged.data_dir = settings["data_dir"]
     merged.xvector = xvector
     return merged
-
-
-def check_config(config: DictConfig, source: str = "config") -> None:
-    """Check what a resolved configuration refers to: manifests, encoder, provider, runner.
-
-    Raises:
-        ConfigError: One line for every key that refers to something that is not there.
-
-    """
-    for key in set(config) & set(config.xvector):
-        logger.warning("%s: %s has no effect there, it belongs under xvector", source, key)
-    problems = [f"{source}: {problem}" for problem in _broken_references(config.xvector)]
-    if problems:
-        raise ConfigError("\n".join(problems))
 
 
 def shards_of_split(config: DictConfig, split: str) -> int:
@@ -94,8 +71,8 @@ def shards_of_split(config: DictConfig, split: str) -> int:
     return int(n_shards)
 
 
-def import_class(name: str, key: str) -> type:
-    """Return the class that ``package.module.Class`` names.
+def import_class(name: str, key: str) -> Any:
+    """Return what ``package.module.Class`` names.
 
     Raises:
         ConfigError: It cannot be imported; the message names the configuration's `key`.
@@ -103,14 +80,12 @@ def import_class(name: str, key: str) -> type:
     """
     module_name, _, class_name = name.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+        return getattr(importlib.import_module(module_name), class_name)
+    except Exception as error:  # a user's module may raise anything
         raise ConfigError(
-            f"{key}: cannot import {name!r} ({error}); put its folder on PYTHONPATH"
+            f"{key}: cannot import {name!r} ({type(error).__name__}: {first_line(error)}); "
+            "is its folder on PYTHONPATH?"
         ) from error
-    if not isinstance(found, type):
-        raise ConfigError(f"{key}: {name!r} is no class")
-    return found
 
 
 def is_local(pretrained_model: str) -> bool:
@@ -134,11 +109,48 @@ def _defaults() -> dict[str, Any]:
     }
 
 
-def _default_tag(pretrained_model: str | None, source: str) -> str:
-    if pretrained_model is None:
-        raise ConfigError(f"{source}: xvector.spk_embed_tag: give one, as pretrained_model is null")
-    name = pretrained_model if Path(pretrained_model).exists() else pretrained_model.split("@")[0]
-    return Path(name).resolve().name if is_local(name) else name.rsplit("/", 1)[-1]
+def _as_omegaconf(raw: Mapping[str, Any]) -> DictConfig:
+    """Return `raw` without the sections of others that OmegaConf cannot hold (dates, say)."""
+    config = OmegaConf.create()
+    for key, value in raw.items():
+        try:
+            config[key] = value
+        except OmegaConfBaseException:
+            if key in _schema()["properties"]:
+                raise
+    return config
+
+
+def _own_section(user: DictConfig, source: str) -> dict[str, Any]:
+    """Return what the user has written under ``xvector``, interpolation unresolved."""
+    own = user.get("xvector")
+    if own is None:
+        return {}
+    if not isinstance(own, DictConfig):
+        raise ConfigError(f"{source}: xvector: must be a map of settings")
+    section = OmegaConf.to_container(own, resolve=False)
+    assert isinstance(section, dict)
+    if not isinstance(section.get("manifest_paths", {}), dict):
+        raise ConfigError(f"{source}: xvector.manifest_paths: must be a map from split to path")
+    return {str(key): value for key, value in section.items()}
+
+
+def _other_sections(user: DictConfig) -> dict[str, Any]:
+    sections = OmegaConf.to_container(user, resolve=False)
+    assert isinstance(sections, dict)
+    return {str(key): value for key, value in sections.items() if key != "xvector"}
+
+
+def _checked_workers(workers: Any, source: str) -> int:
+    if not isinstance(workers, int) or workers < 1:
+        raise ConfigError(f"{source}: parallel.n_workers: must be an integer from 1 on")
+    return workers
+
+
+def _default_tag(pretrained_model: str) -> str:
+    is_path = is_local(pretrained_model)
+    name = pretrained_model if is_path else pretrained_model.partition("@")[0]
+    return name.rstrip("/").rpartition("/")[-1]
 
 
 def _read_as_typed(value: Any, schema: Mapping[str, Any]) -> Any:
@@ -155,13 +167,18 @@ def _read_as_typed(value: Any, schema: Mapping[str, Any]) -> Any:
         return {
             key: _read_as_typed(item, properties.get(key, others)) for key, item in value.items()
         }
-    if isinstance(value, str) and not _is_valid(value, schema):
+    if value == "null" and "null" in schema.get("type", ()):
+        return None
+    if _is_valid(value, schema):
+        return int(value) if isinstance(value, float) else value
+    if isinstance(value, str):
         try:
             read = yaml.safe_load(value)
         except yaml.YAMLError:
             return value
         return read if _is_valid(read, schema) else value
-    return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number and _is_valid(str(value), schema) else value
 
 
 def _is_valid(value: Any, schema: Mapping[str, Any]) -> bool:
@@ -199,30 +216,7 @@ def _complaint(error: jsonschema.ValidationError) -> str:
     return error.message
 
 
-def _broken_references(xvector: DictConfig) -> Iterator[str]:
-    for split in xvector.splits:
-        manifest = xvector.manifest_paths.get(split)
-        if manifest is None:
-            yield f"xvector.manifest_paths.{split}: split {split!r} has no manifest"
-        elif not Path(manifest).is_file():
-            yield f"xvector.manifest_paths.{split}: no such manifest: {manifest}"
-    if isinstance(xvector.n_shards, DictConfig):
-        for split in set(xvector.n_shards) - set(xvector.splits):
-            yield f"xvector.n_shards.{split}: no such split in xvector.splits"
-    if xvector.toolkit not in AVAILABLE_TOOLKITS:
-        yield f"xvector.toolkit: {xvector.toolkit} is not supported yet, use speechbrain"
-    model = xvector.pretrained_model
-    if model is not None and is_local(model) and not Path(model).exists():
-        yield (
-            f"xvector.pretrained_model: no such folder: {model} "
-            "(give a folder that is there, or a hub id such as speechbrain/spkrec-ecapa-voxceleb)"
-        )
-    for key in ("provider", "runner"):
-        try:
-            import_class(xvector[key], f"xvector.{key}")
-        except ConfigError as error:
-            yield str(error)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

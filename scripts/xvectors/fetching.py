@@ -32,7 +32,12 @@ def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
         EncoderError: The hub cannot be reached, or there is no encoder at that place.
 
     """
+    about: dict[str, Any] = {"source": pretrained_model, "files": files_version(pretrained_model)}
+    about |= {"revision": None, "fingerprint": None}
+    source = None if pretrained_model is None else locate_encoder(pretrained_model)
     folder = description.parent
+    if source is not None and source.resolve() == folder.resolve():
+        raise EncoderError(f"{source} is where the encoder would be copied to; give the original")
     folder.mkdir(parents=True, exist_ok=True)
     description.unlink(missing_ok=True)
     for path in list(folder.iterdir()):
@@ -40,11 +45,8 @@ def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-    about: dict[str, Any] = {"source": pretrained_model, "revision": None, "fingerprint": None}
-    if pretrained_model is not None:
-        source = locate_encoder(pretrained_model)
-        if not is_local(pretrained_model):
-            about["revision"] = source.name
+    if source is not None:
+        about["revision"] = None if is_local(str(pretrained_model)) else source.name
         for path in encoder_files(source):
             copy = folder / (path.relative_to(source) if source.is_dir() else path.name)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -53,13 +55,23 @@ def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
     write_atomically(description, json.dumps(about, indent=2).encode() + b"\n")
 
 
+def describes(description: Path, pretrained_model: str | None) -> bool:
+    """Tell, without reading its files, whether `description` is of this encoder as it is now."""
+    try:
+        about = json.loads(description.read_bytes())
+        return bool(
+            about["source"] == pretrained_model
+            and about["files"] == files_version(pretrained_model)
+            and "fingerprint" in about
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def locate_encoder(pretrained_model: str) -> Path:
     """Return the local folder or file of an encoder, downloaded first if it is on the hub."""
     if is_local(pretrained_model):
-        path = Path(pretrained_model)
-        if not path.exists():
-            raise EncoderError(f"no encoder at {path}: give a folder that is there, or a hub id")
-        return path
+        return Path(pretrained_model)
     import huggingface_hub  # noqa: PLC0415 - only those who ask the hub pay for it
 
     name, _, revision = pretrained_model.partition("@")
@@ -72,23 +84,34 @@ def locate_encoder(pretrained_model: str) -> Path:
     except Exception as error:  # the hub's client raises many kinds, from many libraries
         raise EncoderError(
             f"cannot fetch {pretrained_model!r} from the Hugging Face hub "
-            f"({type(error).__name__}); without a network, copy the encoder's folder here and "
-            "give its path as xvector.pretrained_model"
+            f"({type(error).__name__}), and there is no such folder here; without a network, copy "
+            "the encoder's folder here and give its path as xvector.pretrained_model"
         ) from error
     return Path(snapshot)
 
 
 def encoder_files(source: Path) -> list[Path]:
-    """Return the files of an encoder in the folder `source`, or `source` if it is a file."""
+    """Return the files of an encoder in the folder `source`, or `source` if it is a file.
+
+    Raises:
+        EncoderError: There is no such folder, or no file in it.
+
+    """
     if source.is_file():
         return [source]
-    found = {path for suffix in ENCODER_SUFFIXES for path in source.rglob(f"*.{suffix}")}
+    if not source.is_dir():
+        raise EncoderError(f"no encoder at {source}: give a folder that is there, or a hub id")
     visible = [
         path
-        for path in found
-        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(source).parts)
+        for path in sorted(source.rglob("*"))
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(source).parts)
+        and path.name != "encoder.json"
     ]
-    return sorted(path for path in visible if path.name != "encoder.json")
+    known = [path for path in visible if path.suffix[1:] in ENCODER_SUFFIXES]
+    if not visible:
+        raise EncoderError(f"{source}: no encoder, the folder is empty")
+    return known or visible
 
 
 def fingerprint_of(source: Path) -> str:
@@ -102,16 +125,15 @@ def fingerprint_of(source: Path) -> str:
     return digest.hexdigest()[:FINGERPRINT_DIGITS]
 
 
-def files_version(pretrained_model: str | None) -> list[tuple[str, int, int]] | None:
+def files_version(pretrained_model: str | None) -> list[list[str | int]] | None:
     """Return names, sizes and times of a local encoder's files, None for one on the hub.
 
     It tells, without reading them, whether the files may have changed.
     """
     if pretrained_model is None or not is_local(pretrained_model):
         return None
-    paths = encoder_files(Path(pretrained_model))
-    statuses = [(path.as_posix(), path.stat()) for path in paths]
-    return [(name, status.st_size, status.st_mtime_ns) for name, status in statuses]
+    statuses = [(path, path.stat()) for path in encoder_files(Path(pretrained_model))]
+    return [[str(path), status.st_size, status.st_mtime_ns] for path, status in statuses]
 
 
 def read_fingerprint(description: Path) -> str | None:

@@ -1,6 +1,7 @@
 """Files written whole or not at all."""
 
 import os
+import re
 import uuid
 from pathlib import Path
 
@@ -26,9 +27,12 @@ def write_if_changed(path: Path, content: bytes) -> None:
         write_atomically(path, content)
 
 
-def remove_leftovers(folder: Path, prefix: str = "") -> None:
-    """Remove the temporary files that killed writers of ``<prefix>*`` left in `folder`."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(f".{prefix}") and entry.name.endswith(".tmp"):
-                Path(entry.path).unlink(missing_ok=True)
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove the temporary files that killed writers of `name`, or of any file, left there."""
+    written = ".+" if name is None else re.escape(name)
+    leftover = re.compile(rf"\.{written}\.[0-9a-f]{{12}}\.tmp", re.DOTALL)
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if leftover.fullmatch(entry.name):
+                    Path(entry.path).unlink(missing_ok=True)

@@ -50,6 +50,10 @@ class Layout:
         """Return the done-marker of a shard."""
         return self.root / ".shards" / split / f"{shard}.done"
 
+    def unfinished(self, split: str, shard: str) -> Path:
+        """Return the account of a shard job that ended without a marker, as utterances failed."""
+        return self.root / ".shards" / split / f"{shard}.unfinished"
+
 
 def shard_name(shard: int, n_shards: int) -> str:
     """Return ``<k>-of-<n>``, k from 0 and zero-padded to the width of n."""

@@ -1,5 +1,6 @@
 """Manifests: the utterances of a split, in order, checked line by line."""
 
+import hashlib
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,10 +28,14 @@ class Utterance(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """The utterances of a manifest, in order; their positions are the indices of a runner."""
+    """The utterances of a manifest, in order; their positions are the indices of a runner.
+
+    `digest` is a hash of the file's content.
+    """
 
     path: Path
     utterances: list[Utterance]
+    digest: str
 
 
 def locate_audio(manifest_path: Path, wav_path: str) -> str:
@@ -48,7 +53,8 @@ def read_manifest(path: Path) -> Manifest:
     utterances: list[Utterance] = []
     problems: list[str] = []
     line_of: dict[str, int] = {}
-    for number, line in _lines(path):
+    digest = hashlib.sha256()
+    for number, line in _lines(path, digest):
         try:
             utterance = _parse(line)
             first = line_of.setdefault(utterance.utt_id, number)
@@ -62,14 +68,21 @@ def read_manifest(path: Path) -> Manifest:
         problems = [f"{path}:1: no utterance at all"]
     if problems:
         raise ManifestError("\n".join(problems))
-    return Manifest(path, utterances)
+    return Manifest(path, utterances, digest.hexdigest())
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def hash_manifest(path: Path) -> str:
+    """Return a hash of a manifest's content, as `Manifest.digest`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _lines(path: Path, digest: "hashlib._Hash") -> Iterator[tuple[int, bytes]]:
     """Yield the numbered lines that are not blank; only a line feed ends a line."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
+                digest.update(line)
                 content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 content = content.removesuffix(b"\n").removesuffix(b"\r")
                 if content.strip(b" "):
@@ -91,6 +104,8 @@ def _parse(line: bytes) -> Utterance:
     _check_utt_id(utt_id)
     if not wav_path:
         raise ManifestError("an empty wav_path")
+    if _has_control_character(wav_path):
+        raise ManifestError(f"wav_path {wav_path!r} has a control character")
     return Utterance(utt_id, wav_path, speaker_id, _seconds(columns[MIN_COLUMNS:]))
 
 
@@ -102,10 +117,14 @@ def _check_utt_id(utt_id: str) -> None:
         raise ManifestError(f"utt_id {utt_id!r} has a slash")
     if utt_id.startswith("."):
         raise ManifestError(f"utt_id {utt_id!r} starts with a dot")
-    if any(unicodedata.category(letter) == "Cc" for letter in utt_id):
+    if _has_control_character(utt_id):
         raise ManifestError(f"utt_id {utt_id!r} has a control character")
     if len(utt_id.encode()) > MAX_UTT_ID_BYTES:
         raise ManifestError(f"utt_id {utt_id!r} is longer than {MAX_UTT_ID_BYTES} bytes")
+
+
+def _has_control_character(text: str) -> bool:
+    return any(unicodedata.category(letter) == "Cc" for letter in text)
 
 
 def _seconds(more_columns: list[str]) -> float | None:

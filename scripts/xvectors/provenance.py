@@ -10,6 +10,8 @@ own may leave any) carry it in a hidden file beside them.
 import io
 import json
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,17 +46,37 @@ def make_recipe(config: DictConfig) -> dict[str, Any]:
     }
 
 
-def provenance(
-    recipe: dict[str, Any], fingerprint: str | None, wav_path: str, audio: AudioVersion | None
-) -> bytes:
-    """Return the provenance of one embedding: recipe, encoder's fingerprint, audio file."""
-    version = audio._asdict() if audio else {}
-    made_by = recipe | {"encoder": fingerprint, "wav_path": wav_path} | version
-    return json.dumps(made_by, sort_keys=True, separators=(",", ":")).encode()
+@dataclass(frozen=True)
+class Origin:
+    """What makes the embeddings of a manifest: a recipe, an encoder, and the audio files.
+
+    `fingerprint` is the encoder's, None where there is none; `wav_paths` are the manifest's.
+    """
+
+    recipe: dict[str, Any]
+    fingerprint: str | None
+    wav_paths: Sequence[str]
+
+    def provenance(self, index: int, audio: AudioVersion | None) -> bytes:
+        """Return the provenance of an embedding that is made now from a version of its audio."""
+        made_by = {**self.recipe, "encoder": self.fingerprint, "wav_path": self.wav_paths[index]}
+        return _as_json(made_by | (audio._asdict() if audio else {}))
 
 
-def save_embedding(embedding: "torch.Tensor", path: Path, made_by: bytes) -> None:
-    """Write a tensor and its provenance to `path`, whole or not at all."""
+def is_same_but_audio(one: bytes | None, other: bytes) -> bool:
+    """Tell whether two provenances differ in nothing but the version of the audio file."""
+    try:
+        made_by = [json.loads(one or b""), json.loads(other)]
+    except ValueError:
+        return False
+    for entry in made_by:
+        for key in AudioVersion._fields:
+            entry.pop(key, None)
+    return bool(made_by[0] == made_by[1])
+
+
+def save_embedding(embedding: "torch.Tensor", path: Path, made_by: bytes = b"") -> None:
+    """Write a tensor to `path`, and with it its provenance, whole or not at all."""
     import torch  # noqa: PLC0415 - reading provenance needs no torch
 
     buffer = io.BytesIO()
@@ -90,9 +112,14 @@ def read_provenance(path: Path) -> bytes | None:
         return None
 
 
-def discard_sidecar(path: Path) -> None:
-    """Remove the provenance beside a file that is about to be written anew."""
+def discard(path: Path) -> None:
+    """Remove a file and its provenance."""
+    path.unlink(missing_ok=True)
     _sidecar(path).unlink(missing_ok=True)
+
+
+def _as_json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _with_comment(content: bytes, comment: bytes) -> bytes:

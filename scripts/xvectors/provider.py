@@ -8,11 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from xvectors.config import resolve_config
+from xvectors.config import import_class, resolve_config
 from xvectors.errors import ConfigError, TaskError
 from xvectors.fetching import fingerprint_of, locate_encoder
 from xvectors.manifest import locate_audio, read_manifest
-from xvectors.provenance import make_recipe
+from xvectors.provenance import Origin, make_recipe
 
 Environment = dict[str, Any]
 
@@ -44,12 +44,18 @@ class EnvironmentProvider(ABC):
         """
 
 
+def provider_class(config: DictConfig) -> type[EnvironmentProvider]:
+    """Return the provider that a resolved configuration names."""
+    found: type[EnvironmentProvider] = import_class(config.xvector.provider, "xvector.provider")
+    return found
+
+
 class XVectorProvider(EnvironmentProvider):
     """Builds the environment for speaker embeddings.
 
     The environment holds ``model`` (an `Encoder`), ``toolkit``, ``device``, ``utterances`` (a
     list of ``(utt_id, wav_path)``, the path ready to be opened), ``speaker_to_utterances`` (a
-    dict from speaker to utt_ids), ``output_dir``, ``manifest``, ``recipe`` and ``fingerprint``.
+    dict from speaker to utt_ids), ``output_dir`` and ``origin`` (what the embeddings are made by).
     """
 
     def build_env_local(self) -> Environment:
@@ -89,7 +95,9 @@ def _build_xvector_environment(config: DictConfig, params: Mapping[str, Any]) ->
         ],
         "speaker_to_utterances": speaker_to_utterances,
         "output_dir": output_dir,
-        "manifest": manifest,
-        "recipe": make_recipe(config),
-        "fingerprint": fingerprint_of(source),
+        "origin": Origin(
+            make_recipe(config),
+            fingerprint_of(source),
+            [utterance.wav_path for utterance in manifest.utterances],
+        ),
     }

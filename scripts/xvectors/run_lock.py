@@ -4,39 +4,76 @@ import fcntl
 import logging
 import os
 import socket
+from datetime import datetime
 from pathlib import Path
 
 from xvectors.errors import XVectorsError
 
 logger = logging.getLogger(__name__)
 
-_held: list[int] = []
 
-
-def hold_run_lock(root: Path) -> None:
-    """Lock `root` for this process until it ends, however it ends.
+class RunLock:
+    """A lock on an output folder, held by this process until it ends, however it ends.
 
     Snakemake's own lock is a file that stays behind when a run is killed, so that the next run
     refuses to start; the kernel frees this one with the process.
-
-    Raises:
-        XVectorsError: Another run holds it; the message says which.
-
     """
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / ".lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = path.read_text(encoding="utf-8").strip()
-        os.close(descriptor)
-        raise XVectorsError(
-            f"{root}: another run ({holder}) is writing there; wait for it, or stop it"
-        ) from error
-    except OSError as error:
-        # Some network file systems have no locks.
-        logger.warning("%s: cannot be locked (%s); start no second run on it", root, error.strerror)
-    os.truncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-    _held.append(descriptor)
+
+    def __init__(self, root: Path) -> None:
+        """Be the lock of the folder `root`, not held yet."""
+        self.root = root
+        self.path = root / ".lock"
+        self._descriptor: int | None = None
+
+    def try_to_hold(self) -> bool:
+        """Take the lock, and tell whether that worked; it does not when another run holds it."""
+        if self._descriptor is not None:
+            return True
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise XVectorsError(f"{self.root}: cannot be written to: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError as error:
+            # Some network file systems have no locks.
+            logger.warning(
+                "%s: no locks there (%s); start no second run", self.root, error.strerror
+            )
+        self._descriptor = descriptor
+        return True
+
+    def hold(self) -> None:
+        """Take the lock for this run, and note in it who holds it and since when.
+
+        Raises:
+            XVectorsError: Another run holds it; the message says which.
+
+        """
+        if not self.try_to_hold():
+            raise XVectorsError(
+                f"{self.root}: another run ({self.holder()}) is writing there; wait for it, or "
+                "stop it"
+            )
+        assert self._descriptor is not None
+        os.truncate(self._descriptor, 0)
+        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {now}\n"
+        os.pwrite(self._descriptor, holder.encode(), 0)
+
+    def holder(self) -> str:
+        """Return who holds the lock or held it last, an empty text if nobody ever did."""
+        try:
+            return self.path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

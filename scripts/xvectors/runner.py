@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from xvectors.audio import check_audio, read_signal
+from xvectors.config import import_class
 from xvectors.errors import TaskError, UtteranceError
-from xvectors.manifest import Manifest, locate_audio
-from xvectors.provenance import provenance, read_provenance, save_embedding
+from xvectors.provenance import Origin, read_provenance, save_embedding
 from xvectors.provider import Environment, EnvironmentProvider
 
 # Decoded audio that may wait for a batch to fill up: ten minutes at 16 kHz, 40 MB.
@@ -39,8 +40,10 @@ class BaseRunner(ABC):
             TaskError: The batch size is below 1, or ``forward`` is no static method.
 
         """
-        if batch_size is not None and batch_size < 1:
-            raise TaskError(f"batch_size is {batch_size}: give at least 1, or None for no batches")
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+            raise TaskError(
+                f"batch_size is {batch_size!r}: give an integer from 1 on, or None for no batches"
+            )
         if not isinstance(inspect.getattr_static(type(self), "forward"), staticmethod):
             raise TaskError(f"{type(self).__name__}.forward: make it a @staticmethod, without self")
         self.provider = provider
@@ -73,10 +76,10 @@ class BaseRunner(ABC):
         return output_dir / f"{utt_id}.pt"
 
     @staticmethod
-    def check_output(path: Path) -> None:
-        """Raise ValueError unless the file that ``forward`` has left is sound.
+    def check_output(path: Path) -> Any:
+        """Raise an exception unless the file that ``forward`` has left is sound.
 
-        By default it must hold one tensor of finite numbers.
+        By default it must hold one tensor of finite numbers, which is returned.
         """
         import torch  # noqa: PLC0415 - asked for once per split only
 
@@ -85,10 +88,12 @@ class BaseRunner(ABC):
             raise ValueError("holds no tensor")
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError("holds NaN or infinite numbers")
+        return tensor
 
     def __call__(self, indices: Sequence[int]) -> list[Any]:
         """Build the environment once and return the results, one per index, in their order."""
         env = check_environment(self.provider.build_env_local(), "build_env_local")
+        indices = [int(index) for index in indices]
         results: list[Any] = []
         with tqdm(total=len(indices), unit="utt") as bar:
             for batch in batches(indices, self.batch_size):
@@ -108,13 +113,14 @@ class BaseRunner(ABC):
         if self.batch_size is None:
             return [self.forward(index, **arguments) for index in batch]
         results = self.forward(list(batch), **arguments)
-        if not isinstance(results, list) or len(results) != len(batch):
-            got = f"{len(results)} results" if isinstance(results, list) else repr(type(results))
+        is_sequence = isinstance(results, list | tuple)
+        if not is_sequence or len(results) != len(batch):
+            got = f"{len(results)} results" if is_sequence else f"a {type(results).__name__}"
             raise TaskError(
                 f"{type(self).__name__}.forward returned {got} for {len(batch)} indices: "
                 "return a list with one result per index, in their order"
             )
-        return results
+        return list(results)
 
     def _arguments(self, env: Environment) -> Environment:
         """Return the entries of `env` that ``forward`` names after its first parameter."""
@@ -142,38 +148,36 @@ class XVectorRunner(BaseRunner):
         idx: int | list[int],
         *,
         model: Any,
-        manifest: Manifest,
+        utterances: Sequence[tuple[str, str]],
         output_dir: Path,
-        recipe: dict[str, Any],
-        fingerprint: str,
+        origin: Origin | None = None,
+        **_: Any,
     ) -> Outcome | list[Outcome]:
         """Embed one utterance or several and write ``<output_dir>/<utt_id>.pt``.
 
         Args:
             idx: Position or positions in the manifest.
             model: The `Encoder`.
-            manifest: The manifest.
+            utterances: Pairs of utt_id and path of the audio file.
             output_dir: Folder of the embeddings.
-            recipe: What changes vectors besides encoder and audio, see `make_recipe`.
-            fingerprint: The encoder's fingerprint.
+            origin: What the embeddings are made by. Without it they carry no provenance, and
+                none is skipped.
 
         Returns:
             An outcome, or a list of them, one per index.
 
         """
-        indices = [idx] if isinstance(idx, int) else idx
         outcomes: list[Outcome] = []
         waiting: list[_Decoded] = []
-        for index in indices:
-            utterance = manifest.utterances[index]
-            outcome: Outcome = {"utt_id": utterance.utt_id, "status": "ok"}
+        for index in [idx] if isinstance(idx, int) else idx:
+            utt_id, audio_path = utterances[index]
+            outcome: Outcome = {"utt_id": utt_id, "status": "ok"}
             outcomes.append(outcome)
-            audio_path = locate_audio(manifest.path, utterance.wav_path)
-            output = XVectorRunner.output_path(output_dir, utterance.utt_id)
+            output = XVectorRunner.output_path(Path(output_dir), utt_id)
             try:
                 version = check_audio(audio_path)
-                made_by = provenance(recipe, fingerprint, utterance.wav_path, version)
-                if read_provenance(output) == made_by:
+                made_by = origin.provenance(index, version) if origin else b""
+                if made_by and read_provenance(output) == made_by:
                     outcome["status"] = "skipped"
                 else:
                     signal = _read_long_enough(audio_path, model)
@@ -185,6 +189,13 @@ class XVectorRunner(BaseRunner):
                 waiting = []
         _embed_and_write(waiting, model)
         return outcomes[0] if isinstance(idx, int) else outcomes
+
+    @staticmethod
+    def check_output(path: Path) -> None:
+        """Raise ValueError unless the file holds an embedding: float32, 1-D, finite."""
+        embedding = BaseRunner.check_output(path)
+        if embedding.dim() != 1 or str(embedding.dtype) != "torch.float32":
+            raise ValueError(f"holds no embedding but {embedding.dtype}, {tuple(embedding.shape)}")
 
 
 class _Decoded(NamedTuple):
@@ -202,7 +213,7 @@ def _read_long_enough(path: str, model: Any) -> Any:
     if len(signal) < model.min_samples:
         seconds, least = len(signal) / model.sample_rate, model.min_samples / model.sample_rate
         raise UtteranceError(
-            f"too short: {path} has {seconds:.3f} s, this encoder needs {least:.3f} s"
+            f"too short: {path} has {seconds:.4f} s, this encoder needs {least:.4f} s"
         )
     return signal
 
@@ -216,6 +227,12 @@ def _embed_and_write(batch: list[_Decoded], model: Any) -> None:
             save_embedding(embedding, decoded.output, decoded.made_by)
         else:
             decoded.outcome.update({"status": "failed", "reason": "the embedding is not finite"})
+
+
+def runner_class(config: DictConfig) -> type[BaseRunner]:
+    """Return the runner that a resolved configuration names."""
+    found: type[BaseRunner] = import_class(config.xvector.runner, "xvector.runner")
+    return found
 
 
 def batches(items: Sequence[Item], batch_size: int | None) -> Iterator[Sequence[Item]]:

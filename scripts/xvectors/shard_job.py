@@ -1,8 +1,9 @@
 """A shard job: embeds what is missing of one index shard and accounts for it."""
 
+import errno
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,33 @@ from typing import Any
 from omegaconf import DictConfig
 
 from xvectors.audio import audio_version
-from xvectors.config import import_class
-from xvectors.errors import EncoderError, ShardError, UtteranceError
+from xvectors.config import first_line
+from xvectors.errors import EncoderError, ShardError, UtteranceError, XVectorsError
 from xvectors.fetching import fingerprint_of, read_fingerprint
 from xvectors.layout import Layout
 from xvectors.manifest import locate_audio
-from xvectors.markers import DoneMarker, Failure, hash_audio, write_marker
+from xvectors.markers import DoneMarker, Failure, write_marker
 from xvectors.progress import Progress, speed
-from xvectors.provenance import discard_sidecar, make_recipe, provenance, read_provenance, stamp
-from xvectors.provider import Environment, EnvironmentProvider
-from xvectors.runner import BaseRunner, batches, build_worker_environment
+from xvectors.provenance import (
+    Origin,
+    discard,
+    is_same_but_audio,
+    make_recipe,
+    read_provenance,
+    stamp,
+)
+from xvectors.provider import Environment, EnvironmentProvider, provider_class
+from xvectors.run_lock import RunLock
+from xvectors.runner import BaseRunner, batches, build_worker_environment, runner_class
 from xvectors.sharding import read_index_shard
 
 logger = logging.getLogger(__name__)
 
 MAX_NAMES = 10
+# What no other utterance would escape: a full or read-only disk, no more file handles.
+MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
+# So many unexpected failures without a single success are a defect of the task.
+MAX_FAILURES_AT_FIRST = 10
 
 
 @dataclass(frozen=True)
@@ -76,16 +89,16 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float) -> N
     """
     layout = Layout.of(config)
     name = f"{split} {shard}"
-    fingerprint = read_fingerprint(layout.encoder)
-    tasks = _tasks(config, split, layout.index_shard(split, shard), fingerprint)
-    audio = hash_audio(_manifest(config, split), [task.wav_path for task in tasks])
+    origin, tasks = _tasks(config, split, layout.index_shard(split, shard))
     missing = [task for task in tasks if not task.is_current]
     work = _Work()
     if missing:
-        runner_class: type[BaseRunner] = import_class(config.xvector.runner, "xvector.runner")
-        runner = runner_class(_provider(config, split, fingerprint), config.xvector.batch_size)
-        work = _embed(runner, missing, name, started)
-    marker = DoneMarker(
+        # It lists vectors that are about to be replaced; collect_split writes it anew.
+        layout.index(split).unlink(missing_ok=True)
+        provider = _provider(config, split, origin.fingerprint)
+        runner = runner_class(config)(provider, config.xvector.batch_size)
+        work = _embed(runner, missing, name, started, RunLock(layout.root))
+    account = DoneMarker(
         n_utterances=len(tasks),
         n_written=work.n_written,
         n_skipped=len(tasks) - len(missing) + work.n_skipped,
@@ -95,42 +108,48 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float) -> N
         wall_seconds=round(work.wall_seconds, 3),
         device=work.device,
         precision=config.xvector.precision,
-        encoder=fingerprint,
-        audio=audio,
+        encoder=origin.fingerprint,
+        recipe=origin.recipe,
         failures=work.failures,
     )
-    _report(split, shard, marker)
-    if marker.n_failed and config.xvector.on_error == "fail":
-        names = ", ".join(failure.utt_id for failure in marker.failures[:MAX_NAMES])
-        names += ", ..." if marker.n_failed > MAX_NAMES else ""
+    _report(split, shard, account)
+    if account.n_failed and config.xvector.on_error == "fail":
+        write_marker(layout.unfinished(split, shard), account)
+        names = ", ".join(failure.utt_id for failure in account.failures[:MAX_NAMES])
+        names += ", ..." if account.n_failed > MAX_NAMES else ""
         raise ShardError(
-            f"{name}: {marker.n_failed} of {marker.n_utterances} utterances failed ({names}), all "
-            "others are embedded; mend them and run the same command again, or set "
+            f"{name}: {account.n_failed} of {account.n_utterances} utterances failed ({names}), "
+            "all others are embedded; mend them and run the same command again, or set "
             "xvector.on_error to skip"
         )
-    write_marker(layout.marker(split, shard), marker)
+    layout.unfinished(split, shard).unlink(missing_ok=True)
+    write_marker(layout.marker(split, shard), account)
+
+
+def _tasks(config: DictConfig, split: str, index_shard: Path) -> tuple[Origin, list[_Task]]:
+    """Return what a shard's embeddings are made by, and its utterances."""
+    layout = Layout.of(config)
+    output_path = runner_class(config).output_path
+    shard = read_index_shard(index_shard)
+    origin = Origin(make_recipe(config), read_fingerprint(layout.encoder), shard.wav_paths)
+    tasks = []
+    for i, utt_id in enumerate(shard.utt_ids):
+        audio_path = locate_audio(_manifest(config, split), shard.wav_paths[i])
+        task = _Task(
+            position=shard.positions[i],
+            utt_id=utt_id,
+            wav_path=shard.wav_paths[i],
+            audio_path=audio_path,
+            seconds=shard.seconds[i],
+            output=output_path(layout.embeddings(split), utt_id),
+            made_by=origin.provenance(i, audio_version(audio_path)),
+        )
+        tasks.append(task)
+    return origin, tasks
 
 
 def _manifest(config: DictConfig, split: str) -> Path:
     return Path(config.xvector.manifest_paths[split])
-
-
-def _tasks(
-    config: DictConfig, split: str, index_shard: Path, fingerprint: str | None
-) -> list[_Task]:
-    runner_class: type[BaseRunner] = import_class(config.xvector.runner, "xvector.runner")
-    output_dir = Layout.of(config).embeddings(split)
-    recipe = make_recipe(config)
-    shard = read_index_shard(index_shard)
-    tasks = []
-    for position, utt_id, wav_path, seconds in zip(
-        shard.positions, shard.utt_ids, shard.wav_paths, shard.seconds, strict=True
-    ):
-        audio_path = locate_audio(_manifest(config, split), wav_path)
-        output = runner_class.output_path(output_dir, utt_id)
-        made_by = provenance(recipe, fingerprint, wav_path, audio_version(audio_path))
-        tasks.append(_Task(position, utt_id, wav_path, audio_path, seconds, output, made_by))
-    return tasks
 
 
 def _provider(config: DictConfig, split: str, fingerprint: str | None) -> EnvironmentProvider:
@@ -147,21 +166,24 @@ def _provider(config: DictConfig, split: str, fingerprint: str | None) -> Enviro
         config.xvector.pretrained_model = str(folder)
     output_dir = layout.embeddings(split)
     output_dir.mkdir(parents=True, exist_ok=True)
-    provider_class: type[EnvironmentProvider] = import_class(
-        config.xvector.provider, "xvector.provider"
-    )
     params = {"manifest_path": str(_manifest(config, split)), "output_dir": str(output_dir)}
-    return provider_class(config, params=params)
+    return provider_class(config)(config, params=params)
 
 
-def _embed(runner: BaseRunner, tasks: list[_Task], name: str, started: float) -> _Work:
-    """Build the environment, run all tasks in it, and return what was done."""
-    for task in tasks:
-        discard_sidecar(task.output)
+def _embed(
+    runner: BaseRunner, tasks: list[_Task], name: str, started: float, run_lock: RunLock
+) -> _Work:
+    """Build the environment, run all tasks in it, and return what was done.
+
+    A job may outlive a run that was killed; it stops when the next run begins.
+    """
+    run = run_lock.holder()
     env = build_worker_environment(runner.provider)
     work = _Work(str(env.get("device", "none")), startup_seconds=time.monotonic() - started)
     with Progress(name, len(tasks)) as progress:
         for batch in batches(tasks, runner.batch_size):
+            if run_lock.holder() != run:
+                raise ShardError(f"{name}: stopped, as another run ({run_lock.holder()}) began")
             _process(runner, env, batch, work)
             progress.update(len(batch), work.audio_seconds)
         work.wall_seconds = progress.wall_seconds
@@ -169,20 +191,67 @@ def _embed(runner: BaseRunner, tasks: list[_Task], name: str, started: float) ->
 
 
 def _process(runner: BaseRunner, env: Environment, batch: Sequence[_Task], work: _Work) -> None:
-    """Run a batch; an UtteranceError costs only its own utterance."""
+    """Run a batch; what goes wrong with an utterance costs only that utterance."""
+    for task in batch:
+        _discard_stale(task)
     try:
         results = runner.process([task.position for task in batch], env)
-    except UtteranceError as error:
+    except Exception as error:
+        if _concerns_all(error, work):
+            raise
         if len(batch) > 1:
             for task in batch:
                 _process(runner, env, [task], work)
             return
-        results = [{"status": "failed", "reason": str(error)}]
+        reason = str(error) if isinstance(error, UtteranceError) else _describe(error)
+        results = [{"status": "failed", "reason": reason}]
     for task, result in zip(batch, results, strict=True):
-        _settle(task, result if isinstance(result, dict) else {}, work)
+        _settle(task, result if isinstance(result, dict) else {}, runner.check_output, work)
 
 
-def _settle(task: _Task, outcome: Mapping[str, Any], work: _Work) -> None:
+def _discard_stale(task: _Task) -> None:
+    """Remove an output that is about to be replaced, so that no runner takes it for its own.
+
+    While the audio is gone, nothing can replace it: it stays, if it was made in the same way.
+    """
+    earlier = read_provenance(task.output)
+    is_gone = audio_version(task.audio_path) is None
+    if not (is_gone and is_same_but_audio(earlier, task.made_by)):
+        discard(task.output)
+
+
+def _concerns_all(error: Exception, work: _Work) -> bool:
+    """Tell whether an exception says more about this machine or the task than of one utterance."""
+    if isinstance(error, UtteranceError):
+        return False
+    if isinstance(error, XVectorsError | MemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+        return True
+    if isinstance(error, RuntimeError) and ("out of memory" in str(error) or "CUDA" in str(error)):
+        return True
+    return work.n_written == 0 and len(work.failures) >= MAX_FAILURES_AT_FIRST
+
+
+def _describe(error: Exception) -> str:
+    logger.warning("unexpected", exc_info=error)
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _unsound(output: Path, check_output: Callable[[Path], Any]) -> str | None:
+    """Return what is wrong with a file that a runner has left, None if it is sound."""
+    if not output.is_file():
+        return f"the runner left no file {output}"
+    try:
+        check_output(output)
+    except Exception as error:  # a damaged file may make a reader raise anything
+        return f"{output}: {first_line(error)}"
+    return None
+
+
+def _settle(
+    task: _Task, outcome: Mapping[str, Any], check_output: Callable[[Path], Any], work: _Work
+) -> None:
     """Count what became of a task, and see to it that its output carries its provenance."""
     if outcome.get("utt_id", task.utt_id) != task.utt_id:
         raise ShardError(
@@ -192,12 +261,10 @@ def _settle(task: _Task, outcome: Mapping[str, Any], work: _Work) -> None:
     reason = None
     if outcome.get("status") == "failed":
         reason = outcome.get("reason", "the runner gave no reason")
-    elif not task.output.is_file():
-        reason = f"the runner left no file {task.output}"
+    elif read_provenance(task.output) is None:
+        # A runner of another task, whose file has yet to be checked and stamped.
+        reason = _unsound(task.output, check_output)
     if reason is not None:
-        if Path(task.audio_path).exists():
-            # An earlier output was made from another version of this file.
-            task.output.unlink(missing_ok=True)
         work.failures.append(Failure(task.utt_id, task.wav_path, reason))
         return
     if read_provenance(task.output) is None:

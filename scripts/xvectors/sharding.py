@@ -8,13 +8,13 @@ doi:10.1137/0117039, whose fullest shard is at most one utterance above a fair s
 """
 
 import contextlib
+import hashlib
 import heapq
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from xvectors.audio import durations
+from xvectors.audio import audio_version, durations
 from xvectors.errors import ShardError
 from xvectors.files import remove_leftovers, write_atomically, write_if_changed
 from xvectors.layout import Layout, shard_names
@@ -32,17 +32,25 @@ class IndexShard:
     """The utterances of one job, in manifest order.
 
     `positions` are the utterances' places in the manifest, which a runner gets as indices;
-    `wav_paths` are as the manifest has them; `seconds` are 0 where the file cannot be read.
+    `wav_paths` are as the manifest has them; `seconds` are 0 where the file cannot be read;
+    `audio` is a hash of the audio files' names and versions, see `hash_audio`.
     """
 
     positions: list[int]
     utt_ids: list[str]
     wav_paths: list[str]
     seconds: list[float]
+    audio: str
 
-    def __len__(self) -> int:
-        """Return the number of utterances."""
-        return len(self.positions)
+
+@dataclass(frozen=True)
+class Plan:
+    """The summary of a split's shards; `manifest` is a hash of the manifest's content."""
+
+    n_shards: int
+    n_utterances: int
+    audio_seconds: float
+    manifest: str
 
 
 def assign_shards(
@@ -91,23 +99,41 @@ def split_manifest(manifest: Manifest, split: str, n_shards: int, layout: Layout
     paths = [layout.index_shard(split, name) for name in names]
     utt_ids = [utterance.utt_id for utterance in utterances]
     shards = assign_shards(utt_ids, seconds, n_shards, _earlier_shards(paths))
-    contents = [IndexShard([], [], [], []) for _ in range(n_shards)]
-    for position, (utterance, shard) in enumerate(zip(utterances, shards, strict=True)):
-        contents[shard].positions.append(position)
-        contents[shard].utt_ids.append(utterance.utt_id)
-        contents[shard].wav_paths.append(utterance.wav_path)
-        contents[shard].seconds.append(seconds[position])
+    members: list[list[int]] = [[] for _ in range(n_shards)]
+    for position, shard in enumerate(shards):
+        members[shard].append(position)
     folder = layout.index_shard(split, "any").parent
     folder.mkdir(parents=True, exist_ok=True)
     _remove_other_shards(folder, set(names))
-    for path, content in zip(paths, contents, strict=True):
-        write_if_changed(path, _as_json(asdict(content)))
-    plan = {
-        "n_shards": n_shards,
-        "n_utterances": len(utterances),
-        "audio_seconds": round(sum(seconds), 3),
-    }
+    for path, positions in zip(paths, members, strict=True):
+        wav_paths = [utterances[i].wav_path for i in positions]
+        content = IndexShard(
+            positions,
+            [utterances[i].utt_id for i in positions],
+            wav_paths,
+            [seconds[i] for i in positions],
+            hash_audio(manifest.path, wav_paths),
+        )
+        write_if_changed(path, _as_json(content))
+    plan = Plan(n_shards, len(utterances), round(sum(seconds), 3), manifest.digest)
     write_atomically(layout.plan(split), _as_json(plan))
+
+
+def read_plan(path: Path) -> Plan | None:
+    """Return a split's plan, None where there is none or a damaged one."""
+    try:
+        return Plan(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def hash_audio(manifest_path: Path, wav_paths: list[str]) -> str:
+    """Return a hash of audio files' names and present versions."""
+    digest = hashlib.sha256()
+    for wav_path in wav_paths:
+        version = audio_version(locate_audio(manifest_path, wav_path))
+        digest.update(f"{wav_path}\t{version}\n".encode())
+    return digest.hexdigest()
 
 
 def read_index_shard(path: Path) -> IndexShard:
@@ -119,7 +145,8 @@ def read_index_shard(path: Path) -> IndexShard:
     """
     try:
         shard = IndexShard(**json.loads(path.read_bytes()))
-        consistent = len({len(column) for column in asdict(shard).values()}) == 1
+        columns = (shard.positions, shard.utt_ids, shard.wav_paths, shard.seconds)
+        consistent = len({len(column) for column in columns}) == 1
     except (OSError, ValueError, TypeError) as error:
         raise ShardError(f"{path}: no index shard ({error}); run the same command again") from error
     if not consistent:
@@ -154,5 +181,6 @@ def _remove_other_shards(folder: Path, names: set[str]) -> None:
             path.unlink()
 
 
-def _as_json(value: Mapping[str, object]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+def _as_json(value: IndexShard | Plan) -> bytes:
+    content = json.dumps(asdict(value), ensure_ascii=False, separators=(",", ":"))
+    return content.encode() + b"\n"

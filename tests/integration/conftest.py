@@ -1,5 +1,6 @@
 """A checkout of the workflow in a temporary folder, run as a user runs it."""
 
+import copy
 import os
 import shutil
 import signal
@@ -145,3 +146,21 @@ def changed(before: dict[str, int], after: dict[str, int]) -> set[str]:
 def checkout(tmp_path: Path) -> Checkout:
     """A fresh checkout."""
     return Checkout(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout whose corpus is embedded, to be copied only."""
+    checkout = Checkout(tmp_path_factory.mktemp("embedded"))
+    checkout.run_well()
+    return checkout
+
+
+@pytest.fixture
+def done(embedded: Checkout, tmp_path: Path) -> Checkout:
+    """A checkout of one's own whose corpus is embedded."""
+    shutil.copytree(embedded.root, tmp_path, dirs_exist_ok=True)
+    copied = copy.deepcopy(embedded)
+    copied.root, copied.corpus = tmp_path, tmp_path / "corpus"
+    copied.manifest = copied.corpus / "train.tsv"
+    return copied

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import soundfile
 import torch
 
 from .conftest import changed
@@ -14,13 +15,6 @@ pytestmark = pytest.mark.integration
 
 NEW_ENCODER = "import sys; sys.path.insert(0, 'config/demo'); import make_encoder; "
 NEW_ENCODER += "from pathlib import Path; make_encoder.main(Path(sys.argv[1]), seed=99)"
-
-
-@pytest.fixture
-def done(checkout):
-    """A checkout whose corpus is embedded."""
-    checkout.run_well()
-    return checkout
 
 
 @pytest.mark.parametrize(("batch_size", "n_shards"), [(None, 5), (7, 1)])
@@ -79,6 +73,8 @@ def test_one_replaced_recording_makes_one_vector_new(done, reference, new_time):
     done.run_well()
     assert changed(before, done.times()) == {"boris_01"}
     reference.assert_same(done.vectors()["boris_01"], path)
+    seconds = {row[0]: row[3] for row in done.rows("train.tsv")}
+    assert seconds["boris_01"] == f"{soundfile.info(path).duration:.4f}"
     assert "Nothing to be done" in done.run_well()
 
 
@@ -106,6 +102,44 @@ def test_a_removed_line_leaves_the_tables(done):
     done.run_well()
     assert done.times() == before
     assert len(done.rows("train.tsv")) == len(lines)
+
+
+def test_a_changed_speaker_reaches_the_table(done):
+    done.manifest.write_text(done.manifest.read_text().replace("\tboris\n", "\tsomeone else\n"))
+    before = done.times()
+    done.run_well()
+    assert done.times() == before
+    assert done.rows("train.tsv")[2][1] == "someone else"
+
+
+@pytest.mark.parametrize("change", ["precision", "encoder", "manifest", "nothing"])
+def test_what_is_stale_shows_without_snakemakes_metadata(done, change):
+    before = done.times()
+    shutil.rmtree(done.root / ".snakemake")
+    if change == "precision":
+        done.xvector["precision"] = "bf16"
+    elif change == "encoder":
+        subprocess.run([sys.executable, "-c", NEW_ENCODER, "other"], cwd=done.root, check=True)
+        done.xvector["pretrained_model"] = "other"
+    elif change == "manifest":
+        times = done.manifest.stat()
+        done.add_utterance("late", "alba_03")
+        os.utime(done.manifest, ns=(times.st_atime_ns, times.st_mtime_ns))
+    done.run_well()
+    expected = {"manifest": {"late"}, "nothing": set()}.get(change, set(before))
+    assert changed(before, done.times()) == expected
+
+
+def test_no_vector_of_another_encoder_stays_in_the_folder(done):
+    done.xvector["on_error"] = "skip"
+    done.audio("boris_01").unlink()
+    lines = done.manifest.read_text().splitlines(keepends=True)
+    done.manifest.write_text("".join(lines[1:]))
+    subprocess.run([sys.executable, "-c", NEW_ENCODER, "other"], cwd=done.root, check=True)
+    done.xvector["pretrained_model"] = "other"
+    done.run_well()
+    assert set(done.times()) == {row[0] for row in done.rows("train.tsv")[1:]}
+    assert not {"alba_00", "boris_01"} & set(done.times())
 
 
 def test_a_touched_manifest_has_nothing_to_do(done):

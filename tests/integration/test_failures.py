@@ -18,6 +18,8 @@ def test_a_broken_recording_costs_only_itself(checkout):
     result = checkout.run()
     assert result.returncode != 0
     assert "train: clara_02: not audio" in result.stdout
+    assert "train: 7 embedded, 0 skipped, 1 failed" in result.stdout
+    assert "1 of 2 shards not done" in result.stdout
     assert "Traceback" not in result.stdout
     before = checkout.times()
     assert len(before) == 7
@@ -29,8 +31,11 @@ def test_a_broken_recording_costs_only_itself(checkout):
     assert checkout.times() == before
 
     checkout.audio("clara_02").write_bytes(good)
-    checkout.run_well()
+    printed = checkout.run_well()
     assert changed(before, checkout.times()) == {"clara_02"}
+    assert "train: 1 embedded, 7 skipped, 0 failed" in printed
+    seconds = {row[0]: row[3] for row in checkout.rows("train.tsv")}
+    assert float(seconds["clara_02"]) > 1
     assert "Nothing to be done" in checkout.run_well()
 
 
@@ -76,74 +81,72 @@ def test_skipped_recordings_are_listed_and_tried_again_when_mended(checkout):
     assert "train: hugo_04: file missing" in result.stdout
 
 
-def test_a_recording_that_goes_bad_loses_its_vector(checkout):
-    checkout.xvector["on_error"] = "skip"
-    checkout.run_well()
-    checkout.audio("clara_02").write_bytes(b"rubbish")
-    checkout.run_well()
-    assert "clara_02" not in checkout.times()
+def test_a_recording_that_goes_bad_loses_its_vector(done):
+    done.audio("clara_02").write_bytes(b"rubbish")
+    assert done.run().returncode != 0
+    assert "clara_02" not in done.times()
+    assert not (done.out / "train.tsv").exists()
+    done.xvector["on_error"] = "skip"
+    done.run_well()
+    assert len(done.rows("train.tsv")) == 8
 
 
-def test_vectors_outlive_a_corpus_that_is_gone_for_a_while(checkout):
-    checkout.run_well()
-    before = checkout.times()
-    away = checkout.root / "away"
+def test_vectors_outlive_a_corpus_that_is_gone_for_a_while(done):
+    before = done.times()
+    away = done.root / "away"
     away.mkdir()
-    for path in list(checkout.corpus.glob("*_*")):
+    for path in list(done.corpus.glob("*_*")):
         shutil.move(path, away)
-    result = checkout.run()
+    result = done.run()
     assert result.returncode != 0
     assert "file missing" in result.stdout
     for path in list(away.iterdir()):
-        shutil.move(path, checkout.corpus)
-    checkout.run_well()
-    assert checkout.times() == before
+        shutil.move(path, done.corpus)
+    done.run_well()
+    assert done.times() == before
 
 
 @pytest.mark.parametrize("damage", ["lost", "cut", "empty"])
-def test_a_lost_or_damaged_vector_is_made_anew(checkout, damage):
-    checkout.run_well()
-    before = checkout.times()
-    path = checkout.embeddings / "alba_00.pt"
+def test_a_lost_or_damaged_vector_is_made_anew(done, damage):
+    before = done.times()
+    path = done.embeddings / "alba_00.pt"
     content = path.read_bytes()
     path.unlink()
     if damage != "lost":
         path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
-    checkout.run_well()
-    assert changed(before, checkout.times()) == {"alba_00"}
-    assert len(checkout.vectors()) == 8
-    assert "Nothing to be done" in checkout.run_well()
+    done.run_well()
+    assert changed(before, done.times()) == {"alba_00"}
+    assert len(done.vectors()) == 8
+    assert "Nothing to be done" in done.run_well()
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [("train/0-of-2.done", "{"), ("train/0-of-2.json", "[]"), ("train.json", "")],
 )
-def test_damaged_bookkeeping_is_made_anew_and_embeds_nothing(checkout, name, content):
-    checkout.run_well()
-    before = checkout.times()
-    path = checkout.out / ".shards" / name
+def test_damaged_bookkeeping_is_made_anew_and_embeds_nothing(done, name, content):
+    before = done.times()
+    path = done.out / ".shards" / name
     whole = json.loads(path.read_text())
     path.write_text(content)
-    checkout.run_well()
-    assert checkout.times() == before
+    done.run_well()
+    assert done.times() == before
     assert json.loads(path.read_text()).keys() == whole.keys()
 
 
-def test_a_damaged_copy_of_the_encoder_is_refused(checkout):
-    checkout.run_well()
-    before = checkout.times()
-    copy = checkout.out / ".encoder" / "embedding_model.ckpt"
+def test_a_damaged_copy_of_the_encoder_is_refused(done):
+    before = done.times()
+    copy = done.out / ".encoder" / "embedding_model.ckpt"
     content = bytearray(copy.read_bytes())
     content[len(content) // 2] ^= 1
     copy.write_bytes(content)
-    checkout.add_utterance("late", "alba_03")
-    result = checkout.run()
+    done.add_utterance("late", "alba_03")
+    result = done.run()
     assert result.returncode != 0
     assert "the encoder's copy is damaged; delete that folder" in result.stdout
     shutil.rmtree(copy.parent)
-    checkout.run_well()
-    assert changed(before, checkout.times()) == {"late"}
+    done.run_well()
+    assert changed(before, done.times()) == {"late"}
 
 
 def test_ten_kills_at_random_moments_lose_nothing(checkout):
@@ -170,7 +173,11 @@ def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(checkout):
     while not (checkout.out / ".lock").exists():
         time.sleep(0.05)
         assert first.poll() is None, first.communicate()[0]
+    while not (checkout.out / ".lock").read_text():
+        time.sleep(0.05)
     second = checkout.run()
+    dry = checkout.run("-n", "--config", "xvector={precision: bf16}")
+    assert dry.returncode == 0, dry.stdout
     printed, _ = first.communicate()
     assert first.returncode == 0, printed
     assert second.returncode != 0
@@ -200,17 +207,20 @@ def test_a_bad_configuration_is_one_line_and_writes_nothing(checkout, settings, 
 
 
 def test_a_bad_manifest_is_one_line_for_each_bad_line_and_embeds_nothing(checkout):
+    (checkout.corpus / "valid.tsv").write_text("only\ttwo\n")
+    (checkout.corpus / "test.tsv").write_bytes(checkout.manifest.read_bytes())
+    checkout.xvector["splits"] = ["test", "train", "valid"]
+    for split in ("valid", "test"):
+        checkout.xvector["manifest_paths"][split] = f"corpus/{split}.tsv"
     with checkout.manifest.open("ab") as file:
         file.write(b"a/b\tx.wav\tt\ts\nshort\tx.wav\nalba_00\tx.wav\tt\ts\nu\tx.wav\t\xff\ts\n")
     result = checkout.run()
     assert result.returncode != 0
     errors = [line for line in result.stdout.splitlines() if line.startswith("error:")]
-    assert [line.split(": ")[1] for line in errors] == [
-        f"corpus/train.tsv:{number}" for number in (9, 10, 11, 12)
-    ]
+    places = [f"corpus/train.tsv:{number}" for number in (9, 10, 11, 12)]
+    assert [line.split(": ")[1] for line in errors] == [*places, "corpus/valid.tsv:1"]
     assert "Traceback" not in result.stdout
-    assert not checkout.embeddings.exists()
-    assert not (checkout.out / ".shards" / "train").exists()
+    assert not (checkout.root / "out").exists()
 
 
 def test_an_encoder_that_cannot_be_fetched_is_one_line(checkout):

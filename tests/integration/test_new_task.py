@@ -111,6 +111,62 @@ def test_files_of_another_kind_are_skipped_checked_and_listed_too(checkout):
     assert np.load(paths["boris_01"]) == pytest.approx(0.25, rel=1e-3)
 
 
+def test_a_job_of_an_earlier_run_stops_when_the_next_one_begins(checkout):
+    task = POWER_TASK.replace("hugo", "nobody").replace(
+        "return [None] * len(idx)",
+        '(output_dir.parent / ".lock").write_text("the next run")\n        return [None] * len(idx)',
+    )
+    (checkout.root / "power.py").write_text(task)
+    checkout.xvector.update(
+        provider="power.Provider",
+        runner="power.Runner",
+        pretrained_model=None,
+        n_shards=1,
+        batch_size=3,
+    )
+    result = checkout.run()
+    assert result.returncode != 0
+    assert "train 0-of-1: stopped, as another run (the next run) began" in result.stdout
+    assert len(list(checkout.embeddings.rglob("*.npy"))) == 3
+
+
+# As ESPnet3's own runner does it; and it lets pass whatever soundfile raises.
+SKIPPING_TASK = (
+    POWER_TASK.replace("hugo", "nobody")
+    .replace(
+        "            samples, _ =",
+        "            if Runner.output_path(output_dir, utterance.utt_id).exists():\n"
+        "                continue\n"
+        "            samples, _ =",
+    )
+    .replace(".npy", ".pt")
+    .replace("np.save(path, np.square(samples).mean())", "torch.save(torch.tensor(samples), path)")
+    .replace("np.load(path)", "torch.load(path)")
+    .replace("import soundfile", "import soundfile\nimport torch")
+)
+
+
+def test_a_runner_that_skips_what_exists_and_raises_what_it_likes(checkout):
+    (checkout.root / "power.py").write_text(SKIPPING_TASK)
+    checkout.xvector.update(provider="power.Provider", runner="power.Runner", pretrained_model=None)
+    good = checkout.audio("clara_02").read_bytes()
+    checkout.audio("clara_02").write_bytes(b"rubbish")
+    result = checkout.run()
+    assert result.returncode != 0
+    assert "train: clara_02: LibsndfileError" in result.stdout
+    outputs = {path.stem: path for path in checkout.embeddings.rglob("*.pt")}
+    assert len(outputs) == 7
+
+    checkout.audio("clara_02").write_bytes(good)
+    soundfile.write(checkout.audio("boris_01"), np.full(16000, 0.5), 16000)
+    before = {utt_id: path.stat().st_mtime_ns for utt_id, path in outputs.items()}
+    checkout.run_well()
+    after = {utt_id: path.stat().st_mtime_ns for utt_id, path in outputs.items()}
+    assert changed(before, after) == {"boris_01"}
+    assert torch.load(outputs["boris_01"]).shape == (16000,)
+    assert len(checkout.rows("train.tsv")) == 9
+
+
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -47,9 +49,17 @@ def test_a_missing_file(tmp_path):
         read(tmp_path / "none.wav")
 
 
-def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(UtteranceError, match="file missing"):
-        read(tmp_path)
+def test_a_folder_and_a_pipe_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    for path in (tmp_path, tmp_path / "pipe.wav"):
+        with pytest.raises(UtteranceError, match="not a file"):
+            read(path)
+    assert durations([str(tmp_path / "pipe.wav")]) == [0.0]
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(UtteranceError, match=r"cannot be read: .*File name too long"):
+        read(tmp_path / ("a" * 300))
 
 
 def test_what_is_no_audio(tmp_path):
@@ -113,3 +123,30 @@ def test_a_version_changes_with_size_and_with_time(tmp_path):
     path.write_bytes(b"22")
     assert audio_version(str(path)) != first
     assert audio_version(str(tmp_path / "none")) is None
+
+
+def test_a_raw_file_is_no_audio(tmp_path):
+    (tmp_path / "a.raw").write_bytes(b"12345678")
+    with pytest.raises(UtteranceError, match="not audio"):
+        read(tmp_path / "a.raw")
+    assert durations([str(tmp_path / "a.raw")]) == [0.0]
+
+
+def test_a_long_file_that_cannot_be_searched(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", speechlike(5, 8000), 8000, subtype="GSM610")
+    whole = read(tmp_path / "a.wav")
+    monkeypatch.setattr(audio, "PIECE_SECONDS", 2)
+    torch.testing.assert_close(read(tmp_path / "a.wav"), whole, rtol=0, atol=1e-6)
+
+
+def test_a_streamed_file_of_unknown_length_is_refused(tmp_path):
+    # libsndfile cannot read it; it must not pass for one of 10^14 seconds either.
+    soundfile.write(tmp_path / "a.flac", speechlike(2, RATE), RATE)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    # STREAMINFO's total samples, 36 bits from byte 21 on: 0 means unknown (RFC 9639, 8.2).
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    (tmp_path / "a.flac").write_bytes(content)
+    assert durations([str(tmp_path / "a.flac")]) == [0.0]
+    with pytest.raises(UtteranceError, match="not audio"):
+        read(tmp_path / "a.flac")

@@ -1,10 +1,12 @@
+import datetime
 from pathlib import Path
 
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from xvectors.config import SCHEMA, check_config, resolve_config, shards_of_split
+from xvectors.checks import check_config
+from xvectors.config import SCHEMA, resolve_config, shards_of_split
 from xvectors.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -76,6 +78,10 @@ def test_an_empty_configuration_is_the_contracts_default():
     }
 
 
+def test_an_empty_section_has_the_defaults():
+    assert resolve_config({"xvector": None}) == resolve_config({})
+
+
 def test_resolving_twice_changes_nothing():
     once = resolve_config({"xvector": {"batch_size": None, "n_shards": {"train": 3}}})
     assert resolve_config(once) == once
@@ -120,6 +126,7 @@ def test_shards_of_a_split():
         ("/models/mine", "mine"),
         ("/models/mine/", "mine"),
         ("config/demo/encoder", "encoder"),
+        ("some/encoder@v1.0", "encoder"),
     ],
 )
 def test_the_tag_follows_from_the_model(model, tag, monkeypatch):
@@ -152,7 +159,12 @@ def test_words_from_the_command_line_are_read_as_what_they_stand_for():
         ({"device": "gpu"}, "xvector.device: 'gpu' does not match"),
         ({"splits": []}, "xvector.splits: [] should be non-empty"),
         ({"splits": ["a/b"]}, "xvector.splits.0: 'a/b' does not match"),
-        ({"manifest_paths": {"train": 3}}, "xvector.manifest_paths.train: must be string, not 3"),
+        ({"splits": ["train.failed"]}, "xvector.splits.0: 'train.failed' does not match"),
+        ({"manifest_paths": ["a"]}, "xvector.manifest_paths: must be a map"),
+        (
+            {"manifest_paths": {"train": [3]}},
+            "xvector.manifest_paths.train: must be string, not [3]",
+        ),
         ({"spk_embed_tag": "a/b"}, "xvector.spk_embed_tag: 'a/b' does not match"),
         ({"pretrained_model": None}, "xvector.spk_embed_tag: give one"),
         ({"save_path": "${nowhere}/x"}, "xvector.save_path: Interpolation key 'nowhere' not found"),
@@ -173,7 +185,7 @@ def test_all_bad_settings_are_named_at_once():
     assert len(str(error.value).splitlines()) == 3
 
 
-@pytest.mark.parametrize("section", [None, [], "text", 3])
+@pytest.mark.parametrize("section", [[], "text", 3])
 def test_a_section_that_is_no_map(section):
     with pytest.raises(ConfigError, match="xvector: must be a map"):
         resolve_config({"xvector": section})
@@ -198,14 +210,22 @@ def test_what_is_all_there_passes(corpus, demo_encoder):
         ({"splits": ["train", "dev"]}, "xvector.manifest_paths.dev: split 'dev' has no manifest"),
         ({"manifest_paths": {"train": "none.tsv"}}, "train: no such manifest: none.tsv"),
         ({"pretrained_model": "/none/here"}, "xvector.pretrained_model: no such folder"),
+        ({"pretrained_model": "./none"}, "xvector.pretrained_model: no such folder"),
+        ({"pretrained_model": "tests"}, "xvector.pretrained_model: tests has no hyperparams.yaml"),
+        ({"pretrained_model": None, "spk_embed_tag": "x"}, "XVectorProvider needs an encoder"),
+        ({"save_path": "Makefile"}, "xvector.save_path: Makefile is no folder"),
         ({"n_shards": {"dev": 2}}, "xvector.n_shards.dev: no such split"),
         ({"toolkit": "rawnet"}, "xvector.toolkit: rawnet is not supported yet"),
         ({"provider": "nowhere.Provider"}, "xvector.provider: cannot import 'nowhere.Provider'"),
         ({"runner": "xvectors.NoRunner"}, "xvector.runner: cannot import 'xvectors.NoRunner'"),
-        ({"runner": "xvectors.runner"}, "xvector.runner: 'xvectors.runner' is no class"),
+        ({"runner": "xvectors.runner"}, "xvector.runner: xvectors.runner is no BaseRunner"),
+        ({"runner": "xvectors.XVectorProvider"}, "xvectors.XVectorProvider is no BaseRunner"),
+        ({"provider": "xvectors.EnvironmentProvider"}, "lacks build_env_local, build_worker_setup"),
+        ({"save_path": "a{b}"}, "xvector.save_path: a{b} has a brace"),
     ],
 )
-def test_what_is_not_there_is_one_line(corpus, demo_encoder, others, message):
+def test_what_is_not_there_is_one_line(corpus, demo_encoder, others, message, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
     with pytest.raises(ConfigError) as error:
         check_config(resolve_config(settings(corpus, demo_encoder, **others)), "my.yaml")
     assert str(error.value).startswith("my.yaml: ")
@@ -224,3 +244,38 @@ def test_every_key_has_a_description_and_a_default_and_is_documented():
 @pytest.mark.parametrize("name", ["config.yaml", "libritts.yaml"])
 def test_the_shipped_configurations_are_valid(name):
     resolve_config(yaml.safe_load((REPOSITORY / "config" / name).read_text()), name)
+
+
+def test_what_other_sections_hold_does_no_harm():
+    raw = {
+        "started": datetime.date(2024, 1, 1),
+        "model": "${",
+        "data_dir": "${unknown_resolver:1}",
+        "xvector": {
+            "save_path": "out",
+            "manifest_paths": {"train": "a", "valid": "b", "test": "c"},
+        },
+    }
+    assert resolve_config(raw).xvector.save_path == "out"
+
+
+def test_a_section_that_is_an_interpolation():
+    config = resolve_config({"mine": {"batch_size": 3}, "xvector": "${mine}"})
+    assert config.xvector.batch_size == 3
+
+
+def test_a_bad_number_of_workers_is_named_as_such():
+    with pytest.raises(ConfigError, match=r"parallel\.n_workers: must be an integer from 1 on"):
+        resolve_config({"parallel": {"n_workers": 0}})
+
+
+def test_more_words_from_the_command_line():
+    given = {"pretrained_model": "null", "spk_embed_tag": 2024, "batch_size": 20.0}
+    xvector = resolve_config({"xvector": given}).xvector
+    assert (xvector.pretrained_model, xvector.spk_embed_tag) == (None, "2024")
+    assert type(xvector.batch_size) is int
+
+
+def test_shards_of_splits_that_are_not_asked_for(corpus, demo_encoder):
+    others = {"n_shards": {"train": 2, "valid": 1}}
+    check_config(resolve_config(settings(corpus, demo_encoder, **others)))

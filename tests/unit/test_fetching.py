@@ -6,7 +6,13 @@ import pytest
 from huggingface_hub import constants
 
 from xvectors.errors import EncoderError
-from xvectors.fetching import fetch_encoder, files_version, fingerprint_of, read_fingerprint
+from xvectors.fetching import (
+    describes,
+    fetch_encoder,
+    files_version,
+    fingerprint_of,
+    read_fingerprint,
+)
 
 
 @pytest.fixture
@@ -116,3 +122,37 @@ def test_a_damaged_description(tmp_path, content):
     (tmp_path / "encoder.json").write_text(content)
     with pytest.raises(EncoderError, match="no description of an encoder"):
         read_fingerprint(tmp_path / "encoder.json")
+
+
+def test_a_description_is_of_an_encoder_as_it_is(tmp_path, encoder):
+    description = tmp_path / ".encoder" / "encoder.json"
+    assert not describes(description, str(encoder))
+    fetch_encoder(str(encoder), description)
+    assert describes(description, str(encoder))
+    assert not describes(description, "some/encoder")
+    (encoder / "classifier.ckpt").touch()
+    assert not describes(description, str(encoder))
+
+
+def test_the_copy_itself_is_refused_as_a_source(tmp_path, encoder):
+    description = tmp_path / ".encoder" / "encoder.json"
+    fetch_encoder(str(encoder), description)
+    with pytest.raises(EncoderError, match="give the original"):
+        fetch_encoder(str(description.parent), description)
+    assert (description.parent / "hyperparams.yaml").is_file()
+
+
+def test_a_file_of_any_kind_has_a_fingerprint_of_its_own(tmp_path):
+    description = tmp_path / ".encoder" / "encoder.json"
+    fingerprints = set()
+    for content in (b"1", b"2"):
+        (tmp_path / "model.t7").write_bytes(content)
+        fetch_encoder(str(tmp_path / "model.t7"), description)
+        fingerprints.add(read_fingerprint(description))
+    assert len(fingerprints) == 2
+
+
+def test_an_empty_folder_is_no_encoder(tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(EncoderError, match="the folder is empty"):
+        fetch_encoder(str(tmp_path / "none"), tmp_path / "encoder.json")

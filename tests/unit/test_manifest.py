@@ -60,6 +60,7 @@ def test_a_fifth_column_that_is_no_duration_is_passed_over(tmp_path, column):
         (b"a\ta.wav\t\xff\ts1", "not UTF-8"),
         (b"first\ta.wav\ttext\ts1", "repeated utt_id 'first', first on line 1"),
         (b"a\t\ttext\ts1", "an empty wav_path"),
+        (b"a\ta\x00.wav\ttext\ts1", "wav_path 'a\\x00.wav' has a control character"),
     ],
 )
 def test_refuses_a_bad_line_with_file_line_and_reason(tmp_path, line, reason):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from omegaconf import OmegaConf
 from xvectors.audio import AudioVersion
 from xvectors.config import resolve_config
 from xvectors.provenance import (
-    discard_sidecar,
+    Origin,
+    discard,
+    is_same_but_audio,
     make_recipe,
-    provenance,
     read_provenance,
     save_embedding,
     stamp,
@@ -62,33 +64,48 @@ def test_stamping_another_kind_of_file(tmp_path):
     stamp(path, MADE_BY)
     assert read_provenance(path) == MADE_BY
     assert np.array_equal(np.load(path), np.ones(3))
-    discard_sidecar(path)
-    assert read_provenance(path) is None
-    stamp(path, MADE_BY)
     path.unlink()
     assert read_provenance(path) is None
+    discard(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+AUDIO = AudioVersion(1, 2)
+ORIGIN = Origin({"precision": "fp32"}, "abc", ["ä b.wav"])
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("origin", "audio"),
     [
-        {"fingerprint": "other"},
-        {"wav_path": "other.wav"},
-        {"audio": AudioVersion(1, 3)},
-        {"audio": AudioVersion(2, 2)},
-        {"audio": None},
-        {"recipe": {"precision": "bf16"}},
+        (replace(ORIGIN, fingerprint="other"), AUDIO),
+        (replace(ORIGIN, fingerprint=None), AUDIO),
+        (replace(ORIGIN, wav_paths=["other.wav"]), AUDIO),
+        (replace(ORIGIN, recipe={"precision": "bf16"}), AUDIO),
+        (ORIGIN, AudioVersion(1, 3)),
+        (ORIGIN, AudioVersion(2, 2)),
+        (ORIGIN, None),
     ],
 )
-def test_whatever_changes_a_vector_changes_its_provenance(change):
-    made_of = {
-        "recipe": {"precision": "fp32"},
-        "fingerprint": "abc",
+def test_whatever_changes_a_vector_changes_its_provenance(origin, audio):
+    assert origin.provenance(0, audio) != ORIGIN.provenance(0, AUDIO)
+
+
+def test_provenance_is_readable():
+    made_by = json.loads(ORIGIN.provenance(0, AUDIO))
+    assert made_by == {
+        "encoder": "abc",
+        "precision": "fp32",
         "wav_path": "ä b.wav",
-        "audio": AudioVersion(1, 2),
+        "size": 1,
+        "mtime_ns": 2,
     }
-    assert provenance(**(made_of | change)) != provenance(**made_of)
-    assert json.loads(provenance(**made_of))["encoder"] == "abc"
+
+
+def test_what_differs_in_the_audio_only():
+    made_by = ORIGIN.provenance(0, AUDIO)
+    assert is_same_but_audio(ORIGIN.provenance(0, None), made_by)
+    assert not is_same_but_audio(replace(ORIGIN, fingerprint="x").provenance(0, AUDIO), made_by)
+    assert not is_same_but_audio(None, made_by)
 
 
 def test_the_recipe_holds_what_changes_vectors_and_nothing_else():

@@ -81,9 +81,9 @@ def test_both_interfaces_are_abstract():
         BaseRunner(Provider({}))
 
 
-@pytest.mark.parametrize("batch_size", [0, -3])
+@pytest.mark.parametrize("batch_size", [0, -3, 2.5, True, "4"])
 def test_a_batch_size_below_one(batch_size):
-    with pytest.raises(TaskError, match=r"batch_size is .*: give at least 1"):
+    with pytest.raises(TaskError, match=r"batch_size is .*: give an integer from 1 on"):
         Runner(Provider({}), batch_size)
 
 
@@ -99,7 +99,7 @@ def test_a_parameter_that_the_environment_lacks_names_both_sides():
         assert name in str(error.value)
 
 
-@pytest.mark.parametrize("wrong", [[1, 2, 3], None, 5, (1, 2)])
+@pytest.mark.parametrize("wrong", [[1, 2, 3], None, 5, (1,)])
 def test_another_number_of_results_than_indices(wrong):
     class Wrong(Runner):
         @staticmethod
@@ -191,7 +191,7 @@ def test_a_file_that_is_too_short_for_the_encoder(corpus, demo_encoder, tmp_path
     runner = XVectorRunner(make_provider(corpus, demo_encoder, tmp_path / "out"))
     (result,) = runner([1])
     assert "too short" in result["reason"]
-    assert "has 0.037 s, this encoder needs 0.040 s" in result["reason"]
+    assert "has 0.0375 s, this encoder needs 0.0400 s" in result["reason"]
 
 
 def test_mistakes_in_what_the_provider_is_given(corpus, demo_encoder, tmp_path):
@@ -205,3 +205,27 @@ def test_mistakes_in_what_the_provider_is_given(corpus, demo_encoder, tmp_path):
 
 def test_an_utterance_error_is_the_projects_own():
     assert issubclass(UtteranceError, xvectors.XVectorsError)
+
+
+def test_forward_takes_the_whole_environment(corpus, demo_encoder, tmp_path):
+    env = make_provider(corpus, demo_encoder, tmp_path / "out").build_env_local()
+    assert XVectorRunner.forward(0, **env) == {"utt_id": "alba_00", "status": "ok"}
+    assert XVectorRunner.forward([0], **env) == [{"utt_id": "alba_00", "status": "skipped"}]
+
+
+def test_forward_needs_no_more_than_the_contracts_environment(corpus, demo_encoder, tmp_path):
+    env = make_provider(corpus, demo_encoder, tmp_path / "out").build_env_local()
+    del env["origin"]
+    env["output_dir"] = str(env["output_dir"])
+    assert XVectorRunner.forward(0, **env)["status"] == "ok"
+    assert torch.load(tmp_path / "out" / "alba_00.pt", weights_only=True).shape == (192,)
+
+
+def test_what_is_no_embedding_is_no_sound_output(tmp_path):
+    path = tmp_path / "a.pt"
+    for tensor in (torch.ones(5, 7), torch.ones(5).double(), torch.full((5,), float("nan"))):
+        torch.save(tensor, path)
+        with pytest.raises(ValueError, match="holds"):
+            XVectorRunner.check_output(path)
+    torch.save(torch.ones(5), path)
+    XVectorRunner.check_output(path)

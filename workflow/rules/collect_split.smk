@@ -7,10 +7,11 @@ Input: the done-markers of all its shards. Output: the tables of what is and is 
 rule collect_split:
     """Check that every utterance is embedded or listed as failed, and write both tables."""
     input:
+        manifest=manifest_of,
         markers=lambda wildcards: markers_of_split(wildcards.split),
     output:
-        index=pattern(layout.index("{split}")),
-        failures=pattern(layout.failures("{split}")),
+        index=str(layout.index("{split}")),
+        failures=str(layout.failures("{split}")),
     log:
         log_of("collect_split", "{split}"),
     localrule: True

@@ -1,40 +1,64 @@
 """The configuration, checked, and the paths that follow from it."""
 
+import os
 import re
 import sys
+import time
 from pathlib import Path
 
 from snakemake.iocontainers import Wildcards
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+# Here and in the jobs, the package that belongs to these rules.
+scripts = str(Path(workflow.basedir) / "scripts")
+sys.path.insert(0, scripts)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [scripts, os.environ.get("PYTHONPATH", "")]
+).strip(":")
 
-from xvectors.config import check_config, resolve_config, shards_of_split
+from xvectors.checks import check_config, check_manifests
+from xvectors.config import resolve_config, shards_of_split
 from xvectors.errors import XVectorsError
 from xvectors.fetching import files_version
 from xvectors.layout import Layout, shard_names
-from xvectors.markers import retract_untrue
 from xvectors.provenance import make_recipe
-from xvectors.run_lock import hold_run_lock
+from xvectors.retraction import retract_untrue
+from xvectors.run_lock import RunLock
+from xvectors.summary import summarize
 
+started_ns = time.time_ns()
 config_files = ", ".join(map(str, workflow.configfiles)) or "--config"
 
 try:
     settings = resolve_config(config, config_files)
+    layout = Layout.of(settings)
+    run_lock = RunLock(layout.root)
     if workflow.is_main_process:
         check_config(settings, config_files)
-        retract_untrue(settings)
+        check_manifests(settings)
+        # While another run is writing there, its bookkeeping is its own.
+        if layout.root.is_dir() and run_lock.try_to_hold():
+            retract_untrue(settings)
+            run_lock.release()
+    encoder_files = files_version(settings.xvector.pretrained_model)
 except XVectorsError as error:
-    sys.exit(f"error: {error}")
+    sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
 
-layout = Layout.of(settings)
 tag = settings.xvector.spk_embed_tag
 
 
 onstart:
     try:
-        hold_run_lock(layout.root)
+        run_lock.hold()
     except XVectorsError as error:
         sys.exit(f"error: {error}")
+
+
+onsuccess:
+    print(*summarize(settings, started_ns), sep="\n", file=sys.stderr)
+
+
+onerror:
+    print(*summarize(settings, started_ns), sep="\n", file=sys.stderr)
 
 
 wildcard_constraints:
@@ -42,15 +66,9 @@ wildcard_constraints:
     shard=r"\d+-of-\d+",
 
 
-def pattern(path: Path) -> str:
-    """Return a path of the layout as a pattern in which only our wildcards are wildcards."""
-    escaped = str(path).replace("{", "{{").replace("}", "}}")
-    return re.sub(r"\{\{(split|shard)\}\}", r"{\1}", escaped)
-
-
-def log_of(rule: str, stem: str = "") -> str:
+def log_of(rule: str, stem: str) -> str:
     """Return the log of a rule's job."""
-    return pattern(Path("logs") / rule / tag / f"{stem or rule}.log")
+    return f"logs/{rule}/{tag}/{stem}.log"
 
 
 def manifest_of(wildcards: Wildcards) -> str:

@@ -8,14 +8,14 @@ which is written last and is the only output that Snakemake knows.
 rule embed_shard:
     """Embed what is missing or stale of a shard with the configured provider and runner."""
     input:
-        index_shard=pattern(layout.index_shard("{split}", "{shard}")),
+        index_shard=str(layout.index_shard("{split}", "{shard}")),
         encoder=rules.fetch_encoder.output.encoder,
     output:
-        marker=pattern(layout.marker("{split}", "{shard}")),
+        marker=str(layout.marker("{split}", "{shard}")),
     log:
         log_of("embed_shard", "{split}/{shard}"),
     benchmark:
-        pattern(Path("benchmarks/embed_shard") / tag / "{split}/{shard}.tsv")
+        f"benchmarks/embed_shard/{tag}/{{split}}/{{shard}}.tsv"
     conda:
         "../../envs/xvectors.yaml"
     threads: 1

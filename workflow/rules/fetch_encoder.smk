@@ -7,14 +7,14 @@ Input: the hub, or a local folder. Output: a folder of plain files and their des
 rule fetch_encoder:
     """Copy or download the encoder once, on the submit host, and take its fingerprint."""
     output:
-        encoder=pattern(layout.encoder),
+        encoder=str(layout.encoder),
     log:
-        log_of("fetch_encoder"),
+        log_of("fetch_encoder", "encoder"),
     localrule: True
     conda:
         "../../envs/xvectors.yaml"
     params:
         pretrained_model=settings.xvector.pretrained_model,
-        files=files_version(settings.xvector.pretrained_model),
+        files=encoder_files,
     script:
         "../../scripts/fetch_encoder.py"

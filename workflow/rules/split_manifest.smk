@@ -10,7 +10,7 @@ checkpoint split_manifest:
     input:
         manifest=manifest_of,
     output:
-        plan=pattern(layout.plan("{split}")),
+        plan=str(layout.plan("{split}")),
     log:
         log_of("split_manifest", "{split}"),
     localrule: True

@@ -1,0 +1,120 @@
+"""What is checked before any job starts: whatever the configuration refers to."""
+
+import difflib
+import inspect
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from xvectors.config import import_class, is_local
+from xvectors.errors import ConfigError, ManifestError
+from xvectors.layout import Layout
+from xvectors.manifest import hash_manifest, read_manifest
+from xvectors.provider import EnvironmentProvider
+from xvectors.runner import BaseRunner
+from xvectors.sharding import read_plan
+
+logger = logging.getLogger(__name__)
+
+AVAILABLE_TOOLKITS = ("speechbrain",)
+DEFAULT_PROVIDER = "xvectors.XVectorProvider"
+
+
+def check_config(config: DictConfig, source: str = "config") -> None:
+    """Check that a resolved configuration's manifests, encoder and classes are there.
+
+    Raises:
+        ConfigError: One line for every key that refers to something that is not there.
+
+    """
+    for key in set(config) & set(config.xvector):
+        logger.warning("%s: %s has no effect there, it belongs under xvector", source, key)
+    for key in difflib.get_close_matches("xvector", map(str, config), cutoff=0.8):
+        if key != "xvector":
+            logger.warning("%s: %s is not read, did you mean xvector?", source, key)
+    problems = [f"{source}: {problem}" for problem in _broken_references(config.xvector)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def check_manifests(config: DictConfig) -> None:
+    """Check the manifests that have changed since they were split.
+
+    Raises:
+        ManifestError: One line for every line that is wrong, of all manifests.
+
+    """
+    problems = []
+    for split in config.xvector.splits:
+        path = Path(config.xvector.manifest_paths[split])
+        plan = read_plan(Layout.of(config).plan(split))
+        if plan is None or plan.manifest != hash_manifest(path):
+            try:
+                read_manifest(path)
+            except ManifestError as error:
+                problems.append(str(error))
+    if problems:
+        raise ManifestError("\n".join(problems))
+
+
+def _broken_references(xvector: DictConfig) -> Iterator[str]:
+    for split in xvector.splits:
+        manifest = xvector.manifest_paths.get(split)
+        if manifest is None:
+            yield f"xvector.manifest_paths.{split}: split {split!r} has no manifest"
+        elif not Path(manifest).is_file():
+            yield f"xvector.manifest_paths.{split}: no such manifest: {manifest}"
+    if isinstance(xvector.n_shards, DictConfig):
+        for split in set(xvector.n_shards) - set(xvector.splits) - set(xvector.manifest_paths):
+            yield f"xvector.n_shards.{split}: no such split"
+    if xvector.toolkit not in AVAILABLE_TOOLKITS:
+        yield f"xvector.toolkit: {xvector.toolkit} is not supported yet, use speechbrain"
+    yield from _broken_model(xvector)
+    yield from _broken_folder(Path(xvector.save_path))
+    paths = {key: xvector[key] for key in ("save_path", "spk_embed_tag", "pretrained_model")}
+    paths |= {f"manifest_paths.{split}": path for split, path in xvector.manifest_paths.items()}
+    for key, path in paths.items():
+        if path is not None and set(path) & set("{}"):
+            yield f"xvector.{key}: {path} has a brace, which Snakemake takes for a wildcard"
+    for key, base in (("provider", EnvironmentProvider), ("runner", BaseRunner)):
+        try:
+            _check_class(import_class(xvector[key], f"xvector.{key}"), base)
+        except ConfigError as error:
+            yield str(error)
+        except TypeError as error:
+            yield f"xvector.{key}: {xvector[key]} {error}"
+
+
+def _broken_model(xvector: DictConfig) -> Iterator[str]:
+    model, is_own = xvector.pretrained_model, xvector.provider == DEFAULT_PROVIDER
+    if model is None:
+        if is_own:
+            yield "xvector.pretrained_model: XVectorProvider needs an encoder, not null"
+    elif is_local(model) and not Path(model).exists():
+        yield (
+            f"xvector.pretrained_model: no such folder: {model} "
+            "(give a folder that is there, or a hub id such as speechbrain/spkrec-ecapa-voxceleb)"
+        )
+    elif is_own and Path(model).is_dir() and not (Path(model) / "hyperparams.yaml").is_file():
+        yield f"xvector.pretrained_model: {model} has no hyperparams.yaml, as encoders have"
+
+
+def _broken_folder(folder: Path) -> Iterator[str]:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        yield f"xvector.save_path: {folder} is no folder"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield f"xvector.save_path: {folder} cannot be written to"
+
+
+def _check_class(found: object, base: type) -> None:
+    """Raise TypeError unless `found` is a class that fills in all of `base`."""
+    if not isinstance(found, type) or not issubclass(found, base):
+        raise TypeError(f"is no {base.__name__}: derive it from xvectors.{base.__name__}")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise TypeError(f"lacks {missing}")

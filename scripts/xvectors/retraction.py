@@ -1,0 +1,91 @@
+"""Retraction: at the start of a run, remove the bookkeeping that no longer tells the truth.
+
+Snakemake sees by itself what is an input or a parameter of a rule, as long as it has its
+metadata. It does not see the millions of audio files and embeddings, which are neither. So
+every description that a run has left is held against what is there now, and removed when it
+is untrue; Snakemake then makes it again. What is removed are descriptions only, never an
+embedding.
+"""
+
+import logging
+import os
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from xvectors.config import shards_of_split
+from xvectors.errors import EncoderError, ShardError
+from xvectors.fetching import describes, read_fingerprint
+from xvectors.layout import Layout, shard_names
+from xvectors.manifest import hash_manifest
+from xvectors.markers import read_marker
+from xvectors.provenance import make_recipe
+from xvectors.runner import runner_class
+from xvectors.sharding import IndexShard, hash_audio, read_index_shard, read_plan
+
+logger = logging.getLogger(__name__)
+
+
+def retract_untrue(config: DictConfig) -> None:
+    """Remove the descriptions of encoder, shards and finished jobs that are untrue."""
+    layout = Layout.of(config)
+    if not describes(layout.encoder, config.xvector.pretrained_model):
+        layout.encoder.unlink(missing_ok=True)
+    for split in config.xvector.splits:
+        _retract_split(config, layout, split)
+
+
+def _retract_split(config: DictConfig, layout: Layout, split: str) -> None:
+    manifest_path = Path(config.xvector.manifest_paths[split])
+    n_shards = shards_of_split(config, split)
+    plan = read_plan(layout.plan(split))
+    if plan is None:
+        layout.plan(split).unlink(missing_ok=True)
+        return
+    holds = plan.n_shards == n_shards and plan.manifest == hash_manifest(manifest_path)
+    n_retracted = 0
+    for name in shard_names(plan.n_shards):
+        try:
+            shard = read_index_shard(layout.index_shard(split, name))
+        except ShardError:
+            holds = False
+            continue
+        holds = holds and shard.audio == hash_audio(manifest_path, shard.wav_paths)
+        marker = layout.marker(split, name)
+        if marker.exists() and not _is_done(config, layout, split, name, shard):
+            marker.unlink(missing_ok=True)
+            n_retracted += 1
+    if not holds:
+        layout.plan(split).unlink(missing_ok=True)
+    if n_retracted:
+        layout.index(split).unlink(missing_ok=True)
+        logger.warning("%s: %d shards are no longer up to date; they run again", split, n_retracted)
+
+
+def _is_done(config: DictConfig, layout: Layout, split: str, name: str, shard: IndexShard) -> bool:
+    """Tell whether all that a done-marker vouches for is still so."""
+    path = layout.marker(split, name)
+    try:
+        marker = read_marker(path)
+        encoder = read_fingerprint(layout.encoder) if layout.encoder.exists() else marker.encoder
+    except (ShardError, EncoderError):
+        return False
+    if (marker.encoder, marker.recipe) != (encoder, make_recipe(config)):
+        return False
+    if marker.failures and config.xvector.on_error == "fail":
+        return False
+    failed = {failure.utt_id for failure in marker.failures}
+    marked = path.stat().st_mtime_ns
+    output_path = runner_class(config).output_path
+    return all(
+        _is_older(output_path(layout.embeddings(split), utt_id), marked)
+        for utt_id in shard.utt_ids
+        if utt_id not in failed
+    )
+
+
+def _is_older(output: Path, marked: int) -> bool:
+    try:
+        return os.stat(output).st_mtime_ns <= marked  # noqa: PTH116
+    except OSError:
+        return False
