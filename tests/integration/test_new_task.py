@@ -114,7 +114,8 @@ def test_files_of_another_kind_are_skipped_checked_and_listed_too(checkout):
 def test_a_job_of_an_earlier_run_stops_when_the_next_one_begins(checkout):
     task = POWER_TASK.replace("hugo", "nobody").replace(
         "return [None] * len(idx)",
-        '(output_dir.parent / ".lock").write_text("the next run")\n        return [None] * len(idx)',
+        '(output_dir.parent / ".lock").write_text("the next run")\n'
+        "        return [None] * len(idx)",
     )
     (checkout.root / "power.py").write_text(task)
     checkout.xvector.update(
