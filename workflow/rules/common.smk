@@ -1,6 +1,5 @@
 """The configuration, checked, and the paths that follow from it."""
 
-import os
 import re
 import sys
 import time
@@ -8,12 +7,7 @@ from pathlib import Path
 
 from snakemake.iocontainers import Wildcards
 
-# Here and in the jobs, the package that belongs to these rules.
-scripts = str(Path(workflow.basedir) / "scripts")
-sys.path.insert(0, scripts)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [scripts, os.environ.get("PYTHONPATH", "")]
-).strip(":")
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from xvectors.checks import check_config, check_manifests
 from xvectors.config import resolve_config, shards_of_split
@@ -21,10 +15,12 @@ from xvectors.errors import XVectorsError
 from xvectors.fetching import files_version
 from xvectors.layout import Layout, shard_names
 from xvectors.provenance import make_recipe
+from xvectors.python_path import share_package_with_jobs
 from xvectors.retraction import retract_untrue
 from xvectors.run_lock import RunLock
 from xvectors.summary import summarize
 
+share_package_with_jobs()
 started_ns = time.time_ns()
 config_files = ", ".join(map(str, workflow.configfiles)) or "--config"
 
