@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test lint format demo clean
+.PHONY: run test lint format benchmark demo clean
 
 run: $(VENV)/.run
 	snakemake --cores 4
@@ -25,6 +25,11 @@ format: $(VENV)/.dev
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
+
+# The encoder's speed and exactness against SpeechBrain's own; a few minutes.
+benchmark: $(VENV)/.run
+	python tests/benchmark/encoder.py --threads 1
+	python tests/benchmark/encoder.py --threads 2
 
 # Makes the demo's speech and encoder anew; needs Debian's espeak-ng.
 demo: $(VENV)/.run

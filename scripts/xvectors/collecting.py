@@ -1,6 +1,5 @@
 """Collecting a split: every embedding checked, and the tables that list them written."""
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from xvectors.files import remove_leftovers, write_atomically
 from xvectors.layout import Layout
 from xvectors.manifest import Manifest, read_manifest
 from xvectors.markers import DoneMarker, read_marker
-from xvectors.provenance import discard, read_provenance
+from xvectors.provenance import discard, parse_provenance, read_provenance
 from xvectors.runner import runner_class
 from xvectors.sharding import IndexShard, read_index_shard
 
@@ -51,7 +50,7 @@ def collect_split(config: DictConfig, split: str, shards: list[str]) -> None:
     reasons = [(one.utt_id, one.wav_path, " ".join(one.reason.split())) for one in failures]
     _write_table(layout.failures(split), ("utt_id", "wav_path", "reason"), reasons)
     _write_table(layout.index(split), ("utt_id", "speaker_id", "path", "seconds"), rows)
-    _discard_strays(layout.embeddings(split), set(outputs.values()), markers)
+    _discard_strays(layout.embeddings(split), set(outputs.values()), markers[0])
     for folder in {
         layout.index_shard(split, "any").parent,
         *(output.parent for output in outputs.values()),
@@ -89,20 +88,18 @@ def _check(
     return outputs
 
 
-def _discard_strays(folder: Path, outputs: set[Path], markers: list[DoneMarker]) -> None:
+def _discard_strays(folder: Path, outputs: set[Path], marker: DoneMarker) -> None:
     """Remove the embeddings of utterances that left the manifest, if made by another encoder.
 
     Those of the same encoder stay, for the utterances may come back.
     """
     if not folder.is_dir():
         return
-    made_by = {json.dumps(marker.recipe | {"encoder": marker.encoder}) for marker in markers}
+    made_by = marker.recipe | {"encoder": marker.encoder}
     for path in folder.iterdir():
         if path not in outputs and path.suffix == ".pt":
-            found = json.loads(read_provenance(path) or b"null")
-            if found is not None and not any(
-                json.loads(m).items() <= found.items() for m in made_by
-            ):
+            found = parse_provenance(read_provenance(path))
+            if found and not made_by.items() <= found.items():
                 discard(path)
 
 

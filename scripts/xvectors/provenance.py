@@ -63,16 +63,19 @@ class Origin:
         return _as_json(made_by | (audio._asdict() if audio else {}))
 
 
+def parse_provenance(made_by: bytes | None) -> dict[str, Any]:
+    """Return the entries of a provenance, none where there is none or another's comment."""
+    try:
+        found = json.loads(made_by or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def is_same_but_audio(one: bytes | None, other: bytes) -> bool:
     """Tell whether two provenances differ in nothing but the version of the audio file."""
-    try:
-        made_by = [json.loads(one or b""), json.loads(other)]
-    except ValueError:
-        return False
-    for entry in made_by:
-        for key in AudioVersion._fields:
-            entry.pop(key, None)
-    return bool(made_by[0] == made_by[1])
+    version = dict.fromkeys(AudioVersion._fields)
+    return parse_provenance(one) | version == parse_provenance(other) | version
 
 
 def save_embedding(embedding: "torch.Tensor", path: Path, made_by: bytes = b"") -> None:

@@ -1,5 +1,6 @@
 """SpeechBrain's encoders: ECAPA-TDNN and the others of its EncoderClassifier family."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -7,6 +8,7 @@ from speechbrain.dataio.preprocess import AudioNormalizer
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
+from xvectors.config import first_line
 from xvectors.encoders import Encoder
 from xvectors.errors import EncoderError
 from xvectors.long_signals import (
@@ -16,6 +18,9 @@ from xvectors.long_signals import (
     reflect_padding,
     reflecting_convolutions,
 )
+from xvectors.packed_ecapa import PackedEcapa, is_covered
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
 # ECAPA-TDNN keeps some twenty matrices of (frames, channels): a longer signal is embedded in
@@ -39,6 +44,7 @@ class SpeechBrainEncoder(Encoder):
         self.classifier = _load_classifier(source, device)
         model = self.classifier.mods["embedding_model"]
         self.min_samples = _min_samples(model, self.classifier.mods["compute_features"])
+        self.packed = _pack(model, precision)
         self._normalizer = AudioNormalizer(sample_rate=SAMPLE_RATE)
 
     def normalize(self, signal: torch.Tensor, sample_rate: int) -> torch.Tensor:
@@ -48,27 +54,53 @@ class SpeechBrainEncoder(Encoder):
 
     def embed(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
+        embeddings: dict[int, torch.Tensor] = {}
         with torch.inference_mode():
-            return torch.stack([self._embed(signal) for signal in signals]).float().cpu()
+            if self.packed is not None:
+                short = [i for i, signal in enumerate(signals) if not _is_long(signal)]
+                features = [self._features(signals[i], in_chunks=False)[0] for i in short]
+                embeddings.update(zip(short, self.packed.embed(features), strict=True))
+            for i, signal in enumerate(signals):
+                if i not in embeddings:
+                    embeddings[i] = self._embed_alone(signal)
+            return torch.stack([embeddings[i] for i in range(len(signals))]).float().cpu()
 
-    def _embed(self, signal: torch.Tensor) -> torch.Tensor:
-        """Return the embedding, shape (dim,), of one signal of shape (samples,)."""
+    def _embed_alone(self, signal: torch.Tensor) -> torch.Tensor:
+        """Return the embedding, shape (dim,), of a long signal, or by a model of another kind."""
+        model = self.classifier.mods["embedding_model"]
+        in_chunks = _is_long(signal) and isinstance(model, ECAPA_TDNN)
+        features = self._features(signal, in_chunks)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if in_chunks:
+                embedding = ChunkedEcapa(model, features).embed()
+            else:
+                embedding = model(features, torch.ones(1, device=self.device))
+        return embedding.reshape(-1)
+
+    def _features(self, signal: torch.Tensor, in_chunks: bool) -> torch.Tensor:
+        """Return normalized features, (1, frames, mels), of a signal of shape (samples,)."""
         modules = self.classifier.mods
-        is_long = len(signal) > MAX_WHOLE_SECONDS * SAMPLE_RATE
-        in_chunks = is_long and isinstance(modules["embedding_model"], ECAPA_TDNN)
         batch = signal[None].to(self.device)
-        whole = torch.ones(1, device=self.device)
         if in_chunks and is_plain_fbank(modules["compute_features"]):
             features = fbank_in_chunks(modules["compute_features"], batch)
         else:
             features = modules["compute_features"](batch)
-        features = modules["mean_var_norm"](features, whole)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            if in_chunks:
-                embedding = ChunkedEcapa(modules["embedding_model"], features).embed()
-            else:
-                embedding = modules["embedding_model"](features, whole)
-        return embedding.reshape(-1)
+        normalized: torch.Tensor = modules["mean_var_norm"](
+            features, torch.ones(1, device=self.device)
+        )
+        return normalized
+
+
+def _is_long(signal: torch.Tensor) -> bool:
+    return len(signal) > MAX_WHOLE_SECONDS * SAMPLE_RATE
+
+
+def _pack(model: torch.nn.Module, precision: str) -> PackedEcapa | None:
+    """Return the fast form of a model, None (which is said) where there is none."""
+    if not is_covered(model):
+        logger.info("no fast form of %s: utterances go through one by one", type(model).__name__)
+        return None
+    return PackedEcapa(model, torch.bfloat16 if precision == "bf16" else torch.float32)
 
 
 def _load_classifier(source: Path, device: str) -> EncoderClassifier:
@@ -89,9 +121,9 @@ def _load_classifier(source: Path, device: str) -> EncoderClassifier:
             run_opts={"device": device},
         )
     except Exception as error:  # whatever a damaged yaml or checkpoint may raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise EncoderError(
-            f"{source}: SpeechBrain cannot load this encoder: {type(error).__name__}: {reason}"
+            f"{source}: SpeechBrain cannot load this encoder: "
+            f"{type(error).__name__}: {first_line(error)}"
         ) from error
 
 

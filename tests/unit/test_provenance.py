@@ -106,6 +106,7 @@ def test_what_differs_in_the_audio_only():
     assert is_same_but_audio(ORIGIN.provenance(0, None), made_by)
     assert not is_same_but_audio(replace(ORIGIN, fingerprint="x").provenance(0, AUDIO), made_by)
     assert not is_same_but_audio(None, made_by)
+    assert not is_same_but_audio(b"another's comment", made_by)
 
 
 def test_the_recipe_holds_what_changes_vectors_and_nothing_else():

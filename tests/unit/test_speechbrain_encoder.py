@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
-from xvectors import long_signals, speechbrain_encoder
+from xvectors import long_signals, packed_ecapa, speechbrain_encoder
 from xvectors.errors import EncoderError
+from xvectors.packed_ecapa import PackedEcapa, is_covered
 from xvectors.speechbrain_encoder import SAMPLE_RATE, SpeechBrainEncoder
 
 
@@ -25,15 +27,71 @@ def signals(demo_encoder, encoder) -> list[torch.Tensor]:
     return [*found, found[0][: encoder.min_samples], found[1][:1000], torch.cat(found[:6])]
 
 
+@pytest.fixture(scope="module")
+def alone(reference, signals) -> torch.Tensor:
+    """SpeechBrain's own embeddings of the signals, one at a time."""
+    return torch.cat([reference.classifier.encode_batch(signal)[0] for signal in signals])
+
+
 def assert_close(embeddings: torch.Tensor, expected: torch.Tensor) -> None:
     difference = (embeddings - expected).abs().amax(1) / expected.abs().amax(1)
     assert difference.max() <= 1e-4
 
 
-def test_companions_do_not_matter(encoder, signals):
-    alone = torch.cat([encoder.embed([signal]) for signal in signals])
+def test_companions_do_not_matter(encoder, signals, alone):
+    assert_close(torch.cat([encoder.embed([signal]) for signal in signals]), alone)
     assert_close(encoder.embed(signals), alone)
     assert_close(encoder.embed(signals[::-1]).flip(0), alone)
+
+
+@pytest.mark.parametrize("pack_frames", [1, 400, 10**6])
+def test_the_size_of_packs_does_not_matter(encoder, signals, alone, monkeypatch, pack_frames):
+    monkeypatch.setattr(packed_ecapa, "PACK_FRAMES", pack_frames)
+    assert_close(encoder.embed(signals), alone)
+
+
+def test_without_prepacked_products(demo_encoder, signals, alone, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    plain = SpeechBrainEncoder(demo_encoder, "cpu", "fp32")
+    assert plain.packed.first.product.prepacked is None
+    assert_close(plain.embed(signals), alone)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"channels": [48, 64, 64, 64, 96], "kernel_sizes": [3, 5, 3, 7, 3]},
+        {"dilations": [2, 1, 3, 2, 2], "groups": [1, 4, 2, 1, 2]},
+        {"global_context": False, "res2net_scale": 4, "attention_channels": 16},
+    ],
+)
+def test_models_of_other_shapes(settings):
+    torch.manual_seed(0)
+    shape = {"channels": [64, 64, 64, 64, 96], "lin_neurons": 24, "se_channels": 16}
+    model = ECAPA_TDNN(20, **(shape | settings)).eval()
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5)
+    features = [torch.randn(n_frames, 20) for n_frames in (40, 13, 200)]
+    assert is_covered(model)
+    with torch.inference_mode():
+        expected = torch.cat([model(one[None]).flatten(1) for one in features])
+        found = torch.stack(PackedEcapa(model, torch.float32).embed(features))
+        assert_close(found, expected)
+
+
+def test_a_model_without_a_fast_form_goes_one_by_one(demo_encoder, signals, alone, monkeypatch):
+    monkeypatch.setattr(speechbrain_encoder, "is_covered", lambda model: False)
+    slow = SpeechBrainEncoder(demo_encoder, "cpu", "fp32")
+    assert slow.packed is None
+    assert_close(slow.embed(signals), alone)
+
+
+@pytest.mark.parametrize("activation", [torch.nn.LeakyReLU, torch.nn.ReLU])
+def test_only_what_is_computed_alike_is_covered(activation):
+    model = ECAPA_TDNN(20, channels=[16] * 5, activation=activation)
+    assert is_covered(model) == (activation is torch.nn.ReLU)
+    assert not is_covered(torch.nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize("chunk_frames", [100, 331, 3000])
