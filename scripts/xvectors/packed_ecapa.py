@@ -270,8 +270,9 @@ class _Pooling:
     def _statistics(self, x: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Return mean and deviation of (frames, channels) side by side, (2 channels,)."""
         if weights is None:
-            variance, mean = torch.var_mean(x, dim=0, correction=0)
+            mean = x.mean(0)
+            variance = (x - mean).square_().mean(0)
         else:
-            mean = torch.einsum("fc,fc->c", weights, x)
-            variance = torch.einsum("fc,fc->c", weights, (x - mean).square_())
+            mean = (weights * x).sum(0)
+            variance = (x - mean).square_().mul_(weights).sum(0)
         return torch.cat([mean, variance.clamp(min=self.eps).sqrt()])
