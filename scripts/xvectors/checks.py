@@ -13,14 +13,13 @@ from xvectors.config import import_class, is_local
 from xvectors.errors import ConfigError, ManifestError
 from xvectors.layout import Layout
 from xvectors.manifest import hash_manifest, read_manifest
-from xvectors.provider import EnvironmentProvider
+from xvectors.provider import EnvironmentProvider, XVectorProvider
 from xvectors.runner import BaseRunner
 from xvectors.sharding import read_plan
 
 logger = logging.getLogger(__name__)
 
 AVAILABLE_TOOLKITS = ("speechbrain",)
-DEFAULT_PROVIDER = "xvectors.XVectorProvider"
 
 
 def check_config(config: DictConfig, source: str = "config") -> None:
@@ -89,17 +88,27 @@ def _broken_references(xvector: DictConfig) -> Iterator[str]:
 
 
 def _broken_model(xvector: DictConfig) -> Iterator[str]:
-    model, is_own = xvector.pretrained_model, xvector.provider == DEFAULT_PROVIDER
+    model, needs_encoder = xvector.pretrained_model, _needs_encoder(xvector.provider)
     if model is None:
-        if is_own:
+        if needs_encoder:
             yield "xvector.pretrained_model: XVectorProvider needs an encoder, not null"
     elif is_local(model) and not Path(model).exists():
         yield (
             f"xvector.pretrained_model: no such folder: {model} "
             "(give a folder that is there, or a hub id such as speechbrain/spkrec-ecapa-voxceleb)"
         )
-    elif is_own and Path(model).is_dir() and not (Path(model) / "hyperparams.yaml").is_file():
+    elif (
+        needs_encoder and Path(model).is_dir() and not (Path(model) / "hyperparams.yaml").is_file()
+    ):
         yield f"xvector.pretrained_model: {model} has no hyperparams.yaml, as encoders have"
+
+
+def _needs_encoder(provider: str) -> bool:
+    try:
+        found = import_class(provider, "xvector.provider")
+    except ConfigError:
+        return False  # which is said of the provider itself
+    return isinstance(found, type) and issubclass(found, XVectorProvider)
 
 
 def _broken_folder(folder: Path) -> Iterator[str]:

@@ -94,6 +94,13 @@ class Checkout:
         assert result.returncode == 0, result.stdout
         return result.stdout
 
+    def run_badly(self, *arguments: str) -> list[str]:
+        """Run the workflow, expect an error without a traceback, and return its lines."""
+        result = self.run(*arguments)
+        assert result.returncode != 0, result.stdout
+        assert "Traceback" not in result.stdout
+        return [line for line in result.stdout.splitlines() if line.startswith("error:")]
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the workflow in a process group of its own."""
         return subprocess.Popen(

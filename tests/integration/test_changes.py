@@ -1,5 +1,6 @@
 """What a change of settings, manifests, audio or encoder makes the next run do."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -25,6 +26,21 @@ def test_batches_and_shards_do_not_change_vectors(checkout, reference, batch_siz
     assert len(vectors) == 8
     for utt_id, vector in vectors.items():
         reference.assert_same(vector, checkout.audio(utt_id))
+
+
+def test_empty_shards_are_done_without_loading_an_encoder(done):
+    before = done.times()
+    done.manifest.write_text("".join(done.manifest.read_text().splitlines(keepends=True)[:2]))
+    done.xvector["n_shards"] = 3
+    done.run_well()
+    assert done.times() == before
+    markers = [
+        json.loads(path.read_text())
+        for path in sorted((done.out / ".shards" / "train").glob("*.done"))
+    ]
+    assert sorted(marker["n_utterances"] for marker in markers) == [0, 1, 1]
+    assert [marker["startup_seconds"] for marker in markers] == [0, 0, 0]
+    assert len(done.rows("train.tsv")) == 3
 
 
 def test_settings_that_do_not_change_vectors_embed_nothing(done):
