@@ -18,4 +18,5 @@ if __name__ == "__main__":
             snakemake.wildcards.split,
             snakemake.wildcards.shard,
             STARTED,
+            snakemake.threads,
         )

@@ -50,14 +50,27 @@ def load_encoder(toolkit: str, source: Path, device: str, precision: str) -> Enc
     """Load an encoder from a local folder or file onto a device.
 
     Raises:
-        EncoderError: The files are missing, damaged or of another kind.
+        EncoderError: The files are missing, damaged or of another kind, or the device lacks the
+            precision.
 
     """
+    if precision == "bf16" and not _has_bf16(device):
+        raise EncoderError(
+            f"xvector.precision: bf16 is not native to this machine's {device}, where it would "
+            "only be slow; use fp32"
+        )
     if toolkit == "speechbrain":
         from xvectors.speechbrain_encoder import SpeechBrainEncoder  # noqa: PLC0415
 
         return SpeechBrainEncoder(source, device, precision)
     raise EncoderError(f"toolkit {toolkit} is not supported yet, use speechbrain")
+
+
+def _has_bf16(device: str) -> bool:
+    if device == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def choose_device(device: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Long signals in little memory: filterbank features and ECAPA-TDNN chunk by chunk, exactly.
+"""Long signals in little memory: ECAPA-TDNN chunk by chunk, exactly.
 
 What SpeechBrain computes in one go grows with the signal: an hour of speech would need tens of
 gigabytes. Here no more than a chunk of frames is in work at a time. Each chunk comes with a
@@ -7,13 +7,11 @@ they would see in the whole; at the signal's own ends the layers pad as ever.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from speechbrain.lobes.features import Fbank
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN, SEBlock, SERes2NetBlock
 from speechbrain.nnet.CNN import Conv1d
-from speechbrain.processing.features import spectral_magnitude
 
 CHUNK_FRAMES = 3000
 
@@ -43,33 +41,6 @@ def reflecting_convolutions(model: torch.nn.Module) -> Iterator[Conv1d]:
 def reflect_padding(convolution: Conv1d) -> int:
     """Return the frames that a convolution with padding "same" adds on each side."""
     return int(convolution.dilation * (convolution.kernel_size - 1) // 2)
-
-
-def is_plain_fbank(compute_features: torch.nn.Module) -> bool:
-    """Tell whether `fbank_in_chunks` covers these features."""
-    if type(compute_features) is not Fbank or compute_features.deltas or compute_features.context:
-        return False
-    stft: Any = compute_features.compute_STFT
-    return bool(stft.center and stft.pad_mode == "constant")
-
-
-def fbank_in_chunks(fbank: Fbank, signal: torch.Tensor) -> torch.Tensor:
-    """Return ``fbank(signal)``, shape (1, frames, mels), from a signal of shape (1, samples).
-
-    SpeechBrain cuts decibels off at `top_db` below the loudest value of its input. A chunk's
-    own cut lies at or below that of the whole, so cutting once more afterwards is exact, as
-    long as frames that see a chunk's inner edge stay out of it.
-    """
-    stft, filterbank = fbank.compute_STFT, fbank.compute_fbanks
-    hop = stft.hop_length
-    n_frames = 1 + signal.shape[1] // hop
-    parts = []
-    for frames, own in chunks(n_frames, halo=-(-stft.n_fft // (2 * hop))):
-        end = None if frames.stop == n_frames else (frames.stop - 1) * hop + 1
-        samples = signal[:, frames.start * hop : end]
-        parts.append(filterbank(spectral_magnitude(stft(samples))[:, own]))
-    features = torch.cat(parts, dim=1)
-    return features.clamp(min=features.amax() - filterbank.top_db)
 
 
 class ChunkedEcapa:

@@ -5,9 +5,10 @@ convolution gathers its taps by an index that reflects at each utterance's own e
 one matrix product; what looks at a whole utterance (squeeze-and-excitation, attentive
 statistics) goes by that utterance's rows. So every utterance meets exactly what it meets
 alone, whatever its companions.
-"""
 
-from collections.abc import Iterator, Sequence
+A second arrangement gives every utterance as many rows as the longest has, with the same
+reflection at each utterance's own ends, and leaves the rest out of all sums.
+"""
 
 import torch
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN, SERes2NetBlock, TDNNBlock
@@ -15,8 +16,10 @@ from speechbrain.nnet.CNN import Conv1d
 from speechbrain.nnet.normalization import BatchNorm1d
 from torch.nn import functional
 
-# Frames in work at a time: more make the products no faster, and take more memory.
-PACK_FRAMES = 3000
+# Frames of a product that a processor is asked to be ready for.
+USUAL_FRAMES = 3000
+# Channels in work at a time where that is free to choose.
+CHANNELS = 512
 
 
 def is_covered(model: torch.nn.Module) -> bool:
@@ -45,32 +48,42 @@ def _is_covered(convolution: Conv1d) -> bool:
 class PackedEcapa:
     """A model's layers, with their weights laid out for matrices of (frames, channels)."""
 
-    def __init__(self, model: ECAPA_TDNN, dtype: torch.dtype) -> None:
-        """Take the weights of a model in evaluation, products to be computed in `dtype`."""
+    def __init__(self, model: ECAPA_TDNN, dtype: torch.dtype, padded: bool = False) -> None:
+        """Take the weights of a model in evaluation.
+
+        Args:
+            model: The model.
+            dtype: Of the products.
+            padded: Give all utterances of a pack as many rows as the longest needs. That takes
+                the same few operations for any number of utterances, which GPUs like; without
+                it no row is computed in vain.
+
+        """
         self.dtype = dtype
+        self.padded = padded
         self.first = _Layer(model.blocks[0], dtype)
         self.blocks = [_Block(block, dtype) for block in model.blocks[1:]]
         self.aggregation = _Layer(model.mfa, dtype)
         self.pooling = _Pooling(model, dtype)
 
-    def embed(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Embed utterances.
+    @property
+    def bytes_per_frame(self) -> int:
+        """Roughly what a frame takes at the peak, in bytes."""
+        widths = sum(block.n_channels for block in self.blocks)
+        return int(4 * (4 * widths + 6 * self.aggregation.product.n_outputs))
+
+    def embed(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """Embed utterances in one pack.
 
         Args:
             features: Normalized features, (frames, mels) each, float32.
 
         Returns:
-            A float32 tensor of shape (dim,) for each.
+            A float32 tensor of shape (utterances, dim).
 
         """
-        embeddings: list[torch.Tensor] = []
-        for some in packs(features):
-            pack = _Pack([len(one) for one in some], some[0].device)
-            embeddings += self._embed_pack(pack, some)
-        return embeddings
-
-    def _embed_pack(self, pack: "_Pack", features: Sequence[torch.Tensor]) -> torch.Tensor:
-        x = self.first(pack, torch.cat(list(features)).to(self.dtype))
+        pack = _PaddedPack(features) if self.padded else _Pack(features)
+        x = self.first(pack, pack.features.to(self.dtype))
         widths = [block.n_channels for block in self.blocks]
         outputs = x.new_empty(len(x), sum(widths))
         for block, output in zip(self.blocks, torch.split(outputs, widths, dim=1), strict=True):
@@ -79,46 +92,144 @@ class PackedEcapa:
         return self.pooling(pack, self.aggregation(pack, outputs))
 
 
-def packs(features: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Yield `features` in order, at most `PACK_FRAMES` frames, but at least one, at a time."""
-    pack: list[torch.Tensor] = []
-    for one in features:
-        if pack and sum(map(len, pack)) + len(one) > PACK_FRAMES:
-            yield pack
-            pack = []
-        pack.append(one)
-    if pack:
-        yield pack
-
-
 class _Pack:
-    """Which rows belong to which utterance."""
+    """Utterances below each other, and what is computed of each as a whole."""
 
-    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
-        self.lengths = lengths
-        self.device = device
-        ends = torch.tensor(lengths).cumsum(0).tolist()
-        self.rows = [slice(end - n, end) for end, n in zip(ends, lengths, strict=True)]
+    def __init__(self, features: list[torch.Tensor]) -> None:
+        self.features = torch.cat(features)
+        lengths = torch.tensor([len(one) for one in features])
+        self.device = self.features.device
+        starts = lengths.cumsum(0) - lengths
+        self.rows = [
+            slice(a, a + n) for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)
+        ]
+        self._first_row = starts.repeat_interleave(lengths)
+        self._last = lengths.repeat_interleave(lengths) - 1
+        self._frame = torch.arange(len(self.features)) - self._first_row
         self._taps: dict[tuple[int, int], torch.Tensor] = {}
 
     def gather(self, x: torch.Tensor, kernel_size: int, dilation: int) -> torch.Tensor:
-        """Return the taps of a convolution side by side, (frames, kernel_size * channels)."""
+        """Return the taps of a convolution side by side, (frames, kernel_size * channels).
+
+        They are reflected at the ends of each utterance.
+        """
         if kernel_size == 1:
             return x
         key = (kernel_size, dilation)
         if key not in self._taps:
-            self._taps[key] = self._reflected(*key).to(self.device)
+            offsets = (torch.arange(kernel_size) - kernel_size // 2) * dilation
+            last = self._last[:, None]
+            reflected = last - (last - (self._frame[:, None] + offsets).abs()).abs()
+            # Below zero only in rows that are there as padding.
+            taps = self._first_row[:, None] + reflected.clamp(min=0)
+            self._taps[key] = taps.flatten().to(self.device)
         return x.index_select(0, self._taps[key]).view(len(x), -1)
 
-    def _reflected(self, kernel_size: int, dilation: int) -> torch.Tensor:
-        """Return the rows of all taps, reflected at the ends of each utterance."""
-        offsets = (torch.arange(kernel_size) - kernel_size // 2) * dilation
-        taps = []
-        for rows, length in zip(self.rows, self.lengths, strict=True):
-            last = length - 1
-            positions = (torch.arange(length)[:, None] + offsets).abs()
-            taps.append(rows.start + last - (last - positions).abs())
-        return torch.cat(taps).flatten()
+    def means(self, x: torch.Tensor) -> torch.Tensor:
+        """Return each utterance's mean, float32, (utterances, channels)."""
+        return torch.stack([x[rows].mean(0, dtype=torch.float32) for rows in self.rows])
+
+    def add(self, x: torch.Tensor, addends: torch.Tensor) -> None:
+        """Add its row of `addends`, (utterances, channels), to all rows of each utterance."""
+        for addend, rows in zip(addends, self.rows, strict=True):
+            x[rows] += addend
+
+    def gate(
+        self, x: torch.Tensor, gates: torch.Tensor, y: torch.Tensor, out: torch.Tensor
+    ) -> None:
+        """Write ``x + y * gates`` into `out`, with a row of `gates` for each utterance."""
+        for gate, rows in zip(gates, self.rows, strict=True):
+            torch.addcmul(x[rows], y[rows], gate, out=out[rows])
+
+    def statistics(self, x: torch.Tensor, logits: torch.Tensor | None, eps: float) -> torch.Tensor:
+        """Return each utterance's mean and deviation, float32, (utterances, 2 channels).
+
+        Args:
+            x: (frames, channels).
+            logits: Of the weights, a softmax over each utterance, (frames, channels). None: all
+                frames have the same weight.
+            eps: The least variance.
+
+        """
+        statistics = x.new_empty(len(self.rows), 2, x.shape[1], dtype=torch.float32)
+        # Few channels at a time stay in the processor's cache.
+        for start in range(0, x.shape[1], CHANNELS):
+            some = slice(start, start + CHANNELS)
+            for rows, out in zip(self.rows, statistics, strict=True):
+                weights = self._alike(rows) if logits is None else _softmax(logits[rows, some])
+                out[:, some] = _statistics(x[rows, some], weights, eps)
+        return statistics.flatten(1)
+
+    def _alike(self, rows: slice) -> torch.Tensor:
+        """Return the same weight for all rows of an utterance, (frames, 1)."""
+        n_frames = rows.stop - rows.start
+        return torch.full((n_frames, 1), 1 / n_frames, device=self.device)
+
+
+class _PaddedPack(_Pack):
+    """Utterances with as many rows each as the longest has.
+
+    Rows beyond an utterance's end reflect its own frames like all others, so that they are
+    finite, and count nowhere.
+    """
+
+    def __init__(self, features: list[torch.Tensor]) -> None:
+        padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
+        self.shape = padded.shape[:2]
+        self.features = padded.flatten(0, 1)
+        self.device = padded.device
+        lengths = torch.tensor([len(one) for one in features])
+        n_utterances, n_frames = self.shape
+        self._first_row = torch.arange(n_utterances).repeat_interleave(n_frames) * n_frames
+        self._last = lengths.repeat_interleave(n_frames) - 1
+        self._frame = torch.arange(n_frames).repeat(n_utterances)
+        self._taps = {}
+        self._lengths = lengths[:, None].to(self.device)
+        self._beyond = (self._frame > self._last).view(*self.shape, 1).to(self.device)
+
+    def _apart(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (utterances * frames, channels) as (utterances, frames, channels)."""
+        apart: torch.Tensor = x.unflatten(0, self.shape)  # type: ignore[no-untyped-call]
+        return apart
+
+    def means(self, x: torch.Tensor) -> torch.Tensor:
+        within = self._apart(x).masked_fill(self._beyond, 0)
+        return within.sum(1, dtype=torch.float32) / self._lengths
+
+    def add(self, x: torch.Tensor, addends: torch.Tensor) -> None:
+        self._apart(x).add_(addends[:, None])
+
+    def gate(
+        self, x: torch.Tensor, gates: torch.Tensor, y: torch.Tensor, out: torch.Tensor
+    ) -> None:
+        apart = self._apart(out)
+        torch.addcmul(self._apart(x), self._apart(y), gates[:, None], out=apart)
+
+    def statistics(self, x: torch.Tensor, logits: torch.Tensor | None, eps: float) -> torch.Tensor:
+        apart = self._apart(x)
+        logits = apart.new_zeros(*self.shape, 1) if logits is None else self._apart(logits)
+        weights = _softmax(logits.masked_fill(self._beyond, -torch.inf))
+        return _statistics(apart, weights, eps).flatten(1)
+
+
+def _softmax(logits: torch.Tensor) -> torch.Tensor:
+    """Return the weights of (..., frames, channels)."""
+    return logits.softmax(-2, dtype=torch.float32)
+
+
+def _statistics(x: torch.Tensor, weights: torch.Tensor, eps: float) -> torch.Tensor:
+    """Return weighted mean and deviation over frames, float32, (..., 2, channels).
+
+    Args:
+        x: (..., frames, channels).
+        weights: They add up to 1 over the frames; (..., frames, channels) or (..., frames, 1).
+        eps: The least variance.
+
+    """
+    x = x.float()
+    mean = (weights * x).sum(-2)
+    variance = (x - mean.unsqueeze(-2)).square_().mul_(weights).sum(-2)
+    return torch.stack([mean, variance.clamp(min=eps).sqrt()], dim=-2)
 
 
 class _Product:
@@ -165,7 +276,7 @@ def _prepack(weight: torch.Tensor) -> torch.Tensor | None:
     if weight.device.type != "cpu" or not is_available:
         return None
     try:
-        prepacked: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, PACK_FRAMES)
+        prepacked: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, USUAL_FRAMES)
         torch.ops.mkldnn._linear_pointwise(
             weight.new_zeros(1, weight.shape[1]), prepacked, None, "none", [], ""
         )
@@ -219,11 +330,7 @@ class _Block:
             part.copy_(y)
         h = self.after(pack, h)
         residual = self.shortcut(pack, x) if self.shortcut else x
-        gates = self._gates(
-            torch.stack([h[rows].mean(0, dtype=torch.float32) for rows in pack.rows])
-        )
-        for gate, rows in zip(gates.to(h.dtype), pack.rows, strict=True):
-            torch.addcmul(residual[rows], h[rows], gate, out=output[rows])
+        pack.gate(residual, self._gates(pack.means(h)).to(h.dtype), h, out=output)
 
     def _gates(self, means: torch.Tensor) -> torch.Tensor:
         """Return the channels' weights, (utterances, channels), from their means."""
@@ -255,24 +362,9 @@ class _Pooling:
         """Map (frames, channels) to embeddings, float32, (utterances, dim)."""
         h = self.attention(pack, x)
         if self.has_context:
-            statistics = torch.stack([self._statistics(x[rows].float()) for rows in pack.rows])
-            context = functional.linear(statistics, self.context_weight).to(h.dtype)
-            for one, rows in zip(context, pack.rows, strict=True):
-                h[rows] += one
+            statistics = pack.statistics(x, None, self.eps)
+            pack.add(h, functional.linear(statistics, self.context_weight).to(h.dtype))
         logits = self.logits(pack, self.attention_norm(h.relu_()).tanh_())
-        pooled = [
-            self._statistics(x[rows].float(), logits[rows].softmax(0, dtype=torch.float32))
-            for rows in pack.rows
-        ]
-        embeddings: torch.Tensor = self.linear(self.norm(torch.stack(pooled)[:, :, None]))
+        pooled = pack.statistics(x, logits, self.eps)
+        embeddings: torch.Tensor = self.linear(self.norm(pooled[:, :, None]))
         return embeddings.flatten(1)
-
-    def _statistics(self, x: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-        """Return mean and deviation of (frames, channels) side by side, (2 channels,)."""
-        if weights is None:
-            mean = x.mean(0)
-            variance = (x - mean).square_().mean(0)
-        else:
-            mean = (weights * x).sum(0)
-            variance = (x - mean).square_().mul_(weights).sum(0)
-        return torch.cat([mean, variance.clamp(min=self.eps).sqrt()])

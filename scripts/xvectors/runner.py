@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
@@ -14,10 +14,7 @@ from xvectors.config import import_class
 from xvectors.errors import TaskError, UtteranceError
 from xvectors.provenance import Origin, read_provenance, save_embedding
 from xvectors.provider import Environment, EnvironmentProvider
-
-# Decoded audio that may wait for a batch to fill up: ten minutes at 16 kHz, 40 MB.
-MAX_WAITING_SAMPLES = 600 * 16000
-
+from xvectors.stages import Stages, run_in_turn
 
 Item = TypeVar("Item")
 
@@ -90,6 +87,19 @@ class BaseRunner(ABC):
             raise ValueError("holds NaN or infinite numbers")
         return tensor
 
+    @staticmethod
+    def stages(**env: Any) -> Stages:
+        """Return what ``forward`` does as stages, which a shard job overlaps.
+
+        This is for speed and may be left out. A class that has it has ``forward`` too, which
+        does the same; a subclass with a ``forward`` of its own and no stages goes without.
+
+        Args:
+            env: Name as parameters the entries of the environment that you need.
+
+        """
+        raise NotImplementedError
+
     def __call__(self, indices: Sequence[int]) -> list[Any]:
         """Build the environment once and return the results, one per index, in their order."""
         env = check_environment(self.provider.build_env_local(), "build_env_local")
@@ -109,7 +119,7 @@ class BaseRunner(ABC):
                 number of results than it got indices.
 
         """
-        arguments = self._arguments(env)
+        arguments = self._arguments(self.forward, env, n_own=1)
         if self.batch_size is None:
             return [self.forward(index, **arguments) for index in batch]
         results = self.forward(list(batch), **arguments)
@@ -122,9 +132,18 @@ class BaseRunner(ABC):
             )
         return list(results)
 
-    def _arguments(self, env: Environment) -> Environment:
-        """Return the entries of `env` that ``forward`` names after its first parameter."""
-        _, *parameters = inspect.signature(self.forward).parameters.values()
+    def in_stages(self, env: Environment) -> Stages:
+        """Return the runner's stages, or, where it has none, ``forward`` as the middle one."""
+        owner = next(kind for kind in type(self).__mro__ if "forward" in vars(kind))
+        if "stages" in vars(owner):
+            return self.stages(**self._arguments(self.stages, env))
+        return _ForwardAlone(self, env)
+
+    def _arguments(
+        self, function: Callable[..., Any], env: Environment, n_own: int = 0
+    ) -> Environment:
+        """Return the entries of `env` that a function names after its `n_own` first parameters."""
+        parameters = list(inspect.signature(function).parameters.values())[n_own:]
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             wanted = set(env)
         else:
@@ -133,8 +152,8 @@ class BaseRunner(ABC):
         missing = sorted(required - set(env))
         if missing:
             raise TaskError(
-                f"{type(self).__name__}.forward asks for {', '.join(missing)}, which the "
-                f"environment of {type(self.provider).__name__} lacks (it has "
+                f"{type(self).__name__}.{function.__name__} asks for {', '.join(missing)}, which "
+                f"the environment of {type(self.provider).__name__} lacks (it has "
                 f"{', '.join(sorted(env))}): add it there, or rename the parameter"
             )
         return {name: env[name] for name in wanted & set(env)}
@@ -167,28 +186,20 @@ class XVectorRunner(BaseRunner):
             An outcome, or a list of them, one per index.
 
         """
-        outcomes: list[Outcome] = []
-        waiting: list[_Decoded] = []
-        for index in [idx] if isinstance(idx, int) else idx:
-            utt_id, audio_path = utterances[index]
-            outcome: Outcome = {"utt_id": utt_id, "status": "ok"}
-            outcomes.append(outcome)
-            output = XVectorRunner.output_path(Path(output_dir), utt_id)
-            try:
-                version = check_audio(audio_path)
-                made_by = origin.provenance(index, version) if origin else b""
-                if made_by and read_provenance(output) == made_by:
-                    outcome["status"] = "skipped"
-                else:
-                    signal = _read_long_enough(audio_path, model)
-                    waiting.append(_Decoded(outcome, output, made_by, signal))
-            except UtteranceError as error:
-                outcome.update({"status": "failed", "reason": str(error)})
-            if sum(len(decoded.signal) for decoded in waiting) > MAX_WAITING_SAMPLES:
-                _embed_and_write(waiting, model)
-                waiting = []
-        _embed_and_write(waiting, model)
+        stages = XVectorStages(model, utterances, Path(output_dir), origin)
+        outcomes = list(run_in_turn(stages, [idx] if isinstance(idx, int) else idx))
         return outcomes[0] if isinstance(idx, int) else outcomes
+
+    @staticmethod
+    def stages(  # type: ignore[override]
+        *,
+        model: Any,
+        utterances: Sequence[tuple[str, str]],
+        output_dir: Path,
+        origin: Origin | None = None,
+    ) -> Stages:
+        """Return reading, embedding and writing, with the arguments of `forward`."""
+        return XVectorStages(model, utterances, Path(output_dir), origin)
 
     @staticmethod
     def check_output(path: Path) -> None:
@@ -198,35 +209,95 @@ class XVectorRunner(BaseRunner):
             raise ValueError(f"holds no embedding but {embedding.dtype}, {tuple(embedding.shape)}")
 
 
-class _Decoded(NamedTuple):
-    """An utterance that is ready to be embedded."""
+class _ForwardAlone(Stages):
+    """A runner's ``forward`` as the only thing that is done."""
+
+    def __init__(self, runner: BaseRunner, env: Environment) -> None:
+        self.runner = runner
+        self.env = env
+
+    def load(self, index: int) -> int:
+        return index
+
+    def compute(self, items: list[int]) -> list[Any]:
+        return self.runner.process(items, self.env)
+
+    def store(self, item: int, result: Any) -> Any:
+        return result
+
+
+class _Utterance(NamedTuple):
+    """An utterance that was read: the signal is None when there is nothing to embed."""
 
     outcome: Outcome
     output: Path
     made_by: bytes
-    signal: Any
+    signal: Any = None
 
 
-def _read_long_enough(path: str, model: Any) -> Any:
-    """Return a file's signal as `model` wants it, if that is long enough."""
-    signal = read_signal(path, model.sample_rate, model.normalize)
-    if len(signal) < model.min_samples:
-        seconds, least = len(signal) / model.sample_rate, model.min_samples / model.sample_rate
-        raise UtteranceError(
-            f"too short: {path} has {seconds:.4f} s, this encoder needs {least:.4f} s"
-        )
-    return signal
+class XVectorStages(Stages):
+    """Reads an utterance's signal, embeds signals in batches, writes an embedding."""
+
+    def __init__(
+        self,
+        model: Any,
+        utterances: Sequence[tuple[str, str]],
+        output_dir: Path,
+        origin: Origin | None,
+    ) -> None:
+        """Take what `XVectorRunner.forward` takes."""
+        self.model = model
+        self.utterances = utterances
+        self.output_dir = output_dir
+        self.origin = origin
+
+    def load(self, index: int) -> _Utterance:
+        """Read an utterance's signal, unless its embedding is current or it cannot be read."""
+        utt_id, audio_path = self.utterances[index]
+        output = XVectorRunner.output_path(self.output_dir, utt_id)
+        outcome: Outcome = {"utt_id": utt_id, "status": "ok"}
+        try:
+            version = check_audio(audio_path)
+            made_by = self.origin.provenance(index, version) if self.origin else b""
+            if made_by and read_provenance(output) == made_by:
+                return _Utterance(outcome | {"status": "skipped"}, output, made_by)
+            return _Utterance(outcome, output, made_by, self._read(audio_path))
+        except UtteranceError as error:
+            return _Utterance(outcome | _failure(str(error)), output, b"")
+
+    def _read(self, path: str) -> Any:
+        """Return a file's signal as the encoder wants it, if that is long enough."""
+        signal = read_signal(path, self.model.sample_rate, self.model.normalize)
+        if len(signal) < self.model.min_samples:
+            seconds = len(signal) / self.model.sample_rate
+            least = self.model.min_samples / self.model.sample_rate
+            raise UtteranceError(
+                f"too short: {path} has {seconds:.4f} s, this encoder needs {least:.4f} s"
+            )
+        return signal
+
+    def compute(self, items: list[_Utterance]) -> list[Any]:
+        """Return the embeddings, None where there is no signal."""
+        signals = [item.signal for item in items if item.signal is not None]
+        embeddings = iter(self.model.embed(signals) if signals else [])
+        return [None if item.signal is None else next(embeddings) for item in items]
+
+    def store(self, item: _Utterance, result: Any) -> Outcome:
+        """Write an embedding if there is one, and return the outcome."""
+        if result is None:
+            return item.outcome
+        if not bool(result.isfinite().all()):
+            return item.outcome | _failure("the embedding is not finite")
+        save_embedding(result, item.output, item.made_by)
+        return item.outcome
+
+    def n_bytes(self, item: _Utterance) -> int:
+        """Return the bytes of an utterance's signal."""
+        return 0 if item.signal is None else int(item.signal.nbytes)
 
 
-def _embed_and_write(batch: list[_Decoded], model: Any) -> None:
-    if not batch:
-        return
-    embeddings = model.embed([decoded.signal for decoded in batch])
-    for decoded, embedding in zip(batch, embeddings, strict=True):
-        if bool(embedding.isfinite().all()):
-            save_embedding(embedding, decoded.output, decoded.made_by)
-        else:
-            decoded.outcome.update({"status": "failed", "reason": "the embedding is not finite"})
+def _failure(reason: str) -> Outcome:
+    return {"status": "failed", "reason": reason}
 
 
 def runner_class(config: DictConfig) -> type[BaseRunner]:

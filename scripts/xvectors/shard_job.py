@@ -3,7 +3,8 @@
 import errno
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from xvectors.audio import audio_version
 from xvectors.config import first_line
 from xvectors.errors import EncoderError, ShardError, UtteranceError, XVectorsError
 from xvectors.fetching import fingerprint_of, read_fingerprint
+from xvectors.gpu_lease import leased_gpu
 from xvectors.layout import Layout
 from xvectors.manifest import locate_audio
 from xvectors.markers import DoneMarker, Failure, write_marker
@@ -26,14 +28,20 @@ from xvectors.provenance import (
     read_provenance,
     stamp,
 )
-from xvectors.provider import Environment, EnvironmentProvider, provider_class
+from xvectors.provider import EnvironmentProvider, provider_class
 from xvectors.run_lock import RunLock
-from xvectors.runner import BaseRunner, batches, build_worker_environment, runner_class
+from xvectors.runner import BaseRunner, build_worker_environment, runner_class
 from xvectors.sharding import read_index_shard
+from xvectors.stages import Batch, run_overlapped
 
 logger = logging.getLogger(__name__)
 
 MAX_NAMES = 10
+# Audio in one batch, however many utterances it may hold.
+MAX_BATCH_SECONDS = 300
+# Threads that read: on a CPU as many as the job's, but they may have to wait for the disk.
+MIN_READERS = 2
+GPU_READERS = 8
 # What no other utterance would escape: a full or read-only disk, no more file handles.
 MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 # So many unexpected failures without a single success are a defect of the task.
@@ -71,7 +79,7 @@ class _Work:
     failures: list[Failure] = field(default_factory=list)
 
 
-def embed_shard(config: DictConfig, split: str, shard: str, started: float) -> None:
+def embed_shard(config: DictConfig, split: str, shard: str, started: float, threads: int) -> None:
     """Embed the utterances of a shard that have no current embedding, then write its marker.
 
     The environment is built once, and not at all when nothing is missing.
@@ -81,6 +89,7 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float) -> N
         split: Name of the split.
         shard: Name of the shard, ``<k>-of-<n>``.
         started: When the process started, in seconds of ``time.monotonic``.
+        threads: Processors that the job may keep busy.
 
     Raises:
         ShardError: Utterances failed under ``on_error: fail``; the message names them. There
@@ -95,9 +104,13 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float) -> N
     if missing:
         # It lists vectors that are about to be replaced; collect_split writes it anew.
         layout.index(split).unlink(missing_ok=True)
-        provider = _provider(config, split, origin.fingerprint)
-        runner = runner_class(config)(provider, config.xvector.batch_size)
-        work = _embed(runner, missing, name, started, RunLock(layout.root))
+        asked = time.monotonic()
+        with leased_gpu(config.xvector.device, config.xvector.jobs_per_gpu) as gpu:
+            started += time.monotonic() - asked
+            provider = _provider(config, split, origin.fingerprint, gpu)
+            runner = runner_class(config)(provider, config.xvector.batch_size)
+            n_readers = GPU_READERS if gpu else max(threads, MIN_READERS)
+            work = _embed(runner, missing, name, started, n_readers)
     account = DoneMarker(
         n_utterances=len(tasks),
         n_written=work.n_written,
@@ -152,10 +165,15 @@ def _manifest(config: DictConfig, split: str) -> Path:
     return Path(config.xvector.manifest_paths[split])
 
 
-def _provider(config: DictConfig, split: str, fingerprint: str | None) -> EnvironmentProvider:
+def _provider(
+    config: DictConfig, split: str, fingerprint: str | None, gpu: str | None
+) -> EnvironmentProvider:
     """Return the provider, its encoder being the fetched copy, checked to be whole."""
     layout = Layout.of(config)
     config = config.copy()
+    if gpu and config.xvector.device:
+        # Whatever its number was, it is the only one now.
+        config.xvector.device = "cuda"
     if fingerprint is not None:
         folder = layout.encoder.parent
         if fingerprint_of(folder) != fingerprint:
@@ -171,42 +189,48 @@ def _provider(config: DictConfig, split: str, fingerprint: str | None) -> Enviro
 
 
 def _embed(
-    runner: BaseRunner, tasks: list[_Task], name: str, started: float, run_lock: RunLock
+    runner: BaseRunner, tasks: list[_Task], name: str, started: float, n_readers: int
 ) -> _Work:
     """Build the environment, run all tasks in it, and return what was done.
 
     A job may outlive a run that was killed; it stops when the next run begins.
     """
+    run_lock = RunLock(Layout.of(runner.provider.config).root)
     run = run_lock.holder()
     env = build_worker_environment(runner.provider)
+    stages = runner.in_stages(env)
     work = _Work(str(env.get("device", "none")), startup_seconds=time.monotonic() - started)
-    with Progress(name, len(tasks)) as progress:
-        for batch in batches(tasks, runner.batch_size):
+
+    def prepared() -> Iterator[Batch]:
+        for batch in _batches(tasks, runner.batch_size):
             if run_lock.holder() != run:
                 raise ShardError(f"{name}: stopped, as another run ({run_lock.holder()}) began")
-            _process(runner, env, batch, work)
-            progress.update(len(batch), work.audio_seconds)
+            for task in batch:
+                _discard_stale(task)
+            yield Batch([task.position for task in batch], sum(task.seconds for task in batch))
+
+    by_position = {task.position: task for task in tasks}
+    outcomes = run_overlapped(stages, prepared(), n_readers)
+    with closing(outcomes), Progress(name, len(tasks)) as progress:
+        for position, outcome in outcomes:
+            _settle(by_position[position], outcome, runner.check_output, work)
+            progress.update(1, work.audio_seconds)
         work.wall_seconds = progress.wall_seconds
+    order = {task.utt_id: place for place, task in enumerate(tasks)}
+    work.failures.sort(key=lambda failure: order[failure.utt_id])
     return work
 
 
-def _process(runner: BaseRunner, env: Environment, batch: Sequence[_Task], work: _Work) -> None:
-    """Run a batch; what goes wrong with an utterance costs only that utterance."""
-    for task in batch:
-        _discard_stale(task)
-    try:
-        results = runner.process([task.position for task in batch], env)
-    except Exception as error:
-        if _concerns_all(error, work):
-            raise
-        if len(batch) > 1:
-            for task in batch:
-                _process(runner, env, [task], work)
-            return
-        reason = str(error) if isinstance(error, UtteranceError) else _describe(error)
-        results = [{"status": "failed", "reason": reason}]
-    for task, result in zip(batch, results, strict=True):
-        _settle(task, result if isinstance(result, dict) else {}, runner.check_output, work)
+def _batches(tasks: list[_Task], batch_size: int | None) -> Iterator[list[_Task]]:
+    """Yield tasks of similar length together, the longest first."""
+    batch: list[_Task] = []
+    for task in sorted(tasks, key=lambda task: task.seconds, reverse=True):
+        seconds = sum(task.seconds for task in batch) + task.seconds
+        if batch and (len(batch) == (batch_size or 1) or seconds > MAX_BATCH_SECONDS):
+            yield batch
+            batch = []
+        batch.append(task)
+    yield batch
 
 
 def _discard_stale(task: _Task) -> None:
@@ -249,26 +273,40 @@ def _unsound(output: Path, check_output: Callable[[Path], Any]) -> str | None:
     return None
 
 
-def _settle(
-    task: _Task, outcome: Mapping[str, Any], check_output: Callable[[Path], Any], work: _Work
-) -> None:
-    """Count what became of a task, and see to it that its output carries its provenance."""
+def _settle(task: _Task, result: Any, check_output: Callable[[Path], Any], work: _Work) -> None:
+    """Count what became of a task, and see to it that its output carries its provenance.
+
+    What goes wrong with an utterance costs only that utterance.
+
+    Args:
+        task: The task.
+        result: The runner's `Outcome`, another result of a runner's own, or an exception.
+        check_output: The runner's.
+        work: Where to count.
+
+    """
+    if isinstance(result, Exception):
+        if _concerns_all(result, work):
+            raise result
+        reason = str(result) if isinstance(result, UtteranceError) else _describe(result)
+        result = {"status": "failed", "reason": reason}
+    outcome: Mapping[str, Any] = result if isinstance(result, dict) else {}
     if outcome.get("utt_id", task.utt_id) != task.utt_id:
         raise ShardError(
             f"{task.utt_id}: the manifest changed while the job ran, it has "
             f"{outcome['utt_id']} there now; run the same command again"
         )
-    reason = None
+    failure = None
     if outcome.get("status") == "failed":
-        reason = outcome.get("reason", "the runner gave no reason")
+        failure = outcome.get("reason", "the runner gave no reason")
     elif read_provenance(task.output) is None:
         # A runner of another task, whose file has yet to be checked and stamped.
-        reason = _unsound(task.output, check_output)
-    if reason is not None:
-        work.failures.append(Failure(task.utt_id, task.wav_path, reason))
+        failure = _unsound(task.output, check_output)
+        if failure is None:
+            stamp(task.output, task.made_by)
+    if failure is not None:
+        work.failures.append(Failure(task.utt_id, task.wav_path, failure))
         return
-    if read_provenance(task.output) is None:
-        stamp(task.output, task.made_by)
     if outcome.get("status") == "skipped":
         work.n_skipped += 1
     else:

@@ -11,13 +11,9 @@ from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from xvectors.config import first_line
 from xvectors.encoders import Encoder
 from xvectors.errors import EncoderError
-from xvectors.long_signals import (
-    ChunkedEcapa,
-    fbank_in_chunks,
-    is_plain_fbank,
-    reflect_padding,
-    reflecting_convolutions,
-)
+from xvectors.features import Features
+from xvectors.frame_budget import FrameBudget
+from xvectors.long_signals import ChunkedEcapa, reflect_padding, reflecting_convolutions
 from xvectors.packed_ecapa import PackedEcapa, is_covered
 
 logger = logging.getLogger(__name__)
@@ -26,6 +22,10 @@ SAMPLE_RATE = 16000
 # ECAPA-TDNN keeps some twenty matrices of (frames, channels): a longer signal is embedded in
 # chunks, with the same result, so that an hour of speech fits into memory.
 MAX_WHOLE_SECONDS = 60
+# Frames of a pack. More make the products no faster on a CPU, see docs/performance.md; on a GPU
+# these are the five minutes that a batch has at most.
+CPU_FRAMES = 3000
+GPU_FRAMES = 30000
 
 
 class SpeechBrainEncoder(Encoder):
@@ -44,7 +44,9 @@ class SpeechBrainEncoder(Encoder):
         self.classifier = _load_classifier(source, device)
         model = self.classifier.mods["embedding_model"]
         self.min_samples = _min_samples(model, self.classifier.mods["compute_features"])
-        self.packed = _pack(model, precision)
+        self.features = Features(self.classifier.mods, self.device)
+        self.packed = _pack(model, precision, self.device)
+        self.budget = FrameBudget(_n_frames_at_a_time(self.packed, self.device))
         self._normalizer = AudioNormalizer(sample_rate=SAMPLE_RATE)
 
     def normalize(self, signal: torch.Tensor, sample_rate: int) -> torch.Tensor:
@@ -54,53 +56,64 @@ class SpeechBrainEncoder(Encoder):
 
     def embed(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
-        embeddings: dict[int, torch.Tensor] = {}
+        long = [i for i, signal in enumerate(signals) if _is_long(signal)]
+        short = [i for i in range(len(signals)) if i not in set(long)]
         with torch.inference_mode():
-            if self.packed is not None:
-                short = [i for i, signal in enumerate(signals) if not _is_long(signal)]
-                features = [self._features(signals[i], in_chunks=False)[0] for i in short]
-                embeddings.update(zip(short, self.packed.embed(features), strict=True))
-            for i, signal in enumerate(signals):
-                if i not in embeddings:
-                    embeddings[i] = self._embed_alone(signal)
+            embeddings = {i: self._embed_long(signals[i]) for i in long}
+            features = self.features([signals[i] for i in short])
+            network = self.packed.embed if self.packed else self._embed_alike
+            embeddings.update(zip(short, self.budget.run(network, features), strict=True))
             return torch.stack([embeddings[i] for i in range(len(signals))]).float().cpu()
 
-    def _embed_alone(self, signal: torch.Tensor) -> torch.Tensor:
-        """Return the embedding, shape (dim,), of a long signal, or by a model of another kind."""
+    def _embed_long(self, signal: torch.Tensor) -> torch.Tensor:
+        """Return the embedding, shape (dim,), of a long signal."""
         model = self.classifier.mods["embedding_model"]
-        in_chunks = _is_long(signal) and isinstance(model, ECAPA_TDNN)
-        features = self._features(signal, in_chunks)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            if in_chunks:
-                embedding = ChunkedEcapa(model, features).embed()
-            else:
-                embedding = model(features, torch.ones(1, device=self.device))
-        return embedding.reshape(-1)
+        if not isinstance(model, ECAPA_TDNN):
+            return self._embed_alike(self.features([signal]))[0]
+        with self._autocast():
+            return ChunkedEcapa(model, self.features.of_long(signal)).embed().flatten()
 
-    def _features(self, signal: torch.Tensor, in_chunks: bool) -> torch.Tensor:
-        """Return normalized features, (1, frames, mels), of a signal of shape (samples,)."""
-        modules = self.classifier.mods
-        batch = signal[None].to(self.device)
-        if in_chunks and is_plain_fbank(modules["compute_features"]):
-            features = fbank_in_chunks(modules["compute_features"], batch)
-        else:
-            features = modules["compute_features"](batch)
-        normalized: torch.Tensor = modules["mean_var_norm"](
-            features, torch.ones(1, device=self.device)
-        )
-        return normalized
+    def _embed_alike(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """Return the embeddings, (utterances, dim), those of the same length going together.
+
+        Every model of the family treats the utterances of a batch alike, if none is padded.
+        """
+        model = self.classifier.mods["embedding_model"]
+        embeddings: dict[int, torch.Tensor] = {}
+        for length in {len(one) for one in features}:
+            alike = [i for i, one in enumerate(features) if len(one) == length]
+            batch = torch.stack([features[i] for i in alike])
+            with self._autocast():
+                found = model(batch, torch.ones(len(batch), device=self.device))
+            embeddings.update(zip(alike, found.flatten(1), strict=True))
+        return torch.stack([embeddings[i] for i in range(len(features))])
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 def _is_long(signal: torch.Tensor) -> bool:
     return len(signal) > MAX_WHOLE_SECONDS * SAMPLE_RATE
 
 
-def _pack(model: torch.nn.Module, precision: str) -> PackedEcapa | None:
+def _pack(model: torch.nn.Module, precision: str, device: torch.device) -> PackedEcapa | None:
     """Return the fast form of a model, None (which is said) where there is none."""
     if not is_covered(model):
-        logger.info("no fast form of %s: utterances go through one by one", type(model).__name__)
+        name = type(model).__name__
+        logger.info("no fast form of %s: only utterances of equal length go together", name)
         return None
-    return PackedEcapa(model, torch.bfloat16 if precision == "bf16" else torch.float32)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return PackedEcapa(model, dtype, padded=device.type != "cpu")
+
+
+def _n_frames_at_a_time(packed: PackedEcapa | None, device: torch.device) -> int:
+    """Return the frames of a pack: on a GPU as many as are of use and fit its free memory."""
+    if device.type != "cuda":
+        return CPU_FRAMES
+    if packed is None:
+        return GPU_FRAMES
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(GPU_FRAMES, free // (2 * packed.bytes_per_frame))
 
 
 def _load_classifier(source: Path, device: str) -> EncoderClassifier:

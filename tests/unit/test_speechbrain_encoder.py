@@ -1,4 +1,6 @@
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,10 +8,14 @@ import soundfile
 import torch
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
-from xvectors import long_signals, packed_ecapa, speechbrain_encoder
+from xvectors import long_signals, speechbrain_encoder
 from xvectors.errors import EncoderError
 from xvectors.packed_ecapa import PackedEcapa, is_covered
 from xvectors.speechbrain_encoder import SAMPLE_RATE, SpeechBrainEncoder
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "config" / "demo"))
+
+import make_encoder
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +50,29 @@ def test_companions_do_not_matter(encoder, signals, alone):
     assert_close(encoder.embed(signals[::-1]).flip(0), alone)
 
 
-@pytest.mark.parametrize("pack_frames", [1, 400, 10**6])
-def test_the_size_of_packs_does_not_matter(encoder, signals, alone, monkeypatch, pack_frames):
-    monkeypatch.setattr(packed_ecapa, "PACK_FRAMES", pack_frames)
+@pytest.mark.parametrize("n_frames", [1, 400, 10**6])
+def test_the_size_of_packs_does_not_matter(encoder, signals, alone, monkeypatch, n_frames):
+    monkeypatch.setattr(encoder.budget, "n_frames", n_frames)
     assert_close(encoder.embed(signals), alone)
+
+
+@pytest.mark.parametrize("n_frames", [400, 10**6])
+def test_the_form_for_gpus(encoder, signals, alone, monkeypatch, n_frames):
+    monkeypatch.setattr(encoder.packed, "padded", True)
+    monkeypatch.setattr(encoder.features, "together", True)
+    monkeypatch.setattr(encoder.budget, "n_frames", n_frames)
+    assert_close(encoder.embed(signals), alone)
+    assert_close(encoder.embed(signals[::-1]).flip(0), alone)
+
+
+def test_features_together_equal_those_alone(encoder, signals, monkeypatch):
+    quiet_and_loud = [signals[0] * 1e-4, signals[1] * 0.9, torch.zeros(8000), *signals[2:]]
+    alone = encoder.features(quiet_and_loud)
+    monkeypatch.setattr(encoder.features, "together", True)
+    for one, other in zip(encoder.features(quiet_and_loud), alone, strict=True):
+        assert one.shape == other.shape
+        assert (one - other).abs().max() < 1e-3
+    assert encoder.features([]) == []
 
 
 def test_without_prepacked_products(demo_encoder, signals, alone, monkeypatch):
@@ -57,6 +82,7 @@ def test_without_prepacked_products(demo_encoder, signals, alone, monkeypatch):
     assert_close(plain.embed(signals), alone)
 
 
+@pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -65,7 +91,7 @@ def test_without_prepacked_products(demo_encoder, signals, alone, monkeypatch):
         {"global_context": False, "res2net_scale": 4, "attention_channels": 16},
     ],
 )
-def test_models_of_other_shapes(settings):
+def test_models_of_other_shapes(settings, padded):
     torch.manual_seed(0)
     shape = {"channels": [64, 64, 64, 64, 96], "lin_neurons": 24, "se_channels": 16}
     model = ECAPA_TDNN(20, **(shape | settings)).eval()
@@ -76,15 +102,62 @@ def test_models_of_other_shapes(settings):
     assert is_covered(model)
     with torch.inference_mode():
         expected = torch.cat([model(one[None]).flatten(1) for one in features])
-        found = torch.stack(PackedEcapa(model, torch.float32).embed(features))
+        found = PackedEcapa(model, torch.float32, padded).embed(features)
         assert_close(found, expected)
 
 
-def test_a_model_without_a_fast_form_goes_one_by_one(demo_encoder, signals, alone, monkeypatch):
+def test_a_model_without_a_fast_form(demo_encoder, signals, alone, monkeypatch):
     monkeypatch.setattr(speechbrain_encoder, "is_covered", lambda model: False)
     slow = SpeechBrainEncoder(demo_encoder, "cpu", "fp32")
     assert slow.packed is None
     assert_close(slow.embed(signals), alone)
+    same_length = [signal[: len(signals[0])] for signal in signals if len(signal) > 30000]
+    assert_close(slow.embed(same_length), encoder_alone(slow, same_length))
+
+
+# As in the hyperparams.yaml of speechbrain/spkrec-xvect-voxceleb and spkrec-resnet-voxceleb.
+OTHER_MODELS = {
+    "Xvector": """\
+embedding_model: !new:speechbrain.lobes.models.Xvector.Xvector
+    in_channels: !ref <n_mels>
+    activation: !name:torch.nn.LeakyReLU
+    tdnn_blocks: 5
+    tdnn_channels: [32, 32, 32, 32, 96]
+    tdnn_kernel_sizes: [5, 3, 3, 1, 1]
+    tdnn_dilations: [1, 2, 3, 1, 1]
+    lin_neurons: 192
+
+""",
+    "ResNet": """\
+embedding_model: !new:speechbrain.lobes.models.ResNet.ResNet
+    input_size: !ref <n_mels>
+    channels: [8, 8, 16, 16]
+    strides: [1, 2, 2, 2]
+    block_sizes: [1, 1, 1, 1]
+    lin_neurons: 192
+
+""",
+}
+
+
+@pytest.mark.parametrize("name", OTHER_MODELS)
+def test_other_encoders_of_the_family(signals, tmp_path, caplog, name):
+    ecapa = re.search(r"embedding_model: !new.*?\n\n", make_encoder.HYPERPARAMS, re.DOTALL)
+    hyperparams = make_encoder.HYPERPARAMS.replace(ecapa.group(), OTHER_MODELS[name])
+    make_encoder.main(tmp_path, hyperparams=hyperparams)
+    with caplog.at_level("INFO"):
+        encoder = SpeechBrainEncoder(tmp_path, "cpu", "fp32")
+    assert f"no fast form of {name}" in caplog.text
+    mixed = [*signals, *(signal[: len(signals[0])] for signal in signals if len(signal) > 30000)]
+    expected = encoder_alone(encoder, mixed)
+    assert_close(encoder.embed(mixed), expected)
+    encoder.features.together = True
+    assert_close(encoder.embed(mixed), expected)
+
+
+def encoder_alone(encoder: SpeechBrainEncoder, signals: list[torch.Tensor]) -> torch.Tensor:
+    encode = encoder.classifier.encode_batch
+    return torch.stack([encode(signal).flatten() for signal in signals])
 
 
 @pytest.mark.parametrize("activation", [torch.nn.LeakyReLU, torch.nn.ReLU])

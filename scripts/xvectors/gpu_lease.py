@@ -1,0 +1,119 @@
+"""A GPU for each job of a machine, leased by locks on files.
+
+Neither Snakemake nor CUDA shares out the GPUs of one machine. Here every job locks a file that
+stands for a GPU, in a folder of the machine itself, and the kernel unlocks it when the job
+ends, however it ends.
+"""
+
+import fcntl
+import logging
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from xvectors.errors import EncoderError
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_TRIES = 0.5
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    Without that variable these are all of the machine, numbered from 0.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        devices = [entry.name for entry in os.scandir("/dev")]
+        n_gpus = sum(re.fullmatch(r"nvidia\d+", name) is not None for name in devices)
+        return [str(number) for number in range(n_gpus)]
+    gpus = []
+    for gpu in (part.strip() for part in named.split(",")):
+        # What is no GPU hides all that come after it, says CUDA's documentation. Slurm writes
+        # NoDevFiles where a job has none.
+        if not re.fullmatch(r"\d+|(GPU|MIG)-\S+", gpu):
+            break
+        gpus.append(gpu)
+    return gpus
+
+
+@contextmanager
+def leased_gpu(device: str | None, jobs_per_gpu: int) -> Iterator[str | None]:
+    """Wait for a GPU and keep it, as the only one that CUDA shows to this process.
+
+    Args:
+        device: As in the configuration: None or cuda for any GPU, cuda:1 for that one, cpu
+            for none.
+        jobs_per_gpu: Jobs that may share a GPU.
+
+    Yields:
+        The GPU as CUDA_VISIBLE_DEVICES names it, None where none is asked for or none is seen.
+
+    Raises:
+        EncoderError: There is no GPU of that number.
+
+    """
+    gpus = [] if device == "cpu" else visible_gpus()
+    number = (device or "").partition(":")[2]
+    if gpus and number:
+        if int(number) >= len(gpus):
+            raise EncoderError(f"xvector.device: no {device} here, there are {len(gpus)} GPUs")
+        gpus = [gpus[int(number)]]
+    if not gpus:
+        yield None
+        return
+    gpu, descriptor = _wait_for_one(gpus, jobs_per_gpu)
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    try:
+        yield gpu
+    finally:
+        os.close(descriptor)
+        if shown is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = shown
+
+
+def _wait_for_one(gpus: list[str], jobs_per_gpu: int) -> tuple[str, int]:
+    """Return a GPU and the descriptor of its lock; no GPU gets a second job while one has none."""
+    folder = _lock_folder()
+    is_waiting = False
+    while True:
+        for place in range(jobs_per_gpu):
+            for gpu in gpus:
+                descriptor = _try_to_lock(folder / f"{quote(gpu, safe='')}.{place}")
+                if descriptor is not None:
+                    return gpu, descriptor
+        if not is_waiting:
+            logger.info("waiting for a GPU, all are taken: %s", ", ".join(gpus))
+        is_waiting = True
+        time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+def _lock_folder() -> Path:
+    """Return the folder of the locks: one per user and machine, or per Slurm job.
+
+    Slurm has shared out the GPUs among its jobs, and may show to each of them its own as 0.
+    """
+    names = ("SLURM_JOB_ID", "SLURM_STEP_ID")
+    slurm = "".join(f"-{os.environ[name]}" for name in names if name in os.environ)
+    folder = Path(tempfile.gettempdir()) / f"xvectors-gpus-{os.getuid()}{slurm}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _try_to_lock(path: Path) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
