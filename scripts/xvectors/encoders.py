@@ -54,7 +54,7 @@ def load_encoder(toolkit: str, source: Path, device: str, precision: str) -> Enc
             precision.
 
     """
-    if precision == "bf16" and not _has_bf16(device):
+    if precision == "bf16" and not has_bf16(device):
         raise EncoderError(
             f"xvector.precision: bf16 is not native to this machine's {device}, where it would "
             "only be slow; use fp32"
@@ -66,7 +66,8 @@ def load_encoder(toolkit: str, source: Path, device: str, precision: str) -> Enc
     raise EncoderError(f"toolkit {toolkit} is not supported yet, use speechbrain")
 
 
-def _has_bf16(device: str) -> bool:
+def has_bf16(device: str) -> bool:
+    """Tell whether a device multiplies bf16 matrices natively."""
     if device == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -59,6 +59,7 @@ def test_an_empty_configuration_is_the_contracts_default():
             "toolkit": "speechbrain",
             "pretrained_model": "speechbrain/spkrec-ecapa-voxceleb",
             "device": None,
+            "jobs_per_gpu": 1,
             "precision": "fp32",
             "spk_embed_tag": "spkrec-ecapa-voxceleb",
             "save_path": "data/x_vectors",

@@ -9,6 +9,7 @@ import torch
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
 from xvectors import long_signals, speechbrain_encoder
+from xvectors.encoders import has_bf16
 from xvectors.errors import EncoderError
 from xvectors.packed_ecapa import PackedEcapa, is_covered
 from xvectors.speechbrain_encoder import SAMPLE_RATE, SpeechBrainEncoder
@@ -191,9 +192,13 @@ def test_silence_gets_an_embedding_like_speechbrains(encoder, reference):
     assert_close(encoder.embed([silence]), expected)
 
 
-def test_bf16_stays_close(demo_encoder, encoder, signals):
+@pytest.mark.skipif(not has_bf16("cpu"), reason="this processor has no bf16")
+@pytest.mark.parametrize("padded", [False, True])
+def test_bf16_stays_close(demo_encoder, encoder, signals, padded):
     exact = encoder.embed(signals)
-    rounded = SpeechBrainEncoder(demo_encoder, "cpu", "bf16").embed(signals)
+    in_bf16 = SpeechBrainEncoder(demo_encoder, "cpu", "bf16")
+    in_bf16.packed.padded = padded
+    rounded = in_bf16.embed(signals)
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(exact, rounded).min() >= 0.9999
     assert cosine(exact - exact.mean(0), rounded - rounded.mean(0)).min() >= 0.998

@@ -1,0 +1,200 @@
+"""One job of one contestant: embeds the utterances of a manifest in a process of its own.
+
+Prints a line of JSON: seconds of starting up and of working, audio seconds, peak memory.
+"""
+
+import time
+
+STARTED = time.monotonic()
+
+import argparse  # noqa: E402 - the clock comes first
+import json  # noqa: E402
+import resource  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from dataclasses import asdict, dataclass  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import soundfile  # noqa: E402
+import torch  # noqa: E402
+from torch.nn.utils.rnn import pad_sequence  # noqa: E402
+
+BATCH_SIZE = 20
+
+
+@dataclass
+class Account:
+    """What a job took."""
+
+    startup_seconds: float
+    wall_seconds: float
+    audio_seconds: float
+    n_utterances: int
+    peak_bytes: int = 0
+    gpu_peak_bytes: int = 0
+
+
+def load_speechbrain(encoder: Path, device: str) -> Any:
+    from speechbrain.inference.classifiers import EncoderClassifier  # noqa: PLC0415
+
+    return EncoderClassifier.from_hparams(
+        source=str(encoder),
+        savedir=None,
+        overrides={"pretrained_path": str(encoder)},
+        run_opts={"device": device},
+    )
+
+
+def utterances_of(manifest: Path) -> list[tuple[str, Path]]:
+    lines = manifest.read_text(encoding="utf-8").splitlines()
+    columns = [line.split("\t") for line in lines]
+    return [(utt_id, manifest.parent / path) for utt_id, path, *_ in columns]
+
+
+def seconds_of(utterances: list[tuple[str, Path]]) -> float:
+    return sum(soundfile.info(path).duration for _, path in utterances)
+
+
+def read(path: Path, normalizer: Any, device: str) -> torch.Tensor:
+    samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    return normalizer(torch.from_numpy(samples), sample_rate).to(device)
+
+
+def run_loop(arguments: argparse.Namespace) -> Account:
+    """One utterance at a time, as ESPnet3's runner does it, the normalizer made only once."""
+    from speechbrain.dataio.preprocess import AudioNormalizer  # noqa: PLC0415
+
+    classifier = load_speechbrain(arguments.encoder, arguments.device)
+    normalizer = AudioNormalizer()
+    utterances = utterances_of(arguments.manifest)
+    begun = time.monotonic()
+    for utt_id, path in utterances:
+        embedding = classifier.encode_batch(read(path, normalizer, arguments.device))
+        torch.save(embedding.flatten().cpu(), arguments.output / f"{utt_id}.pt")
+    return Account(
+        begun - STARTED, time.monotonic() - begun, seconds_of(utterances), len(utterances)
+    )
+
+
+def run_padded(arguments: argparse.Namespace) -> Account:
+    """SpeechBrain's own batches: padded, with relative lengths, twenty in manifest order."""
+    from speechbrain.dataio.preprocess import AudioNormalizer  # noqa: PLC0415
+
+    classifier = load_speechbrain(arguments.encoder, arguments.device)
+    normalizer = AudioNormalizer()
+    utterances = utterances_of(arguments.manifest)
+    begun = time.monotonic()
+    for start in range(0, len(utterances), BATCH_SIZE):
+        batch = utterances[start : start + BATCH_SIZE]
+        signals = [read(path, normalizer, arguments.device) for _, path in batch]
+        lengths = torch.tensor([len(signal) for signal in signals], device=arguments.device)
+        embeddings = classifier.encode_batch(
+            pad_sequence(signals, batch_first=True), lengths / lengths.max()
+        )
+        for (utt_id, _), embedding in zip(batch, embeddings.flatten(1).cpu(), strict=True):
+            torch.save(embedding.clone(), arguments.output / f"{utt_id}.pt")
+    return Account(
+        begun - STARTED, time.monotonic() - begun, seconds_of(utterances), len(utterances)
+    )
+
+
+def run_xvectors(arguments: argparse.Namespace) -> Account:
+    """This project's shard job, as its rule calls it."""
+    from xvectors.config import resolve_config  # noqa: PLC0415
+    from xvectors.fetching import fetch_encoder  # noqa: PLC0415
+    from xvectors.layout import Layout  # noqa: PLC0415
+    from xvectors.manifest import read_manifest  # noqa: PLC0415
+    from xvectors.markers import read_marker  # noqa: PLC0415
+    from xvectors.shard_job import embed_shard  # noqa: PLC0415
+    from xvectors.sharding import split_manifest  # noqa: PLC0415
+
+    config = resolve_config({"xvector": job_settings(arguments)})
+    layout = Layout.of(config)
+    untimed = time.monotonic()
+    fetch_encoder(str(arguments.encoder), layout.encoder)
+    split_manifest(read_manifest(arguments.manifest), "part", 1, layout)
+    started = STARTED + time.monotonic() - untimed
+    embed_shard(config, "part", "0-of-1", started, arguments.threads)
+    marker = read_marker(layout.marker("part", "0-of-1"))
+    return Account(
+        marker.startup_seconds, marker.wall_seconds, marker.audio_seconds, marker.n_written
+    )
+
+
+def job_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "pretrained_model": str(arguments.encoder),
+        "device": arguments.device,
+        "precision": arguments.precision,
+        "batch_size": arguments.batch_size,
+        "jobs_per_gpu": 64,
+        "save_path": str(arguments.output),
+        "spk_embed_tag": "tag",
+        "manifest_paths": {"part": str(arguments.manifest)},
+        "splits": ["part"],
+    }
+
+
+def run_stage(arguments: argparse.Namespace) -> Account:
+    """One of this project's three stages alone, on all utterances."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    from xvectors import XVectorProvider  # noqa: PLC0415
+    from xvectors.runner import XVectorStages  # noqa: PLC0415
+    from xvectors.shard_job import GPU_READERS, MIN_READERS  # noqa: PLC0415
+    from xvectors.stages import N_WRITERS  # noqa: PLC0415
+
+    params = {"manifest_path": str(arguments.manifest), "output_dir": str(arguments.output)}
+    env = XVectorProvider({"xvector": job_settings(arguments)}, params).build_env_local()
+    stages = XVectorStages(env["model"], env["utterances"], arguments.output, env["origin"])
+    n_readers = MIN_READERS if arguments.device == "cpu" else GPU_READERS
+    indices = range(len(env["utterances"]))
+    audio_seconds = seconds_of(env["utterances"])
+    with ThreadPoolExecutor(n_readers) as readers, ThreadPoolExecutor(N_WRITERS) as writers:
+        begun = time.monotonic()
+        items = list(readers.map(stages.load, indices))
+        seconds = {"read": time.monotonic() - begun}
+        items.sort(key=lambda item: len(item.signal), reverse=True)
+        stages.compute(items[:BATCH_SIZE])
+        begun = time.monotonic()
+        results: list[Any] = []
+        for start in range(0, len(items), arguments.batch_size):
+            results += stages.compute(items[start : start + arguments.batch_size])
+        seconds["embed"] = time.monotonic() - begun
+        begun = time.monotonic()
+        list(writers.map(stages.store, items, results))
+        seconds["write"] = time.monotonic() - begun
+    return Account(0.0, seconds[arguments.stage], audio_seconds, len(items))
+
+
+CONTESTANTS: dict[str, Callable[[argparse.Namespace], Account]] = {
+    "loop": run_loop,
+    "padded": run_padded,
+    "xvectors": run_xvectors,
+    "stage": run_stage,
+}
+
+
+def main() -> None:
+    """Run the contestant that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("contestant", choices=CONTESTANTS)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
+    parser.add_argument("--stage", choices=("read", "embed", "write"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    account = CONTESTANTS[arguments.contestant](arguments)
+    account.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if arguments.device != "cpu":
+        account.gpu_peak_bytes = torch.cuda.max_memory_allocated()
+    print(json.dumps(asdict(account)))
+
+
+if __name__ == "__main__":
+    main()
