@@ -7,7 +7,7 @@ import socket
 from datetime import datetime
 from pathlib import Path
 
-from xvectors.errors import XVectorsError
+from xvectors.errors import ShardError, XVectorsError
 
 logger = logging.getLogger(__name__)
 
@@ -77,3 +77,18 @@ class RunLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+class RunWatch:
+    """Notices when another run begins, for a job, which may outlive a run that was killed."""
+
+    def __init__(self, root: Path) -> None:
+        """Remember who holds the lock of the folder `root` now."""
+        self.run_lock = RunLock(root)
+        self.holder = self.run_lock.holder()
+
+    def check(self) -> None:
+        """Raise ShardError if another run holds the lock, or held it since."""
+        holder = self.run_lock.holder()
+        if holder != self.holder:
+            raise ShardError(f"this job stopped, as another run ({holder}) began")

@@ -3,7 +3,7 @@
 import errno
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,10 +29,10 @@ from xvectors.provenance import (
     stamp,
 )
 from xvectors.provider import EnvironmentProvider, provider_class
-from xvectors.run_lock import RunLock
+from xvectors.run_lock import RunWatch
 from xvectors.runner import BaseRunner, build_worker_environment, runner_class
 from xvectors.sharding import read_index_shard
-from xvectors.stages import Batch, run_overlapped
+from xvectors.stages import Batch, Stages, run_overlapped
 
 logger = logging.getLogger(__name__)
 
@@ -191,26 +191,13 @@ def _provider(
 def _embed(
     runner: BaseRunner, tasks: list[_Task], name: str, started: float, n_readers: int
 ) -> _Work:
-    """Build the environment, run all tasks in it, and return what was done.
-
-    A job may outlive a run that was killed; it stops when the next run begins.
-    """
-    run_lock = RunLock(Layout.of(runner.provider.config).root)
-    run = run_lock.holder()
-    env = build_worker_environment(runner.provider)
-    stages = runner.in_stages(env)
-    work = _Work(str(env.get("device", "none")), startup_seconds=time.monotonic() - started)
-
-    def prepared() -> Iterator[Batch]:
-        for batch in _batches(tasks, runner.batch_size):
-            if run_lock.holder() != run:
-                raise ShardError(f"{name}: stopped, as another run ({run_lock.holder()}) began")
-            for task in batch:
-                _discard_stale(task)
-            yield Batch([task.position for task in batch], sum(task.seconds for task in batch))
-
+    """Build the environment, run all tasks in it, and return what was done."""
     by_position = {task.position: task for task in tasks}
-    outcomes = run_overlapped(stages, prepared(), n_readers)
+    watch = RunWatch(Layout.of(runner.provider.config).root)
+    env = build_worker_environment(runner.provider)
+    work = _Work(str(env.get("device", "none")), startup_seconds=time.monotonic() - started)
+    stages = _JobStages(runner.in_stages(env), by_position, watch)
+    outcomes = run_overlapped(stages, _batches(tasks, runner.batch_size), n_readers)
     with closing(outcomes), Progress(name, len(tasks)) as progress:
         for position, outcome in outcomes:
             _settle(by_position[position], outcome, runner.check_output, work)
@@ -221,15 +208,35 @@ def _embed(
     return work
 
 
-def _batches(tasks: list[_Task], batch_size: int | None) -> Iterator[list[_Task]]:
+class _JobStages(Stages):
+    """A runner's stages, with what a job adds to them."""
+
+    def __init__(self, stages: Stages, tasks: Mapping[int, _Task], watch: RunWatch) -> None:
+        self.stages = stages
+        self.tasks = tasks
+        self.watch = watch
+
+    def load(self, index: int) -> Any:
+        _discard_stale(self.tasks[index])
+        return self.stages.load(index)
+
+    def compute(self, items: list[Any]) -> Sequence[Any]:
+        self.watch.check()
+        return self.stages.compute(items)
+
+    def store(self, item: Any, result: Any) -> Any:
+        return self.stages.store(item, result)
+
+
+def _batches(tasks: list[_Task], batch_size: int | None) -> Iterator[Batch]:
     """Yield tasks of similar length together, the longest first."""
-    batch: list[_Task] = []
+    batch = Batch([], 0.0)
     for task in sorted(tasks, key=lambda task: task.seconds, reverse=True):
-        seconds = sum(task.seconds for task in batch) + task.seconds
-        if batch and (len(batch) == (batch_size or 1) or seconds > MAX_BATCH_SECONDS):
+        is_full = len(batch.indices) == (batch_size or 1)
+        if batch.indices and (is_full or batch.seconds + task.seconds > MAX_BATCH_SECONDS):
             yield batch
-            batch = []
-        batch.append(task)
+            batch = Batch([], 0.0)
+        batch = Batch([*batch.indices, task.position], batch.seconds + task.seconds)
     yield batch
 
 

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from xvectors.errors import TaskError
+from xvectors.errors import TaskError, UtteranceError, XVectorsError
 
 # What is loaded ahead, and what may wait to be stored, beside the batch that is computed.
 BATCHES_AHEAD = 3
@@ -75,8 +75,9 @@ def run_overlapped(
     """Yield each index with its outcome, or with the exception that some stage raised for it.
 
     A batch that cannot be computed is computed once more one by one, so that what is wrong
-    with an item costs only that item. Close the generator to stop early: what is computed by
-    then is still stored.
+    with an item costs only that item; only the project's own errors other than `UtteranceError`,
+    which are about more than one item, end it. Close the generator to stop early. Either way
+    what is computed by then is still stored.
 
     Args:
         stages: What is done to each index.
@@ -131,6 +132,8 @@ def _compute_or_fail(stages: Stages, items: list[Any]) -> Iterator[Any]:
     try:
         yield from _compute(stages, items)
     except Exception as error:
+        if isinstance(error, XVectorsError) and not isinstance(error, UtteranceError):
+            raise
         if len(items) == 1:
             yield error
         else:

@@ -127,7 +127,7 @@ def test_a_job_of_an_earlier_run_stops_when_the_next_one_begins(checkout):
     )
     result = checkout.run()
     assert result.returncode != 0
-    assert "train 0-of-1: stopped, as another run (the next run) began" in result.stdout
+    assert "this job stopped, as another run (the next run) began" in result.stdout
     assert len(list(checkout.embeddings.rglob("*.npy"))) == 3
 
 

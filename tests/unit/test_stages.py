@@ -113,6 +113,19 @@ def test_batches_that_fail_end_it_with_what_is_computed_stored():
     assert sorted(stages.done["store"]) == sorted(stages.done["compute"])
 
 
+def test_an_error_of_the_task_ends_it_and_is_not_tried_again():
+    class Wrong(Squares):
+        def compute(self, items):
+            if 8 in items:
+                raise TaskError("wrong")
+            return super().compute(items)
+
+    stages = Wrong()
+    with pytest.raises(TaskError, match="wrong"):
+        list(run_overlapped(stages, in_batches(10), n_readers=2))
+    assert sorted(stages.done["store"]) == list(range(8))
+
+
 def test_another_number_of_results_than_items():
     class Wrong(Squares):
         def compute(self, items):
