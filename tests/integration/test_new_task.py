@@ -66,7 +66,7 @@ def code_blocks(language: str) -> list[str]:
 
 
 def test_the_documented_example_runs_under_the_rules_and_from_python(checkout):
-    task, from_python = code_blocks("python")
+    task, from_python, _ = code_blocks("python")
     (configuration,) = code_blocks("yaml")
     (command,) = code_blocks("bash")
     (checkout.root / "loudness.py").write_text(task)
@@ -85,6 +85,19 @@ def test_the_documented_example_runs_under_the_rules_and_from_python(checkout):
     result = checkout.run_plain(sys.executable, "use.py")
     assert result.stdout.count("'status': 'ok'") == 3, result.stdout
     assert torch.load(checkout.root / "alba_00.pt", weights_only=True) == loudness
+
+
+def test_the_documented_stages_run_under_the_rules(checkout):
+    task, _, in_stages = code_blocks("python")
+    (checkout.root / "peaks.py").write_text(task + in_stages)
+    checkout.xvector.update(
+        provider="peaks.LoudnessProvider", runner="peaks.PeakRunner", pretrained_model=None
+    )
+    checkout.run_well()
+    peaks = checkout.vectors()
+    assert len(peaks) == 8
+    samples, _ = soundfile.read(checkout.audio("alba_00"))
+    assert peaks["alba_00"].item() == np.abs(samples).max()
 
 
 def test_files_of_another_kind_are_skipped_checked_and_listed_too(checkout):

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from xvectors.errors import XVectorsError
-from xvectors.run_lock import RunLock
+from xvectors.errors import ShardError, XVectorsError
+from xvectors.run_lock import RunLock, RunWatch
 
 HOLD = """
 import sys, time
@@ -35,3 +35,15 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(XVectorsError, match="cannot be written to: Not a directory"):
         RunLock(tmp_path / "file" / "out").hold()
+
+
+def test_a_job_notices_when_the_next_run_begins(tmp_path):
+    first = RunLock(tmp_path)
+    first.hold()
+    watch = RunWatch(tmp_path)
+    watch.check()
+    first.release()
+    watch.check()
+    RunLock(tmp_path).hold()
+    with pytest.raises(ShardError, match=r"stopped, as another run \(process .*\) began"):
+        watch.check()
