@@ -407,6 +407,17 @@ class Cluster:
         process.kill()
         process.wait()
 
+    @contextmanager
+    def silent_controller(self) -> Iterator[None]:
+        """Let slurmctld answer nobody for a while; jobs go on."""
+        process = self.daemons["slurmctld"].process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
     def node_states(self) -> dict[str, str]:
         """Return the states of the nodes; a star at the end marks one that does not answer."""
         listing = self.run("sinfo", "--noheader", "--Node", "--format=%N %T")

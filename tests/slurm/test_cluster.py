@@ -1,5 +1,6 @@
 """The cluster itself: the other tests of this folder stand on what is checked here."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,15 @@ def test_a_job_outlives_the_daemon_of_its_node(cluster):
     cluster.kill_daemon_of("n1")
     cluster.start_node("n1")
     assert cluster.job(job).state == "RUNNING"
+
+
+def test_the_controller_can_be_silent(cluster):
+    command = ["squeue", "--noheader"]
+    with cluster.silent_controller():
+        asked = subprocess.Popen(command, env=cluster.environment(), stdout=subprocess.DEVNULL)
+        with pytest.raises(subprocess.TimeoutExpired):
+            asked.wait(timeout=1)
+    assert asked.wait(timeout=30) == 0
 
 
 def test_nothing_is_left(slurm_packages):
