@@ -517,8 +517,6 @@ class Cluster:
         files = f"{self.root}/{{node}}/gpu[0-{self.gpus - 1}]"
         lines = [f"NodeName={node} Name=gpu File={files.format(node=node)}\n" for node in NODES]
         (self.root / "gres.conf").write_text("".join(lines), encoding="utf-8")
-        # slurmd asks for one, whatever the plugins are.
-        (self.root / "cgroup.conf").write_text("CgroupAutomount=no\n", encoding="utf-8")
 
     @property
     def _munge_socket(self) -> Path:
