@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import re
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -41,6 +42,11 @@ def visible_gpus() -> list[str]:
             break
         gpus.append(gpu)
     return gpus
+
+
+def node_name() -> str:
+    """Return the name of this machine, as Slurm has it or else as it calls itself."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 @contextmanager

@@ -11,6 +11,9 @@ from xvectors.errors import ShardError, XVectorsError
 
 logger = logging.getLogger(__name__)
 
+# By this variable the jobs of a run know to which run they belong.
+RUN_VARIABLE = "XVECTORS_RUN"
+
 
 class RunLock:
     """A lock on an output folder, held by this process until it ends, however it ends.
@@ -50,6 +53,8 @@ class RunLock:
     def hold(self) -> None:
         """Take the lock for this run, and note in it who holds it and since when.
 
+        The jobs that this process starts or submits from now on belong to this run.
+
         Raises:
             XVectorsError: Another run holds it; the message says which.
 
@@ -61,9 +66,10 @@ class RunLock:
             )
         assert self._descriptor is not None
         os.truncate(self._descriptor, 0)
-        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        now = datetime.now().astimezone().isoformat(timespec="microseconds")
         holder = f"process {os.getpid()} on {socket.gethostname()} since {now}\n"
         os.pwrite(self._descriptor, holder.encode(), 0)
+        os.environ[RUN_VARIABLE] = holder.strip()
 
     def holder(self) -> str:
         """Return who holds the lock or held it last, an empty text if nobody ever did."""
@@ -83,12 +89,17 @@ class RunWatch:
     """Notices when another run begins, for a job, which may outlive a run that was killed."""
 
     def __init__(self, root: Path) -> None:
-        """Remember who holds the lock of the folder `root` now."""
+        """Watch the lock of the folder `root`, on behalf of the run that started this process.
+
+        A process that no run has started belongs to the one that holds the lock now.
+        """
         self.run_lock = RunLock(root)
-        self.holder = self.run_lock.holder()
+        self.run = os.environ.get(RUN_VARIABLE) or self.run_lock.holder()
 
     def check(self) -> None:
-        """Raise ShardError if another run holds the lock, or held it since."""
+        """Raise ShardError if another run holds the lock, or has held it since."""
         holder = self.run_lock.holder()
-        if holder != self.holder:
-            raise ShardError(f"this job stopped, as another run ({holder}) began")
+        if holder != self.run:
+            raise ShardError(
+                f"this job of an earlier run stopped, as another run ({holder}) has begun"
+            )

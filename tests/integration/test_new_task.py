@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from .conftest import REPOSITORY, changed
+from ..checkout import REPOSITORY, changed
 
 pytestmark = pytest.mark.integration
 
@@ -140,7 +140,7 @@ def test_a_job_of_an_earlier_run_stops_when_the_next_one_begins(checkout):
     )
     result = checkout.run()
     assert result.returncode != 0
-    assert "this job stopped, as another run (the next run) began" in result.stdout
+    assert "stopped, as another run (the next run) has begun" in result.stdout
     assert len(list(checkout.embeddings.rglob("*.npy"))) == 3
 
 

@@ -1,10 +1,11 @@
+import os
 import subprocess
 import sys
 
 import pytest
 
 from xvectors.errors import ShardError, XVectorsError
-from xvectors.run_lock import RunLock, RunWatch
+from xvectors.run_lock import RUN_VARIABLE, RunLock, RunWatch
 
 HOLD = """
 import sys, time
@@ -14,6 +15,12 @@ RunLock(Path(sys.argv[1])).hold()
 print("held", flush=True)
 sys.stdin.read()
 """
+
+
+@pytest.fixture(autouse=True)
+def no_run(monkeypatch):
+    """Belong to no run, and to none that a test begins after it."""
+    monkeypatch.setenv(RUN_VARIABLE, "")
 
 
 def test_one_run_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path):
@@ -45,5 +52,16 @@ def test_a_job_notices_when_the_next_run_begins(tmp_path):
     first.release()
     watch.check()
     RunLock(tmp_path).hold()
-    with pytest.raises(ShardError, match=r"stopped, as another run \(process .*\) began"):
+    with pytest.raises(ShardError, match=r"stopped, as another run \(process .*\) has begun"):
         watch.check()
+
+
+def test_a_job_that_starts_late_still_belongs_to_its_own_run(tmp_path, monkeypatch):
+    RunLock(tmp_path).hold()
+    first = os.environ[RUN_VARIABLE]
+    monkeypatch.delenv(RUN_VARIABLE)
+    (tmp_path / ".lock").write_text("the next run")
+    RunWatch(tmp_path).check()
+    monkeypatch.setenv(RUN_VARIABLE, first)
+    with pytest.raises(ShardError, match=r"another run \(the next run\) has begun"):
+        RunWatch(tmp_path).check()
