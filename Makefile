@@ -26,10 +26,10 @@ format: $(VENV)/.dev
 	ruff format .
 	snakefmt Snakefile workflow
 
-# The encoder's speed and exactness against SpeechBrain's own; a few minutes.
-benchmark: $(VENV)/.run
-	python tests/benchmark/encoder.py --threads 1
-	python tests/benchmark/encoder.py --threads 2
+# Speed, memory and exactness against SpeechBrain's own ways; a quarter of an hour on an idle machine.
+benchmark: $(VENV)/.dev
+	python tests/benchmark/run.py --output docs/benchmark-cpu.json
+	python tests/benchmark/picture.py docs/benchmark-cpu.json docs/benchmark-cpu.svg
 
 # Makes the demo's speech and encoder anew; needs Debian's espeak-ng.
 demo: $(VENV)/.run
