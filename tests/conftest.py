@@ -1,5 +1,6 @@
-"""What several tests need: the demo's encoder, small corpora, a reference."""
+"""What several tests need: the demo's encoder, small corpora, a reference, checkouts."""
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,7 @@ import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 from speechbrain.inference.classifiers import EncoderClassifier
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-DEMO = REPOSITORY / "config" / "demo"
+from .checkout import DEMO, Checkout
 
 # The contract's tolerance: of an embedding's largest element.
 TOLERANCE = 1e-4
@@ -63,3 +63,27 @@ class Reference:
 def reference(demo_encoder: Path) -> Reference:
     """SpeechBrain's own embeddings by the demo's encoder."""
     return Reference(demo_encoder)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A fresh checkout."""
+    return Checkout(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout whose corpus is embedded, to be copied only."""
+    checkout = Checkout(tmp_path_factory.mktemp("embedded"))
+    checkout.run_well()
+    return checkout
+
+
+@pytest.fixture
+def done(embedded: Checkout, tmp_path: Path) -> Checkout:
+    """A checkout of one's own whose corpus is embedded."""
+    shutil.copytree(embedded.root, tmp_path, dirs_exist_ok=True)
+    copied = copy.deepcopy(embedded)
+    copied.root, copied.corpus = tmp_path, tmp_path / "corpus"
+    copied.manifest = copied.corpus / "train.tsv"
+    return copied

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from .conftest import changed
+from ..checkout import changed
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from .conftest import changed, kill_group
+from ..checkout import changed, kill_group
 
 pytestmark = pytest.mark.integration
 

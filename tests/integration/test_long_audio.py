@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from .conftest import DEMO
+from ..checkout import DEMO
 
 pytestmark = pytest.mark.integration
 

@@ -1,6 +1,5 @@
 """A checkout of the workflow in a temporary folder, run as a user runs it."""
 
-import copy
 import os
 import shutil
 import signal
@@ -9,11 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 DEMO = REPOSITORY / "config" / "demo"
 CHECKOUT = ("Snakefile", "workflow", "scripts", "profiles", "envs", "config")
 
@@ -147,27 +145,3 @@ def kill_group(process: subprocess.Popen[str]) -> None:
 def changed(before: dict[str, int], after: dict[str, int]) -> set[str]:
     """Return the utterances whose embedding was written in between."""
     return {utt_id for utt_id, time in after.items() if before.get(utt_id) != time}
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    """A fresh checkout."""
-    return Checkout(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout whose corpus is embedded, to be copied only."""
-    checkout = Checkout(tmp_path_factory.mktemp("embedded"))
-    checkout.run_well()
-    return checkout
-
-
-@pytest.fixture
-def done(embedded: Checkout, tmp_path: Path) -> Checkout:
-    """A checkout of one's own whose corpus is embedded."""
-    shutil.copytree(embedded.root, tmp_path, dirs_exist_ok=True)
-    copied = copy.deepcopy(embedded)
-    copied.root, copied.corpus = tmp_path, tmp_path / "corpus"
-    copied.manifest = copied.corpus / "train.tsv"
-    return copied
