@@ -9,6 +9,7 @@ from snakemake.iocontainers import Wildcards
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+from xvectors import cluster_requests
 from xvectors.checks import check_config, check_manifests
 from xvectors.config import resolve_config, shards_of_split
 from xvectors.errors import XVectorsError
@@ -17,9 +18,11 @@ from xvectors.layout import Layout, shard_names
 from xvectors.provenance import make_recipe
 from xvectors.python_path import share_package_with_jobs
 from xvectors.retraction import retract_untrue
-from xvectors.run_lock import RunLock
+from xvectors.run_lock import RunLock, RunWatch
+from xvectors.slurm_arrays import become_own_task
 from xvectors.summary import summarize
 
+become_own_task(sys.argv)
 share_package_with_jobs()
 started_ns = time.time_ns()
 config_files = ", ".join(map(str, workflow.configfiles)) or "--config"
@@ -35,11 +38,15 @@ try:
         if layout.root.is_dir() and run_lock.try_to_hold():
             retract_untrue(settings)
             run_lock.release()
+    else:
+        # A job of a run that was killed, which only now gets its node.
+        RunWatch(layout.root).check()
     encoder_files = files_version(settings.xvector.pretrained_model)
 except XVectorsError as error:
     sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
 
 tag = settings.xvector.spk_embed_tag
+RETRIES_ON_CLUSTERS = 2
 
 
 onstart:
@@ -47,14 +54,18 @@ onstart:
         run_lock.hold()
     except XVectorsError as error:
         sys.exit(f"error: {error}")
+    if not workflow.local_exec:
+        # Nodes get lost, and time and memory run out. Snakemake's own default is 0 retries.
+        shard_rule = rules.embed_shard.rule
+        shard_rule.restart_times = shard_rule.restart_times or RETRIES_ON_CLUSTERS
 
 
 onsuccess:
-    print(*summarize(settings, started_ns), sep="\n", file=sys.stderr)
+    print(*summarize(settings, started_ns, log_of), sep="\n", file=sys.stderr)
 
 
 onerror:
-    print(*summarize(settings, started_ns), sep="\n", file=sys.stderr)
+    print(*summarize(settings, started_ns, log_of), sep="\n", file=sys.stderr)
 
 
 wildcard_constraints:

@@ -20,7 +20,11 @@ rule embed_shard:
         "../../envs/xvectors.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: cluster_requests.megabytes(attempt),
+        # Only clusters look at these.
+        gpu=cluster_requests.gpus(settings),
+        cpus_per_task=cluster_requests.processors(settings),
+        runtime=lambda wildcards, attempt: cluster_requests.minutes(settings, attempt),
     params:
         recipe=make_recipe(settings),
     script:

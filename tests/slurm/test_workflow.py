@@ -1,0 +1,303 @@
+"""The workflow on the cluster, as a user runs it, with faults that clusters have.
+
+What matters in the faults is which job does what, so a small task takes the encoder's place: it
+notes every utterance that it finishes, and waits where a test wants it to.
+"""
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from ..checkout import Checkout, kill_group
+from .cluster import NODES, Cluster, wait_for
+
+TASK = """
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy
+
+from xvectors import BaseRunner, EnvironmentProvider
+from xvectors.manifest import read_manifest
+
+NOTES = Path("notes")
+
+
+def build(config, params):
+    manifest = read_manifest(Path(params["manifest_path"]))
+    return {"manifest": manifest, "output_dir": Path(params["output_dir"]), "done": []}
+
+
+class Provider(EnvironmentProvider):
+    def build_env_local(self):
+        return build(self.config, self.params)
+
+    def build_worker_setup_fn(self):
+        return partial(build, self.config, self.params)
+
+
+class Runner(BaseRunner):
+    @staticmethod
+    def output_path(output_dir, utt_id):
+        return output_dir / f"{utt_id}.npy"
+
+    @staticmethod
+    def check_output(path):
+        numpy.load(path)
+
+    @staticmethod
+    def forward(idx, manifest, output_dir, done):
+        utt_id = manifest.utterances[idx].utt_id
+        job = os.environ["SLURM_JOB_ID"]
+        if done or (NOTES / "closed").exists():
+            # The first utterance may pass; the others come when the gate is open.
+            (NOTES / f"waiting-{job}").touch()
+            while not (NOTES / "open").exists():
+                time.sleep(0.05)
+        numpy.save(output_dir / f"{utt_id}.npy", numpy.ones(3))
+        with (NOTES / utt_id).open("a") as note:
+            note.write(f"{job}\\n")
+        done.append(utt_id)
+"""
+
+
+class Site:
+    """A checkout on a cluster."""
+
+    def __init__(self, checkout: Checkout, cluster: Cluster) -> None:
+        self.checkout = checkout
+        self.cluster = cluster
+        self.notes = checkout.root / "notes"
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, *arguments: str) -> None:
+        """Start the user's command."""
+        snakemake = self.checkout.command()[:3]
+        command = [*snakemake, "--executor", "slurm", "--jobs", "100"]
+        command += ["--configfile", "my.yaml", *arguments]
+        self.process = subprocess.Popen(
+            [*command, "--slurm-init-seconds-before-status-checks", "2"],
+            cwd=self.checkout.root,
+            env={**self.cluster.environment(), "PYTHONPATH": str(self.checkout.root)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the command, and return its status and what it printed."""
+        assert self.process is not None
+        printed, _ = self.process.communicate(timeout=400)
+        return self.process.returncode, printed
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        self.start(*arguments)
+        return self.end()
+
+    def kill_snakemake(self) -> None:
+        """Kill the command as it runs; its jobs go on."""
+        assert self.process is not None
+        kill_group(self.process)
+
+    def waiting_jobs(self) -> list[str]:
+        """Return the jobs that wait at the gate."""
+        return [path.name.removeprefix("waiting-") for path in self.notes.glob("waiting-*")]
+
+    def wait_for_jobs(self, n_jobs: int) -> list[str]:
+        """Wait until `n_jobs` jobs wait at the gate, and return them."""
+        wait_for(lambda: len(self.waiting_jobs()) >= n_jobs, f"{n_jobs} jobs at the gate", 120)
+        return self.waiting_jobs()
+
+    def open_gate(self) -> None:
+        (self.notes / "open").touch()
+
+    def times_done(self) -> Counter[int]:
+        """Return how many utterances were finished once, twice, ..."""
+        notes = [path for path in self.notes.iterdir() if path.name.count("_")]
+        return Counter(len(path.read_text().splitlines()) for path in notes)
+
+    def status_queries(self) -> list[int]:
+        """Return the processes that ask Slurm how jobs do, at this moment."""
+        queries = []
+        for process in self.cluster.processes():
+            try:
+                name = Path(f"/proc/{process}/comm").read_text().strip()
+            except OSError:
+                continue
+            if name in {"squeue", "sacct", "scontrol"}:
+                queries.append(process)
+        return queries
+
+    def shard_logs(self) -> str:
+        logs = sorted(self.checkout.root.glob("logs/embed_shard/tag/train/*.log"))
+        return "".join(path.read_text() for path in logs)
+
+
+@pytest.fixture
+def gated(checkout: Checkout, cluster: Cluster) -> Iterator[Site]:
+    """A site whose jobs, two of four utterances, wait after the first utterance."""
+    (checkout.root / "gated.py").write_text(TASK)
+    (checkout.root / "notes").mkdir()
+    checkout.xvector.update(
+        provider="gated.Provider",
+        runner="gated.Runner",
+        pretrained_model=None,
+        batch_size=None,
+    )
+    site = Site(checkout, cluster)
+    yield site
+    if site.process is not None and site.process.poll() is None:
+        site.kill_snakemake()
+
+
+ALL_ONCE = Counter({1: 8})
+
+
+@pytest.mark.parametrize("arguments", [[], ["--slurm-array-jobs", "embed_shard"]])
+def test_embeddings_equal_those_of_a_local_run(checkout, embedded, any_cluster, arguments):
+    checkout.xvector["n_shards"] = 4
+    site = Site(checkout, any_cluster)
+    status, printed = site.run(*arguments)
+    assert status == 0, printed
+    found, expected = checkout.vectors(), embedded.vectors()
+    assert found.keys() == expected.keys()
+    for utt_id, vector in found.items():
+        assert torch.allclose(vector, expected[utt_id], atol=1e-6 * float(vector.abs().max()))
+    places = set(re.findall(r"train \d-of-4: on GPU (\d) of (n\d)", site.shard_logs()))
+    assert places == {(gpu, node) for gpu in "01" for node in NODES}
+    status, printed = site.run(*arguments)
+    assert status == 0
+    assert "Nothing to be done" in printed
+
+
+def test_a_cancelled_job_is_tried_again(gated):
+    gated.start()
+    job, _ = gated.wait_for_jobs(2)
+    gated.cluster.cancel(job)
+    gated.cluster.wait_for_state(job, "CANCELLED")
+    gated.wait_for_jobs(3)
+    gated.open_gate()
+    status, printed = gated.end()
+    assert status == 0, printed
+    assert gated.times_done() == ALL_ONCE
+
+
+def test_what_a_cancelled_job_left_is_done_by_the_next_run(gated):
+    gated.start("--retries", "1")
+    jobs = gated.wait_for_jobs(2)
+    gated.cluster.cancel(jobs[0])
+    (second_attempt,) = set(gated.wait_for_jobs(3)) - set(jobs)
+    gated.cluster.cancel(second_attempt)
+    gated.cluster.wait_for_state(second_attempt, "CANCELLED")
+    gated.open_gate()
+    status, printed = gated.end()
+    assert status != 0
+    assert "1 of 2 shards not done" in printed
+    assert re.search(
+        r"train \d-of-2: not done, see logs/embed_shard/tag/train/\d-of-2.log", printed
+    )
+    status, printed = gated.run()
+    assert status == 0, printed
+    assert re.search(r"train: [23] embedded, [56] skipped, 0 failed", printed)
+    assert gated.times_done() == ALL_ONCE
+
+
+def test_the_jobs_of_a_lost_node_go_to_another(gated):
+    gated.start()
+    jobs = gated.wait_for_jobs(2)
+    node = gated.cluster.job(jobs[0]).nodes
+    gated.cluster.kill_node(node)
+    gated.cluster.notice_loss(node)
+    lost = sum(gated.cluster.job(job).state == "NODE_FAIL" for job in jobs)
+    gated.wait_for_jobs(2 + lost)
+    gated.open_gate()
+    status, printed = gated.end()
+    assert status == 0, printed
+    assert gated.times_done() == ALL_ONCE
+
+
+def test_a_job_at_its_time_limit_goes_on_where_it_stopped(gated):
+    gated.start()
+    job, other = gated.wait_for_jobs(2)
+    limit = time_limit(gated.cluster, job)
+    gated.cluster.reach_time_limit(job)
+    gated.cluster.wait_for_state(job, "TIMEOUT")
+    (new,) = set(gated.wait_for_jobs(3)) - {job, other}
+    assert time_limit(gated.cluster, new) == 2 * limit
+    gated.open_gate()
+    status, printed = gated.end()
+    assert status == 0, printed
+    assert gated.times_done() == ALL_ONCE
+
+
+def time_limit(cluster: Cluster, job: str) -> int:
+    """Return a job's time limit in minutes."""
+    description = cluster.run("scontrol", "show", "job", job)
+    limit = re.search(r"TimeLimit=(\d+):(\d+):00", description)
+    assert limit is not None, description
+    return 60 * int(limit.group(1)) + int(limit.group(2))
+
+
+def test_after_snakemake_was_killed_no_two_jobs_do_the_same(gated):
+    gated.checkout.xvector["n_shards"] = 8
+    (gated.notes / "closed").touch()
+    gated.start()
+    # Four run, on two GPUs of two nodes.
+    gated.wait_for_jobs(4)
+    wait_for(lambda: len(gated.cluster.jobs("--states=PENDING")) == 4, "four pending jobs")
+    pending = [job.job_id for job in gated.cluster.jobs("--states=PENDING")]
+    gated.kill_snakemake()
+    lock = gated.checkout.out / ".lock"
+    first = lock.read_text()
+    gated.start()
+    wait_for(lambda: lock.read_text() != first, "the second run")
+    gated.open_gate()
+    status, printed = gated.end()
+    assert status == 0, printed
+    assert gated.times_done() == ALL_ONCE
+    assert {gated.cluster.job(job).state for job in pending} == {"FAILED"}
+
+
+def test_a_silent_controller_loses_no_job(gated):
+    gated.start()
+    gated.wait_for_jobs(2)
+    with gated.cluster.silent_controller():
+        unanswered = set()
+
+        def enough() -> bool:
+            unanswered.update(gated.status_queries())
+            return len(unanswered - set(gated.status_queries())) >= 6
+
+        wait_for(enough, "six status queries without an answer", 180)
+    gated.open_gate()
+    status, printed = gated.end()
+    assert status == 0, printed
+    assert gated.times_done() == ALL_ONCE
+
+
+def test_shards_ask_for_a_gpu_unless_they_want_the_cpu(gated):
+    gated.start()
+    job, _ = gated.wait_for_jobs(2)
+    description = gated.cluster.run("scontrol", "show", "job", job)
+    assert "gres/gpu=1" in description or "gpu:1" in description
+    gated.open_gate()
+    status, printed = gated.end()
+    assert status == 0, printed
+
+
+def test_jobs_on_the_cpu_ask_for_no_gpu(gated):
+    gated.checkout.xvector["device"] = "cpu"
+    gated.start()
+    job, _ = gated.wait_for_jobs(2)
+    assert "gpu" not in gated.cluster.run("scontrol", "show", "job", job).lower().split("tres")[0]
+    gated.open_gate()
+    status, printed = gated.end()
+    assert status == 0, printed
