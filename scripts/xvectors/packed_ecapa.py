@@ -97,15 +97,15 @@ class _Pack:
 
     def __init__(self, features: list[torch.Tensor]) -> None:
         self.features = torch.cat(features)
-        lengths = torch.tensor([len(one) for one in features])
         self.device = self.features.device
+        lengths = torch.tensor([len(one) for one in features], device=self.device)
         starts = lengths.cumsum(0) - lengths
         self.rows = [
             slice(a, a + n) for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)
         ]
         self._first_row = starts.repeat_interleave(lengths)
         self._last = lengths.repeat_interleave(lengths) - 1
-        self._frame = torch.arange(len(self.features)) - self._first_row
+        self._frame = torch.arange(len(self.features), device=self.device) - self._first_row
         self._taps: dict[tuple[int, int], torch.Tensor] = {}
 
     def gather(self, x: torch.Tensor, kernel_size: int, dilation: int) -> torch.Tensor:
@@ -117,12 +117,13 @@ class _Pack:
             return x
         key = (kernel_size, dilation)
         if key not in self._taps:
-            offsets = (torch.arange(kernel_size) - kernel_size // 2) * dilation
+            taps = torch.arange(kernel_size, device=self.device)
+            offsets = (taps - kernel_size // 2) * dilation
             last = self._last[:, None]
             reflected = last - (last - (self._frame[:, None] + offsets).abs()).abs()
             # Below zero only in rows that are there as padding.
-            taps = self._first_row[:, None] + reflected.clamp(min=0)
-            self._taps[key] = taps.flatten().to(self.device)
+            rows = self._first_row[:, None] + reflected.clamp(min=0)
+            self._taps[key] = rows.flatten()
         return x.index_select(0, self._taps[key]).view(len(x), -1)
 
     def means(self, x: torch.Tensor) -> torch.Tensor:
@@ -178,14 +179,15 @@ class _PaddedPack(_Pack):
         self.shape = padded.shape[:2]
         self.features = padded.flatten(0, 1)
         self.device = padded.device
-        lengths = torch.tensor([len(one) for one in features])
+        lengths = torch.tensor([len(one) for one in features], device=self.device)
         n_utterances, n_frames = self.shape
-        self._first_row = torch.arange(n_utterances).repeat_interleave(n_frames) * n_frames
+        row = torch.arange(n_utterances * n_frames, device=self.device)
+        self._frame = row % n_frames
+        self._first_row = row - self._frame
         self._last = lengths.repeat_interleave(n_frames) - 1
-        self._frame = torch.arange(n_frames).repeat(n_utterances)
         self._taps = {}
-        self._lengths = lengths[:, None].to(self.device)
-        self._beyond = (self._frame > self._last).view(*self.shape, 1).to(self.device)
+        self._lengths = lengths[:, None]
+        self._beyond = (self._frame > self._last).view(*self.shape, 1)
 
     def _apart(self, x: torch.Tensor) -> torch.Tensor:
         """Return (utterances * frames, channels) as (utterances, frames, channels)."""

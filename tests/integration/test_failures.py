@@ -1,6 +1,7 @@
 """Bad recordings, lost and damaged files, killed and concurrent runs."""
 
 import json
+import os
 import random
 import shutil
 import time
@@ -220,3 +221,10 @@ def test_an_encoder_that_cannot_be_fetched_is_one_line(checkout):
     checkout.xvector["pretrained_model"] = "nobody/nothing"
     (error,) = checkout.run_badly()
     assert "cannot fetch 'nobody/nothing' from the Hugging Face hub" in error
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take the network away")
+def test_a_local_encoder_needs_no_network_at_all(checkout):
+    result = checkout.run_plain("unshare", "--net", *checkout.command())
+    assert result.returncode == 0, result.stdout
+    assert len(checkout.vectors()) == 8
