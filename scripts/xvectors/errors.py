@@ -1,5 +1,10 @@
 """The project's exceptions: each message says what is wrong, where, and what to do."""
 
+import errno
+
+# What no other utterance would escape: a full or read-only disk, no more file handles.
+MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
+
 
 class XVectorsError(Exception):
     """Something that the user can mend; shown as its message alone, without a traceback."""

@@ -6,15 +6,15 @@ ends, however it ends.
 """
 
 import fcntl
+import itertools
 import logging
 import os
 import re
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from urllib.parse import quote
 
 from xvectors.errors import EncoderError
@@ -49,58 +49,89 @@ def node_name() -> str:
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
-@contextmanager
-def leased_gpu(device: str | None, jobs_per_gpu: int) -> Iterator[str | None]:
-    """Wait for a GPU and keep it, as the only one that CUDA shows to this process.
+class GpuLease:
+    """A GPU, as the only one that CUDA shows to this process; use it as a context manager.
 
-    Args:
-        device: As in the configuration: None or cuda for any GPU, cuda:1 for that one, cpu
-            for none.
-        jobs_per_gpu: Jobs that may share a GPU.
-
-    Yields:
-        The GPU as CUDA_VISIBLE_DEVICES names it, None where none is asked for or none is seen.
-
-    Raises:
-        EncoderError: There is no GPU of that number.
+    Attributes:
+        gpu: The GPU as CUDA_VISIBLE_DEVICES names it, None where none is asked for or none seen.
 
     """
-    gpus = [] if device == "cpu" else visible_gpus()
-    number = (device or "").partition(":")[2]
-    if gpus and number:
-        if int(number) >= len(gpus):
-            raise EncoderError(f"xvector.device: no {device} here, there are {len(gpus)} GPUs")
-        gpus = [gpus[int(number)]]
-    if not gpus:
-        yield None
-        return
-    gpu, descriptor = _wait_for_one(gpus, jobs_per_gpu)
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    try:
-        yield gpu
-    finally:
-        os.close(descriptor)
-        if shown is None:
+
+    def __init__(self, device: str | None, jobs_per_gpu: int) -> None:
+        """Wait for a GPU and take it.
+
+        Args:
+            device: As in the configuration: None or cuda for any GPU, cuda:1 for that one, cpu
+                for none.
+            jobs_per_gpu: Jobs that may share a GPU.
+
+        Raises:
+            EncoderError: There is no GPU of that number.
+
+        """
+        self.gpu: str | None = None
+        self._descriptor: int | None = None
+        self._shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = [] if device == "cpu" else visible_gpus()
+        number = (device or "").partition(":")[2]
+        if gpus and number:
+            if int(number) >= len(gpus):
+                raise EncoderError(f"xvector.device: no {device} here, there are {len(gpus)} GPUs")
+            gpus = [gpus[int(number)]]
+        if gpus:
+            self.gpu, self._descriptor = _wait_for_one(gpus, jobs_per_gpu)
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
+
+    def release(self) -> None:
+        """Give the GPU back."""
+        if self._descriptor is None:
+            return
+        os.close(self._descriptor)
+        self.gpu, self._descriptor = None, None
+        if self._shown is None:
             del os.environ["CUDA_VISIBLE_DEVICES"]
         else:
-            os.environ["CUDA_VISIBLE_DEVICES"] = shown
+            os.environ["CUDA_VISIBLE_DEVICES"] = self._shown
+
+    def __enter__(self) -> "GpuLease":
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give the GPU back."""
+        self.release()
 
 
 def _wait_for_one(gpus: list[str], jobs_per_gpu: int) -> tuple[str, int]:
-    """Return a GPU and the descriptor of its lock; no GPU gets a second job while one has none."""
+    """Return a GPU with the fewest jobs, and the descriptor of the lock of a place on it."""
     folder = _lock_folder()
     is_waiting = False
     while True:
-        for place in range(jobs_per_gpu):
-            for gpu in gpus:
-                descriptor = _try_to_lock(folder / f"{quote(gpu, safe='')}.{place}")
-                if descriptor is not None:
-                    return gpu, descriptor
+        # One job at a time chooses, so that no two count the same places.
+        choosing = os.open(folder / "choosing", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(choosing, fcntl.LOCK_EX)
+        free = {gpu: _free_places(folder, gpu, jobs_per_gpu) for gpu in gpus}
+        chosen = max(gpus, key=lambda gpu: len(free[gpu]))
+        kept = free[chosen].pop() if free[chosen] else None
+        for descriptor in itertools.chain(*free.values(), [choosing]):
+            os.close(descriptor)
+        if kept is not None:
+            return chosen, kept
         if not is_waiting:
             logger.info("waiting for a GPU, all are taken: %s", ", ".join(gpus))
         is_waiting = True
         time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+def _free_places(folder: Path, gpu: str, n_places: int) -> list[int]:
+    """Lock all places on a GPU that are free, and return the locks' descriptors."""
+    paths = [folder / f"{quote(gpu, safe='')}.{place}" for place in range(n_places)]
+    return [lock for path in paths if (lock := _try_to_lock(path)) is not None]
 
 
 def _lock_folder() -> Path:

@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
@@ -17,6 +18,7 @@ from xvectors.provider import Environment, EnvironmentProvider
 from xvectors.stages import Stages, run_in_turn
 
 Item = TypeVar("Item")
+OutputPath = Callable[[Path, str], Path]
 
 
 class Outcome(TypedDict, total=False):
@@ -135,15 +137,26 @@ class BaseRunner(ABC):
     def in_stages(self, env: Environment) -> Stages:
         """Return the runner's stages, or, where it has none, ``forward`` as the middle one."""
         owner = next(kind for kind in type(self).__mro__ if "forward" in vars(kind))
-        if "stages" in vars(owner):
-            return self.stages(**self._arguments(self.stages, env))
-        return _ForwardAlone(self, env)
+        if "stages" not in vars(owner):
+            return _ForwardAlone(self, env)
+        stages = self.stages(**self._arguments(self.stages, env))
+        if not isinstance(stages, Stages):
+            raise TaskError(
+                f"{type(self).__name__}.stages returned a {type(stages).__name__}: return an "
+                "object of a class that is derived from Stages"
+            )
+        return stages
 
     def _arguments(
         self, function: Callable[..., Any], env: Environment, n_own: int = 0
     ) -> Environment:
-        """Return the entries of `env` that a function names after its `n_own` first parameters."""
+        """Return the entries of `env` that a function names after its `n_own` first parameters.
+
+        A function that names `output_path` gets this class's, unless the environment has one.
+        """
         parameters = list(inspect.signature(function).parameters.values())[n_own:]
+        if any(parameter.name == "output_path" for parameter in parameters):
+            env = {"output_path": self.output_path, **env}
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             wanted = set(env)
         else:
@@ -170,6 +183,7 @@ class XVectorRunner(BaseRunner):
         utterances: Sequence[tuple[str, str]],
         output_dir: Path,
         origin: Origin | None = None,
+        output_path: OutputPath | None = None,
         **_: Any,
     ) -> Outcome | list[Outcome]:
         """Embed one utterance or several and write ``<output_dir>/<utt_id>.pt``.
@@ -181,12 +195,14 @@ class XVectorRunner(BaseRunner):
             output_dir: Folder of the embeddings.
             origin: What the embeddings are made by. Without it they carry no provenance, and
                 none is skipped.
+            output_path: As `BaseRunner.output_path`, for subclasses that write elsewhere.
 
         Returns:
             An outcome, or a list of them, one per index.
 
         """
-        stages = XVectorStages(model, utterances, Path(output_dir), origin)
+        place = partial(output_path or XVectorRunner.output_path, Path(output_dir))
+        stages = XVectorStages(model, utterances, place, origin)
         outcomes = list(run_in_turn(stages, [idx] if isinstance(idx, int) else idx))
         return outcomes[0] if isinstance(idx, int) else outcomes
 
@@ -197,9 +213,11 @@ class XVectorRunner(BaseRunner):
         utterances: Sequence[tuple[str, str]],
         output_dir: Path,
         origin: Origin | None = None,
+        output_path: OutputPath | None = None,
     ) -> Stages:
         """Return reading, embedding and writing, with the arguments of `forward`."""
-        return XVectorStages(model, utterances, Path(output_dir), origin)
+        place = partial(output_path or XVectorRunner.output_path, Path(output_dir))
+        return XVectorStages(model, utterances, place, origin)
 
     @staticmethod
     def check_output(path: Path) -> None:
@@ -242,19 +260,19 @@ class XVectorStages(Stages):
         self,
         model: Any,
         utterances: Sequence[tuple[str, str]],
-        output_dir: Path,
+        place: Callable[[str], Path],
         origin: Origin | None,
     ) -> None:
-        """Take what `XVectorRunner.forward` takes."""
+        """Take what `XVectorRunner.forward` takes; `place` is an utterance's output file."""
         self.model = model
         self.utterances = utterances
-        self.output_dir = output_dir
+        self.place = place
         self.origin = origin
 
     def load(self, index: int) -> _Utterance:
         """Read an utterance's signal, unless its embedding is current or it cannot be read."""
         utt_id, audio_path = self.utterances[index]
-        output = XVectorRunner.output_path(self.output_dir, utt_id)
+        output = self.place(utt_id)
         outcome: Outcome = {"utt_id": utt_id, "status": "ok"}
         try:
             version = check_audio(audio_path)
@@ -288,6 +306,7 @@ class XVectorStages(Stages):
             return item.outcome
         if not bool(result.isfinite().all()):
             return item.outcome | _failure("the embedding is not finite")
+        item.output.parent.mkdir(parents=True, exist_ok=True)
         save_embedding(result, item.output, item.made_by)
         return item.outcome
 

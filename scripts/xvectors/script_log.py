@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from xvectors.errors import XVectorsError
+from xvectors.errors import MACHINE_ERRORS, XVectorsError
 
 logger = logging.getLogger("xvectors")
 
@@ -31,7 +31,14 @@ def script_log(path: str) -> Iterator[None]:
         for line in str(error).splitlines():
             logger.error("error: %s", line)
         sys.exit(1)
-    except Exception:
+    except KeyboardInterrupt:
+        logger.error("error: interrupted; run the same command again")
+        sys.exit(1)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+            where = f"{error.filename}: " if error.filename else ""
+            logger.error("error: %s%s; what is done stays", where, error.strerror)
+            sys.exit(1)
         to_file.handle(
             logger.makeRecord("xvectors", logging.ERROR, "", 0, "failed", (), sys.exc_info())
         )

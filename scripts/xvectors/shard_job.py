@@ -1,36 +1,38 @@
 """A shard job: embeds what is missing of one index shard and accounts for it."""
 
-import errno
 import logging
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
 from omegaconf import DictConfig
 
 from xvectors.config import first_line
-from xvectors.errors import EncoderError, ShardError, UtteranceError, XVectorsError
+from xvectors.errors import (
+    MACHINE_ERRORS,
+    EncoderError,
+    ShardError,
+    UtteranceError,
+    XVectorsError,
+)
 from xvectors.fetching import fingerprint_of
-from xvectors.gpu_lease import leased_gpu, node_name
+from xvectors.gpu_lease import GpuLease, node_name
 from xvectors.layout import Layout
 from xvectors.markers import DoneMarker, Failure, write_marker
 from xvectors.progress import Progress, speed
 from xvectors.provider import EnvironmentProvider, provider_class
-from xvectors.runner import BaseRunner, Outcome, build_worker_environment, runner_class
-from xvectors.stages import Batch, run_overlapped
+from xvectors.runner import Outcome, build_worker_environment, runner_class
+from xvectors.stages import run_overlapped
 from xvectors.tasks import Task, TaskStages, manifest_of, tasks_of_shard
 
 logger = logging.getLogger(__name__)
 
 MAX_NAMES = 10
-# Audio in one batch, however many utterances it may hold.
-MAX_BATCH_SECONDS = 300
 # Threads that read: on a CPU as many as the job's, but they may have to wait for the disk.
 MIN_READERS = 2
 GPU_READERS = 8
-# What no other utterance would escape: a full or read-only disk, no more file handles.
-MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
+# PyTorch's words for no memory on a GPU and on a CPU, and for a GPU that is out of order.
+MACHINE_SIGNS = ("out of memory", "can't allocate memory", "CUDA")
 # So many unexpected failures without a single success are a defect of the task.
 MAX_FAILURES_AT_FIRST = 10
 
@@ -45,6 +47,7 @@ class _Work:
     audio_seconds: float = 0.0
     n_written: int = 0
     n_skipped: int = 0
+    n_unexpected: int = 0
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -74,14 +77,22 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float, thre
         # It lists vectors that are about to be replaced; collect_split writes it anew.
         layout.index(split).unlink(missing_ok=True)
         asked = time.monotonic()
-        with leased_gpu(config.xvector.device, config.xvector.jobs_per_gpu) as gpu:
-            if gpu:
-                logger.info("%s: on GPU %s of %s", name, gpu, node_name())
+        with GpuLease(config.xvector.device, config.xvector.jobs_per_gpu) as lease:
+            if lease.gpu:
+                logger.info("%s: on GPU %s of %s", name, lease.gpu, node_name())
             started += time.monotonic() - asked
-            provider = _provider(config, split, origin.fingerprint, gpu)
+            provider = _provider(config, split, origin.fingerprint, lease.gpu)
             runner = runner_class(config)(provider, config.xvector.batch_size)
-            n_readers = GPU_READERS if gpu else max(threads, MIN_READERS)
-            work = _embed(runner, missing, name, started, n_readers)
+            env = build_worker_environment(provider)
+            if lease.gpu and env.get("device") == "cpu":
+                logger.warning("%s: PyTorch can use no GPU here, going on with the CPU", name)
+                lease.release()
+            startup_seconds = time.monotonic() - started
+            n_readers = GPU_READERS if lease.gpu else max(threads, MIN_READERS)
+            stages = TaskStages(runner, runner.in_stages(env), missing)
+            work = _embed(stages, name, runner.batch_size or 1, n_readers)
+        work.device = str(env.get("device", "none"))
+        work.startup_seconds = startup_seconds
     account = DoneMarker(
         n_utterances=len(tasks),
         n_written=work.n_written,
@@ -133,34 +144,21 @@ def _provider(
     return provider_class(config)(config, params=params)
 
 
-def _embed(
-    runner: BaseRunner, tasks: list[Task], name: str, started: float, n_readers: int
-) -> _Work:
-    """Build the environment, run all tasks in it, and return what was done."""
-    env = build_worker_environment(runner.provider)
-    work = _Work(str(env.get("device", "none")), startup_seconds=time.monotonic() - started)
-    stages = TaskStages(runner, runner.in_stages(env), tasks)
-    outcomes = run_overlapped(stages, _batches(tasks, runner.batch_size), n_readers)
-    with closing(outcomes), Progress(name, len(tasks)) as progress:
+def _embed(stages: TaskStages, name: str, batch_size: int, n_readers: int) -> _Work:
+    """Run all tasks and return what was done."""
+    work = _Work()
+    # Utterances of similar length together, and the most memory at the beginning.
+    longest_first = sorted(stages.tasks.values(), key=lambda task: task.seconds, reverse=True)
+    positions = [task.position for task in longest_first]
+    outcomes = run_overlapped(stages, positions, batch_size, n_readers)
+    with closing(outcomes), Progress(name, len(positions)) as progress:
         for position, outcome in outcomes:
             _count(stages.tasks[position], outcome, work)
             progress.update(1, work.audio_seconds)
         work.wall_seconds = progress.wall_seconds
-    order = {task.utt_id: place for place, task in enumerate(tasks)}
+    order = {task.utt_id: place for place, task in enumerate(stages.tasks.values())}
     work.failures.sort(key=lambda failure: order[failure.utt_id])
     return work
-
-
-def _batches(tasks: list[Task], batch_size: int | None) -> Iterator[Batch]:
-    """Yield tasks of similar length together, the longest first."""
-    batch = Batch([], 0.0)
-    for task in sorted(tasks, key=lambda task: task.seconds, reverse=True):
-        is_full = len(batch.indices) == (batch_size or 1)
-        if batch.indices and (is_full or batch.seconds + task.seconds > MAX_BATCH_SECONDS):
-            yield batch
-            batch = Batch([], 0.0)
-        batch = Batch([*batch.indices, task.position], batch.seconds + task.seconds)
-    yield batch
 
 
 def _concerns_all(error: Exception, work: _Work) -> bool:
@@ -171,9 +169,10 @@ def _concerns_all(error: Exception, work: _Work) -> bool:
         return True
     if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
         return True
-    if isinstance(error, RuntimeError) and ("out of memory" in str(error) or "CUDA" in str(error)):
+    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in MACHINE_SIGNS):
         return True
-    return work.n_written == 0 and len(work.failures) >= MAX_FAILURES_AT_FIRST
+    work.n_unexpected += 1
+    return work.n_written == 0 and work.n_unexpected > MAX_FAILURES_AT_FIRST
 
 
 def _describe(error: Exception) -> str:
@@ -181,17 +180,16 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _count(task: Task, outcome: Outcome | Exception, work: _Work) -> None:
+def _count(task: Task, outcome: Outcome | BaseException, work: _Work) -> None:
     """Count what became of a task; what goes wrong with an utterance costs only that utterance."""
-    if isinstance(outcome, Exception):
-        if _concerns_all(outcome, work):
+    if isinstance(outcome, BaseException):
+        if not isinstance(outcome, Exception) or _concerns_all(outcome, work):
             raise outcome
         is_expected = isinstance(outcome, UtteranceError)
         reason = str(outcome) if is_expected else _describe(outcome)
         outcome = {"status": "failed", "reason": reason}
     if outcome["status"] == "failed":
-        reason = outcome.get("reason", "the runner gave no reason")
-        work.failures.append(Failure(task.utt_id, task.wav_path, reason))
+        work.failures.append(Failure(task.utt_id, task.wav_path, outcome["reason"]))
     elif outcome["status"] == "skipped":
         work.n_skipped += 1
     else:

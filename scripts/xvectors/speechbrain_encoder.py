@@ -43,7 +43,8 @@ class SpeechBrainEncoder(Encoder):
         _set_matmul_precision(precision)
         self.classifier = _load_classifier(source, device)
         model = self.classifier.mods["embedding_model"]
-        self.min_samples = _min_samples(model, self.classifier.mods["compute_features"])
+        self.hop_length = _hop_length(self.classifier.mods["compute_features"])
+        self.min_samples = _min_samples(model, self.hop_length)
         self.features = Features(self.classifier.mods, self.device)
         self.packed = _pack(model, precision, self.device)
         self.budget = FrameBudget(_n_frames_at_a_time(self.packed, self.device))
@@ -56,13 +57,17 @@ class SpeechBrainEncoder(Encoder):
 
     def embed(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
-        long = [i for i, signal in enumerate(signals) if _is_long(signal)]
-        short = [i for i in range(len(signals)) if i not in set(long)]
+        long = {i for i, signal in enumerate(signals) if _is_long(signal)}
+        short = [i for i in range(len(signals)) if i not in long]
+        network = self.packed.embed if self.packed else self._embed_alike
         with torch.inference_mode():
             embeddings = {i: self._embed_long(signals[i]) for i in long}
-            features = self.features([signals[i] for i in short])
-            network = self.packed.embed if self.packed else self._embed_alike
-            embeddings.update(zip(short, self.budget.run(network, features), strict=True))
+            found = self.budget.run(
+                lambda pack: network(self.features(pack)),
+                [signals[i] for i in short],
+                [1 + len(signals[i]) // self.hop_length for i in short],
+            )
+            embeddings.update(zip(short, found, strict=True))
             return torch.stack([embeddings[i] for i in range(len(signals))]).float().cpu()
 
     def _embed_long(self, signal: torch.Tensor) -> torch.Tensor:
@@ -131,7 +136,8 @@ def _load_classifier(source: Path, device: str) -> EncoderClassifier:
             source=str(source),
             savedir=None,
             overrides={"pretrained_path": str(source)} if names_path else {},
-            run_opts={"device": device},
+            # SpeechBrain warns of a device without a number.
+            run_opts={"device": "cuda:0" if device == "cuda" else device},
         )
     except Exception as error:  # whatever a damaged yaml or checkpoint may raise
         raise EncoderError(
@@ -146,12 +152,16 @@ def _set_matmul_precision(precision: str) -> None:
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
-def _min_samples(model: torch.nn.Module, compute_features: torch.nn.Module) -> int:
+def _hop_length(compute_features: torch.nn.Module) -> int:
+    """Return the samples between two frames; 10 ms for features that do not tell."""
+    return getattr(getattr(compute_features, "compute_STFT", None), "hop_length", 160)
+
+
+def _min_samples(model: torch.nn.Module, hop_length: int) -> int:
     """Return the samples that give one frame more than the widest reflect padding.
 
     Reflecting needs more frames than it adds on a side; a centred STFT gives
     1 + samples // hop frames.
     """
     padding = max(map(reflect_padding, reflecting_convolutions(model)), default=0)
-    hop = getattr(getattr(compute_features, "compute_STFT", None), "hop_length", 160)
-    return max(padding * hop, 1)
+    return max(padding * hop_length, 1)

@@ -4,28 +4,25 @@ A shard job overlaps them: threads load what comes next and store what is done, 
 computing goes on in the thread that asks for the outcomes.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from threading import Condition
+from typing import Any
 
 from xvectors.errors import TaskError, UtteranceError, XVectorsError
 
-# What is loaded ahead, and what may wait to be stored, beside the batch that is computed.
+# Batches that are loaded ahead, and that may wait to be stored, beside the one that is computed.
 BATCHES_AHEAD = 3
-SECONDS_AHEAD = 600
 BATCHES_BEHIND = 3
 N_WRITERS = 2
-# What `run_in_turn` keeps in memory before it computes: ten minutes at 16 kHz, 40 MB.
+# What may be loaded and wait: ten minutes of audio at 16 kHz, 40 MB. A batch has half of it.
 MAX_LOADED_BYTES = 600 * 16000 * 4
 
-
-class Batch(NamedTuple):
-    """Indices that are computed together, and the seconds of audio that they are."""
-
-    indices: Sequence[int]
-    seconds: float
+# An index with what became of it: an outcome to come, or the exception that it met before.
+Settled = tuple[int, Future[Any] | BaseException]
 
 
 class Stages(ABC):
@@ -54,7 +51,7 @@ class Stages(ABC):
         """
 
     def n_bytes(self, item: Any) -> int:
-        """Return the memory that an item takes."""
+        """Return the memory that an item takes, by which loading ahead is bounded."""
         return 0
 
 
@@ -63,16 +60,16 @@ def run_in_turn(stages: Stages, indices: Iterable[int]) -> Iterator[Any]:
     items: list[Any] = []
     for index in indices:
         items.append(stages.load(index))
-        if sum(map(stages.n_bytes, items)) > MAX_LOADED_BYTES:
+        if _is_full(stages, items):
             yield from map(stages.store, items, _compute(stages, items))
             items = []
     yield from map(stages.store, items, _compute(stages, items))
 
 
 def run_overlapped(
-    stages: Stages, batches: Iterable[Batch], n_readers: int
+    stages: Stages, indices: Iterable[int], batch_size: int, n_readers: int
 ) -> Generator[tuple[int, Any], None, None]:
-    """Yield each index with its outcome, or with the exception that some stage raised for it.
+    """Yield each index, in order, with its outcome or the exception that it met in some stage.
 
     A batch that cannot be computed is computed once more one by one, so that what is wrong
     with an item costs only that item; only the project's own errors other than `UtteranceError`,
@@ -81,50 +78,115 @@ def run_overlapped(
 
     Args:
         stages: What is done to each index.
-        batches: Taken from as loading goes on.
+        indices: Those that follow each other are computed together.
+        batch_size: The most that are computed together.
         n_readers: Threads that load.
 
     """
     readers, writers = ThreadPoolExecutor(n_readers), ThreadPoolExecutor(N_WRITERS)
-    storing: deque[list[tuple[int, Future[Any]]]] = deque()
+    room = _Room()
+    storing: deque[list[Settled]] = deque()
     try:
-        for batch in _load_ahead(stages, batches, readers):
-            loaded = []
-            for index, future in batch:
-                error = future.exception()
-                if error is None:
-                    loaded.append((index, future.result()))
-                else:
-                    yield index, error
-            results = _compute_or_fail(stages, [item for _, item in loaded])
+        ahead = _load_ahead(stages, indices, readers, room, BATCHES_AHEAD * batch_size)
+        for batch in _batches(stages, ahead, batch_size):
             storing.append([])
-            for (index, item), result in zip(loaded, results, strict=True):
-                if isinstance(result, Exception):
-                    yield index, result
-                else:
-                    storing[-1].append((index, writers.submit(stages.store, item, result)))
+            results = _compute_or_fail(stages, [item for _, item, error in batch if not error])
+            for index, item, error in batch:
+                result = error or next(results)
+                is_failed = isinstance(result, BaseException)
+                storing[-1].append(
+                    (index, result if is_failed else writers.submit(stages.store, item, result))
+                )
             if len(storing) > BATCHES_BEHIND:
                 yield from _outcomes(storing.popleft())
-        for stored in storing:
-            yield from _outcomes(stored)
+        for settled in storing:
+            yield from _outcomes(settled)
     finally:
+        room.open()
         readers.shutdown(cancel_futures=True)
         writers.shutdown()
 
 
+class _Room:
+    """Room for what is loaded ahead: whoever loads waits until there is some."""
+
+    def __init__(self) -> None:
+        self._n_bytes: float = 0
+        self._wanted: int | None = None
+        self._changed = Condition()
+
+    def wait(self, index: int) -> None:
+        """Wait for room; there always is for what is `want`ed."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._n_bytes <= MAX_LOADED_BYTES or self._wanted == index
+            )
+
+    def want(self, index: int) -> None:
+        with self._changed:
+            self._wanted = index
+            self._changed.notify_all()
+
+    def take(self, n_bytes: float) -> None:
+        """Take room, or with a negative number give it back."""
+        with self._changed:
+            self._n_bytes += n_bytes
+            self._changed.notify_all()
+
+    def open(self) -> None:
+        """Let nobody wait any more."""
+        self.take(-math.inf)
+
+
 def _load_ahead(
-    stages: Stages, batches: Iterable[Batch], readers: ThreadPoolExecutor
-) -> Iterator[list[tuple[int, Future[Any]]]]:
-    """Yield batches in order, some of those after it being loaded meanwhile."""
-    ahead: deque[list[tuple[int, Future[Any]]]] = deque()
-    seconds: deque[float] = deque()
-    for batch in batches:
-        ahead.append([(index, readers.submit(stages.load, index)) for index in batch.indices])
-        seconds.append(batch.seconds)
-        while len(ahead) > BATCHES_AHEAD or sum(seconds) > SECONDS_AHEAD:
-            yield ahead.popleft()
-            seconds.popleft()
-    yield from ahead
+    stages: Stages,
+    indices: Iterable[int],
+    readers: ThreadPoolExecutor,
+    room: _Room,
+    n_ahead: int,
+) -> Iterator[tuple[int, Any, BaseException | None]]:
+    """Yield indices in order, with an item or an exception; those after them are loading."""
+
+    def load(index: int) -> tuple[Any, int]:
+        room.wait(index)
+        item = stages.load(index)
+        n_bytes = stages.n_bytes(item)
+        room.take(n_bytes)
+        return item, n_bytes
+
+    def loaded(index: int, future: Future[Any]) -> tuple[int, Any, BaseException | None]:
+        room.want(index)
+        if error := future.exception():
+            return index, None, error
+        item, n_bytes = future.result()
+        room.take(-n_bytes)
+        return index, item, None
+
+    ahead: deque[tuple[int, Future[Any]]] = deque()
+    for index in indices:
+        ahead.append((index, readers.submit(load, index)))
+        if len(ahead) > n_ahead:
+            yield loaded(*ahead.popleft())
+    while ahead:
+        yield loaded(*ahead.popleft())
+
+
+def _batches(
+    stages: Stages, loaded: Iterable[tuple[int, Any, BaseException | None]], batch_size: int
+) -> Iterator[list[tuple[int, Any, BaseException | None]]]:
+    """Yield what is loaded in batches, smaller ones where it takes much memory."""
+    batch: list[tuple[int, Any, BaseException | None]] = []
+    for one in loaded:
+        batch.append(one)
+        if len(batch) == batch_size or _is_full(stages, [item for _, item, e in batch if not e]):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _is_full(stages: Stages, items: list[Any]) -> bool:
+    return sum(map(stages.n_bytes, items)) > MAX_LOADED_BYTES / 2
 
 
 def _compute_or_fail(stages: Stages, items: list[Any]) -> Iterator[Any]:
@@ -142,15 +204,20 @@ def _compute_or_fail(stages: Stages, items: list[Any]) -> Iterator[Any]:
 
 
 def _compute(stages: Stages, items: list[Any]) -> Sequence[Any]:
-    results = stages.compute(items) if items else []
-    if len(results) != len(items):
+    results: Any = stages.compute(items) if items else []
+    got = f"{len(results)} results" if hasattr(results, "__len__") else type(results).__name__
+    if got != f"{len(items)} results":
         raise TaskError(
-            f"{type(stages).__name__}.compute returned {len(results)} results for {len(items)} "
-            "items: return one per item, in their order"
+            f"{type(stages).__name__}.compute returned {got} for {len(items)} items: return one "
+            "result per item, in their order"
         )
-    return results
+    found: Sequence[Any] = results
+    return found
 
 
-def _outcomes(stored: list[tuple[int, Future[Any]]]) -> Iterator[tuple[int, Any]]:
-    for index, future in stored:
-        yield index, future.exception() or future.result()
+def _outcomes(settled: list[Settled]) -> Iterator[tuple[int, Any]]:
+    for index, outcome in settled:
+        if isinstance(outcome, Future):
+            yield index, outcome.exception() or outcome.result()
+        else:
+            yield index, outcome

@@ -56,7 +56,8 @@ class TaskStages(Stages):
         self.watch = RunWatch(Layout.of(runner.provider.config).root)
 
     def load(self, index: int) -> tuple[Task, Any]:
-        """Remove a stale output, and do what the runner does."""
+        """Remove a stale output, and do what the runner does, unless the next run has begun."""
+        self.watch.check()
         task = self.tasks[index]
         _discard_stale(task)
         return task, self.stages.load(index)
@@ -67,7 +68,8 @@ class TaskStages(Stages):
         return self.stages.compute([item for _, item in items])
 
     def store(self, item: tuple[Task, Any], result: Any) -> Outcome:
-        """Do what the runner does, and check and stamp what it has left."""
+        """Do what the runner does, unless the next run has begun; check and stamp the output."""
+        self.watch.check()
         task, loaded = item
         return _settle(task, self.stages.store(loaded, result), self.check_output)
 
@@ -105,6 +107,8 @@ def _discard_stale(task: Task) -> None:
     While the audio is gone, nothing can replace it: it stays, if it was made in the same way.
     """
     earlier = read_provenance(task.output)
+    if earlier == task.made_by:
+        return
     is_gone = audio_version(task.audio_path) is None
     if not (is_gone and is_same_but_audio(earlier, task.made_by)):
         discard(task.output)
@@ -122,6 +126,7 @@ def _settle(task: Task, result: Any, check_output: Callable[[Path], Any]) -> Out
     outcome: Outcome = {"utt_id": task.utt_id, "status": "ok"}
     if isinstance(result, dict):
         outcome.update(result)  # type: ignore[typeddict-item]
+        outcome["reason"] = str(result.get("reason", "the runner gave no reason"))
     if outcome["utt_id"] != task.utt_id:
         raise ShardError(
             f"{task.utt_id}: the manifest changed while the job ran, it has "

@@ -139,14 +139,15 @@ def run_stage(arguments: argparse.Namespace) -> Account:
     """One of this project's three stages alone, on all utterances."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
-    from xvectors import XVectorProvider  # noqa: PLC0415
-    from xvectors.runner import XVectorStages  # noqa: PLC0415
+    from xvectors import XVectorProvider, XVectorRunner  # noqa: PLC0415
     from xvectors.shard_job import GPU_READERS, MIN_READERS  # noqa: PLC0415
     from xvectors.stages import N_WRITERS  # noqa: PLC0415
 
     params = {"manifest_path": str(arguments.manifest), "output_dir": str(arguments.output)}
     env = XVectorProvider({"xvector": job_settings(arguments)}, params).build_env_local()
-    stages = XVectorStages(env["model"], env["utterances"], arguments.output, env["origin"])
+    stages = XVectorRunner.stages(
+        **{name: env[name] for name in ("model", "utterances", "output_dir", "origin")}
+    )
     n_readers = MIN_READERS if arguments.device == "cpu" else GPU_READERS
     indices = range(len(env["utterances"]))
     audio_seconds = seconds_of(env["utterances"])

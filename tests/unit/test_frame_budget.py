@@ -4,8 +4,9 @@ import torch
 from xvectors.frame_budget import FrameBudget
 
 
-def features(*lengths):
-    return [torch.full((length, 2), float(length)) for length in lengths]
+def run(budget, network, *lengths):
+    signals = [torch.full((length * 160,), float(length)) for length in lengths]
+    return [int(result) for result in budget.run(network, signals, lengths)]
 
 
 class Network:
@@ -16,36 +17,33 @@ class Network:
         self.packs = []
 
     def __call__(self, pack):
-        if len(pack) * len(pack[-1]) > self.room:
+        lengths = [len(signal) // 160 for signal in pack]
+        if len(lengths) * lengths[-1] > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        self.packs.append([len(one) for one in pack])
-        return torch.stack([one[0] for one in pack])
-
-
-def lengths_of(results):
-    return [int(result[0]) for result in results]
+        self.packs.append(lengths)
+        return torch.tensor(lengths)
 
 
 def test_similar_lengths_go_together_and_results_come_in_order():
     network = Network(10**6)
     lengths = [50, 3, 40, 4, 45, 5, 200]
-    assert lengths_of(FrameBudget(100).run(network, features(*lengths))) == lengths
+    assert run(FrameBudget(100), network, *lengths) == lengths
     assert network.packs == [[3, 4, 5], [40, 45], [50], [200]]
-    assert FrameBudget(100).run(network, []) == []
+    assert run(FrameBudget(100), network) == []
 
 
 def test_out_of_memory_makes_packs_smaller_for_good(caplog):
     budget, network = FrameBudget(1000), Network(room=120)
     lengths = [10] * 50 + [20] * 10
-    assert lengths_of(budget.run(network, features(*lengths))) == lengths
+    assert run(budget, network, *lengths) == lengths
     assert budget.n_frames == 125
     assert len(caplog.records) == 2
     assert "out of memory: going on with" in caplog.text
     caplog.clear()
-    assert lengths_of(budget.run(network, features(*lengths))) == lengths
+    assert run(budget, network, *lengths) == lengths
     assert not caplog.records
 
 
 def test_an_utterance_that_alone_is_too_much():
     with pytest.raises(torch.OutOfMemoryError):
-        FrameBudget(1000).run(Network(room=120), features(10, 10, 200))
+        run(FrameBudget(1000), Network(room=120), 10, 10, 200)

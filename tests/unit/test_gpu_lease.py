@@ -7,15 +7,15 @@ import pytest
 
 from xvectors import gpu_lease
 from xvectors.errors import EncoderError
-from xvectors.gpu_lease import leased_gpu, visible_gpus
+from xvectors.gpu_lease import GpuLease, visible_gpus
 
 # Takes a GPU, says which, and keeps it until its input ends.
 HOLDER = """
 import os, sys
-from xvectors.gpu_lease import leased_gpu
-with leased_gpu(None, int(sys.argv[1])) as gpu:
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu
-    print(gpu, flush=True)
+from xvectors.gpu_lease import GpuLease
+with GpuLease(None, int(sys.argv[1])) as lease:
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == lease.gpu
+    print(lease.gpu, flush=True)
     sys.stdin.read()
 """
 
@@ -96,7 +96,28 @@ def test_jobs_that_share_gpus_are_spread_evenly(start):
     gpus = []
     for _ in range(8):
         gpus.append(start(2).gpu())
-    assert gpus == ["0", "1", "2", "3"] * 2
+    assert gpus[:4] == ["0", "1", "2", "3"]
+    assert sorted(gpus[4:]) == ["0", "1", "2", "3"]
+
+
+def test_a_new_job_goes_to_the_gpu_with_the_fewest(start):
+    holders = [start(2, CUDA_VISIBLE_DEVICES="0,1") for _ in range(4)]
+    on = {"0": [], "1": []}
+    for holder in holders:
+        on[holder.gpu()].append(holder)
+    assert [len(jobs) for jobs in on.values()] == [2, 2]
+    for holder in (on["0"][0], *on["1"]):
+        holder.kill()
+    assert start(2, CUDA_VISIBLE_DEVICES="0,1").gpu() == "1"
+
+
+def test_a_gpu_that_is_given_back_early():
+    lease = GpuLease(None, 1)
+    lease.release()
+    lease.release()
+    assert lease.gpu is None
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
+    assert GpuLease(None, 1).gpu == "0"
 
 
 def test_only_what_is_visible_is_taken(start):
@@ -114,26 +135,26 @@ def test_each_slurm_job_has_gpus_of_its_own(start):
 def test_the_end_of_a_lease(monkeypatch):
     for shown in ("1", "1,2"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
-        with leased_gpu("cuda", 1) as gpu:
-            assert gpu == "1"
+        with GpuLease("cuda", 1) as lease:
+            assert lease.gpu == "1"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == shown
 
 
 def test_a_gpu_of_a_number():
-    with leased_gpu("cuda:2", 1) as gpu:
-        assert gpu == "2"
+    with GpuLease("cuda:2", 1) as lease:
+        assert lease.gpu == "2"
         assert visible_gpus() == ["2"]
     with (
         pytest.raises(EncoderError, match="no cuda:4 here, there are 4 GPUs"),
-        leased_gpu("cuda:4", 1),
+        GpuLease("cuda:4", 1),
     ):
         pass
 
 
 def test_no_gpu_is_taken_where_none_is_needed(monkeypatch, tmp_path):
-    with leased_gpu("cpu", 1) as gpu:
-        assert gpu is None
+    with GpuLease("cpu", 1) as lease:
+        assert lease.gpu is None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with leased_gpu(None, 1) as gpu:
-        assert gpu is None
+    with GpuLease(None, 1) as lease:
+        assert lease.gpu is None
     assert list(tmp_path.iterdir()) == []

@@ -166,6 +166,21 @@ def test_embeddings_equal_speechbrains(corpus, demo_encoder, reference, tmp_path
         reference.assert_same(embedding, Path(path))
 
 
+def test_a_subclass_that_writes_elsewhere(corpus, demo_encoder, tmp_path):
+    class ByLetter(XVectorRunner):
+        @staticmethod
+        def output_path(output_dir, utt_id):
+            return output_dir / utt_id[0] / f"{utt_id}.pt"
+
+    runner = ByLetter(make_provider(corpus, demo_encoder, tmp_path / "out"), batch_size=2)
+    runner([0, 1])
+    assert (tmp_path / "out" / "a" / "alba_00.pt").is_file()
+    stages = runner.in_stages(runner.provider.build_env_local())
+    item = stages.load(2)
+    assert stages.store(item, stages.compute([item])[0]) == {"utt_id": "clara_02", "status": "ok"}
+    assert (tmp_path / "out" / "c" / "clara_02.pt").is_file()
+
+
 def test_what_is_there_and_current_is_skipped(corpus, demo_encoder, tmp_path):
     runner = XVectorRunner(make_provider(corpus, demo_encoder, tmp_path / "out"))
     runner([0, 1])

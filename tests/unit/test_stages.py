@@ -1,3 +1,4 @@
+import sys
 import threading
 
 import pytest
@@ -7,8 +8,7 @@ from xvectors.errors import TaskError
 from xvectors.stages import (
     BATCHES_AHEAD,
     BATCHES_BEHIND,
-    SECONDS_AHEAD,
-    Batch,
+    MAX_LOADED_BYTES,
     Stages,
     run_in_turn,
     run_overlapped,
@@ -17,6 +17,8 @@ from xvectors.stages import (
 
 class Squares(Stages):
     """Squares indices, and notes what was done in which thread."""
+
+    size = 0
 
     def __init__(self, bad_load=(), bad_compute=(), bad_store=()):
         self.bad = {"load": bad_load, "compute": bad_compute, "store": bad_store}
@@ -43,23 +45,21 @@ class Squares(Stages):
         return result
 
     def n_bytes(self, item):
-        return 10**7
+        return self.size
 
 
-def in_batches(n_batches, size=4, seconds=1.0):
-    return [Batch(range(i * size, (i + 1) * size), seconds) for i in range(n_batches)]
+def run(stages, indices=range(100), n_readers=3):
+    return run_overlapped(stages, indices, batch_size=4, n_readers=n_readers)
 
 
-def test_every_index_gets_its_outcome():
-    stages = Squares()
-    outcomes = dict(run_overlapped(stages, in_batches(25), n_readers=3))
-    assert outcomes == {i: i**2 for i in range(100)}
-    assert list(run_in_turn(stages, range(100))) == [i**2 for i in range(100)]
+def test_every_index_gets_its_outcome_in_order():
+    assert list(run(Squares())) == [(i, i**2) for i in range(100)]
+    assert list(run_in_turn(Squares(), range(100))) == [i**2 for i in range(100)]
 
 
 def test_only_computing_stays_in_the_callers_thread():
     stages = Squares()
-    list(run_overlapped(stages, in_batches(25), n_readers=3))
+    list(run(stages))
     assert stages.threads["compute"] == {threading.current_thread()}
     assert threading.current_thread() not in stages.threads["load"] | stages.threads["store"]
 
@@ -67,50 +67,98 @@ def test_only_computing_stays_in_the_callers_thread():
 @pytest.mark.parametrize("stage", ["load", "compute", "store"])
 def test_what_goes_wrong_with_one_costs_only_that_one(stage):
     bad = [5, 6, 99]
-    outcomes = dict(run_overlapped(Squares(**{f"bad_{stage}": bad}), in_batches(25), 2))
+    found = list(run(Squares(**{f"bad_{stage}": bad})))
+    assert [i for i, _ in found] == list(range(100))
+    outcomes = dict(found)
     assert {i for i, outcome in outcomes.items() if isinstance(outcome, UtteranceError)} == {*bad}
     assert all(outcomes[i] == i**2 for i in range(100) if i not in bad)
     assert str(outcomes[99]) == f"{stage} 99"
 
 
-def test_no_more_is_loaded_ahead_than_the_bounds_say():
+def test_what_comes_next_is_loaded_and_what_is_done_is_stored_meanwhile():
+    loaded, stored = threading.Event(), threading.Event()
+
+    class Waiting(Squares):
+        def load(self, index):
+            if index == 11:
+                loaded.set()
+            return super().load(index)
+
+        def compute(self, items):
+            # The third batch is there before the first, and the first stored before the second.
+            assert loaded.wait(60)
+            assert 0 in items or stored.wait(60)
+            return super().compute(items)
+
+        def store(self, item, result):
+            if item == 3:
+                stored.set()
+            return super().store(item, result)
+
+    assert dict(run(Waiting(), range(12))) == {i: i**2 for i in range(12)}
+
+
+def test_no_more_is_loaded_ahead_than_there_are_batches_for():
     stages = Squares()
-    outcomes = run_overlapped(stages, in_batches(50), n_readers=2)
+    outcomes = run(stages)
     next(outcomes)
-    assert len(stages.done["load"]) <= 4 * (BATCHES_AHEAD + BATCHES_BEHIND + 2)
+    assert len(stages.done["load"]) <= 4 * (BATCHES_AHEAD + BATCHES_BEHIND + 2) + 1
     outcomes.close()
 
-    pulled = []
 
-    def long_ones():
-        for batch in in_batches(50, seconds=SECONDS_AHEAD + 1):
-            pulled.append(batch)
-            yield batch
+def test_what_is_loaded_ahead_takes_little_memory():
+    in_memory = 0
+    largest = 0
+    lock = threading.Lock()
 
-    outcomes = run_overlapped(stages, long_ones(), n_readers=2)
-    next(outcomes)
-    assert len(pulled) == BATCHES_BEHIND + 1
-    outcomes.close()
+    class Large(Squares):
+        size = MAX_LOADED_BYTES
+
+        def load(self, index):
+            nonlocal in_memory, largest
+            with lock:
+                in_memory += 1
+                largest = max(largest, in_memory)
+            return super().load(index)
+
+        def compute(self, items):
+            nonlocal in_memory
+            assert len(items) == 1
+            with lock:
+                in_memory -= len(items)
+            return super().compute(items)
+
+    assert dict(run(Large())) == {i: i**2 for i in range(100)}
+    # One that is computed, what the room holds, and what each of three readers has in work.
+    assert largest <= 1 + 2 + 3
 
 
 def test_what_is_computed_is_stored_when_the_caller_stops_early():
     stages = Squares()
-    outcomes = run_overlapped(stages, in_batches(50), n_readers=2)
+    outcomes = run(stages)
     next(outcomes)
     outcomes.close()
     assert sorted(stages.done["store"]) == sorted(stages.done["compute"])
-    assert len(stages.done["store"]) < 200
+    assert len(stages.done["store"]) < 100
 
 
-def test_batches_that_fail_end_it_with_what_is_computed_stored():
-    def breaking():
-        yield from in_batches(10)
-        raise KeyError("stop")
-
+def test_the_caller_can_stop_while_readers_wait_for_room():
     stages = Squares()
-    with pytest.raises(KeyError, match="stop"):
-        list(run_overlapped(stages, breaking(), n_readers=2))
-    assert sorted(stages.done["store"]) == sorted(stages.done["compute"])
+    stages.size = MAX_LOADED_BYTES
+    outcomes = run(stages)
+    next(outcomes)
+    outcomes.close()
+    assert len(stages.done["load"]) < 100
+
+
+def test_an_interrupt_in_a_thread_is_not_lost():
+    class Leaving(Squares):
+        def load(self, index):
+            if index == 5:
+                sys.exit("left")
+            return super().load(index)
+
+    assert isinstance(dict(run(Leaving()))[5], SystemExit)
 
 
 def test_an_error_of_the_task_ends_it_and_is_not_tried_again():
@@ -122,7 +170,7 @@ def test_an_error_of_the_task_ends_it_and_is_not_tried_again():
 
     stages = Wrong()
     with pytest.raises(TaskError, match="wrong"):
-        list(run_overlapped(stages, in_batches(10), n_readers=2))
+        list(run(stages))
     assert sorted(stages.done["store"]) == list(range(8))
 
 
@@ -131,8 +179,11 @@ def test_another_number_of_results_than_items():
         def compute(self, items):
             return [1, 2, 3]
 
-    with pytest.raises(TaskError, match="3 results for 2 items: return one per item"):
+    with pytest.raises(TaskError, match="3 results for 2 items: return one result per item"):
         list(run_in_turn(Wrong(), range(2)))
+    Wrong.compute = lambda self, items: None
+    with pytest.raises(TaskError, match="returned NoneType for 2 items"):
+        list(run(Wrong(), range(2)))
 
 
 def test_run_in_turn_keeps_little_in_memory():
@@ -144,8 +195,9 @@ def test_run_in_turn_keeps_little_in_memory():
             return super().compute(items)
 
     stages = Counting()
+    stages.size = MAX_LOADED_BYTES / 8
     list(run_in_turn(stages, range(20)))
-    assert stages.largest == 4
+    assert stages.largest == 5
 
 
 class Provider(EnvironmentProvider):
@@ -182,7 +234,7 @@ class Overridden(Staged):
 def test_a_job_uses_the_stages_that_belong_to_forward(kind, expected):
     runner = kind(Provider({}), batch_size=2)
     stages = runner.in_stages({"factor": 10})
-    assert dict(run_overlapped(stages, [Batch([3], 1.0)], 2)) == {3: expected}
+    assert dict(run(stages, [3])) == {3: expected}
     assert runner([3]) == [expected]
 
 
@@ -198,3 +250,17 @@ def test_stages_that_ask_for_what_the_environment_lacks():
 
     with pytest.raises(TaskError, match=r"Wrong.stages asks for modle, which .* \(it has factor\)"):
         Wrong(Provider({}), batch_size=2).in_stages({"factor": 10})
+
+
+def test_stages_that_are_none():
+    class Wrong(Staged):
+        @staticmethod
+        def forward(idx):
+            return idx
+
+        @staticmethod
+        def stages():
+            return None
+
+    with pytest.raises(TaskError, match=r"Wrong.stages returned a NoneType: return an object"):
+        Wrong(Provider({}), batch_size=2).in_stages({})
