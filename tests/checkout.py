@@ -15,6 +15,29 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DEMO = REPOSITORY / "config" / "demo"
 CHECKOUT = ("Snakefile", "workflow", "scripts", "profiles", "envs", "config")
 
+# The beginning of a task of one's own: its environment is the manifest and the output folder.
+PROVIDER = """
+from functools import partial
+from pathlib import Path
+
+from xvectors import BaseRunner, EnvironmentProvider, UtteranceError
+from xvectors.manifest import locate_audio, read_manifest
+
+
+def build(config, params):
+    manifest = read_manifest(Path(params["manifest_path"]))
+    return {"manifest": manifest, "output_dir": Path(params["output_dir"]), "done": []}
+
+
+class Provider(EnvironmentProvider):
+    def build_env_local(self):
+        return build(self.config, self.params)
+
+    def build_worker_setup_fn(self):
+        return partial(build, self.config, self.params)
+
+"""
+
 
 class Checkout:
     """A copy of the workflow with a corpus of its own, ``corpus/train.tsv``, eight recordings.

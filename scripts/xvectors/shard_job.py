@@ -21,6 +21,7 @@ from xvectors.layout import Layout
 from xvectors.markers import DoneMarker, Failure, write_marker
 from xvectors.progress import Progress, speed
 from xvectors.provider import EnvironmentProvider, provider_class
+from xvectors.run_lock import RunWatch
 from xvectors.runner import Outcome, build_worker_environment, runner_class
 from xvectors.stages import run_overlapped
 from xvectors.tasks import Task, TaskStages, manifest_of, tasks_of_shard
@@ -51,6 +52,25 @@ class _Work:
     failures: list[Failure] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What a job is told: a shard of a split, when its process started, and its processors."""
+
+    config: DictConfig
+    split: str
+    shard: str
+    started: float
+    threads: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.split} {self.shard}"
+
+    @property
+    def layout(self) -> Layout:
+        return Layout.of(self.config)
+
+
 def embed_shard(config: DictConfig, split: str, shard: str, started: float, threads: int) -> None:
     """Embed the utterances of a shard that have no current embedding, then write its marker.
 
@@ -68,31 +88,15 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float, thre
             is no marker then, and what was embedded stays.
 
     """
-    layout = Layout.of(config)
-    name = f"{split} {shard}"
+    job = _Job(config, split, shard, started, threads)
+    layout = job.layout
     origin, tasks = tasks_of_shard(config, split, layout.index_shard(split, shard))
     missing = [task for task in tasks if not task.is_current]
     work = _Work()
     if missing:
         # It lists vectors that are about to be replaced; collect_split writes it anew.
         layout.index(split).unlink(missing_ok=True)
-        asked = time.monotonic()
-        with GpuLease(config.xvector.device, config.xvector.jobs_per_gpu) as lease:
-            if lease.gpu:
-                logger.info("%s: on GPU %s of %s", name, lease.gpu, node_name())
-            started += time.monotonic() - asked
-            provider = _provider(config, split, origin.fingerprint, lease.gpu)
-            runner = runner_class(config)(provider, config.xvector.batch_size)
-            env = build_worker_environment(provider)
-            if lease.gpu and env.get("device") == "cpu":
-                logger.warning("%s: PyTorch can use no GPU here, going on with the CPU", name)
-                lease.release()
-            startup_seconds = time.monotonic() - started
-            n_readers = GPU_READERS if lease.gpu else max(threads, MIN_READERS)
-            stages = TaskStages(runner, runner.in_stages(env), missing)
-            work = _embed(stages, name, runner.batch_size or 1, n_readers)
-        work.device = str(env.get("device", "none"))
-        work.startup_seconds = startup_seconds
+        work = _embed_missing(job, missing, origin.fingerprint)
     account = DoneMarker(
         n_utterances=len(tasks),
         n_written=work.n_written,
@@ -107,58 +111,81 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float, thre
         recipe=origin.recipe,
         failures=work.failures,
     )
-    _report(split, shard, account)
+    _report(job, account)
+    RunWatch(layout.root).check()
     if account.n_failed and config.xvector.on_error == "fail":
         write_marker(layout.unfinished(split, shard), account)
         names = ", ".join(failure.utt_id for failure in account.failures[:MAX_NAMES])
         names += ", ..." if account.n_failed > MAX_NAMES else ""
         raise ShardError(
-            f"{name}: {account.n_failed} of {account.n_utterances} utterances failed ({names}), "
-            "all others are embedded; mend them and run the same command again, or set "
-            "xvector.on_error to skip"
+            f"{job.name}: {account.n_failed} of {account.n_utterances} utterances failed "
+            f"({names}), all others are embedded; mend them and run the same command again, or "
+            "set xvector.on_error to skip"
         )
     layout.unfinished(split, shard).unlink(missing_ok=True)
     write_marker(layout.marker(split, shard), account)
 
 
-def _provider(
-    config: DictConfig, split: str, fingerprint: str | None, gpu: str | None
-) -> EnvironmentProvider:
+def _embed_missing(job: _Job, missing: list[Task], fingerprint: str | None) -> _Work:
+    """Take a GPU if there is one, build the environment, and run the tasks."""
+    asked = time.monotonic()
+    xvector = job.config.xvector
+    with GpuLease(xvector.device, xvector.jobs_per_gpu) as lease:
+        waited = time.monotonic() - asked
+        if lease.gpu:
+            logger.info("%s: on GPU %s of %s", job.name, lease.gpu, node_name())
+        provider = _provider(job, fingerprint, lease.gpu)
+        runner = runner_class(job.config)(provider, xvector.batch_size)
+        env = build_worker_environment(provider)
+        if lease.gpu and env.get("device") == "cpu":
+            logger.warning("%s: PyTorch can use no GPU here, going on with the CPU", job.name)
+            lease.release()
+        work = _Work(
+            device=str(env.get("device", "none")),
+            startup_seconds=time.monotonic() - job.started - waited,
+        )
+        stages = TaskStages(runner, runner.in_stages(env), missing)
+        n_readers = GPU_READERS if lease.gpu else max(job.threads, MIN_READERS)
+        _run(stages, runner.batch_size or 1, n_readers, Progress(job.name, len(missing)), work)
+    return work
+
+
+def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> EnvironmentProvider:
     """Return the provider, its encoder being the fetched copy, checked to be whole."""
-    layout = Layout.of(config)
-    config = config.copy()
+    config = job.config.copy()
     if gpu and config.xvector.device:
         # Whatever its number was, it is the only one now.
         config.xvector.device = "cuda"
     if fingerprint is not None:
-        folder = layout.encoder.parent
+        folder = job.layout.encoder.parent
         if fingerprint_of(folder) != fingerprint:
             raise EncoderError(
                 f"{folder}: the encoder's copy is damaged; delete that folder and run the same "
                 "command again"
             )
         config.xvector.pretrained_model = str(folder)
-    output_dir = layout.embeddings(split)
+    output_dir = job.layout.embeddings(job.split)
     output_dir.mkdir(parents=True, exist_ok=True)
-    params = {"manifest_path": str(manifest_of(config, split)), "output_dir": str(output_dir)}
+    manifest = manifest_of(config, job.split)
+    params = {"manifest_path": str(manifest), "output_dir": str(output_dir)}
     return provider_class(config)(config, params=params)
 
 
-def _embed(stages: TaskStages, name: str, batch_size: int, n_readers: int) -> _Work:
-    """Run all tasks and return what was done."""
-    work = _Work()
+def _run(
+    stages: TaskStages, batch_size: int, n_readers: int, progress: Progress, work: _Work
+) -> None:
+    """Run all tasks, and count in `work` what became of them."""
     # Utterances of similar length together, and the most memory at the beginning.
     longest_first = sorted(stages.tasks.values(), key=lambda task: task.seconds, reverse=True)
     positions = [task.position for task in longest_first]
     outcomes = run_overlapped(stages, positions, batch_size, n_readers)
-    with closing(outcomes), Progress(name, len(positions)) as progress:
+    with closing(outcomes), progress:
         for position, outcome in outcomes:
             _count(stages.tasks[position], outcome, work)
             progress.update(1, work.audio_seconds)
         work.wall_seconds = progress.wall_seconds
     order = {task.utt_id: place for place, task in enumerate(stages.tasks.values())}
     work.failures.sort(key=lambda failure: order[failure.utt_id])
-    return work
 
 
 def _concerns_all(error: Exception, work: _Work) -> bool:
@@ -197,13 +224,12 @@ def _count(task: Task, outcome: Outcome | BaseException, work: _Work) -> None:
         work.audio_seconds += task.seconds
 
 
-def _report(split: str, shard: str, marker: DoneMarker) -> None:
+def _report(job: _Job, marker: DoneMarker) -> None:
     for failure in marker.failures:
-        logger.error("%s: %s: %s", split, failure.utt_id, failure.reason)
+        logger.error("%s: %s: %s", job.split, failure.utt_id, failure.reason)
     logger.info(
-        "%s %s: %d embedded, %d skipped, %d failed, %s",
-        split,
-        shard,
+        "%s: %d embedded, %d skipped, %d failed, %s",
+        job.name,
         marker.n_written,
         marker.n_skipped,
         marker.n_failed,

@@ -5,36 +5,21 @@ import json
 
 import pytest
 
+from ..checkout import PROVIDER
+
 pytestmark = pytest.mark.integration
 
 # Notes which GPU the process sees, and ends its first utterance only when both are in use.
-GPU_TASK = """
+GPU_TASK = (
+    PROVIDER
+    + """
 import json
 import os
 import time
-from functools import partial
-from pathlib import Path
 
 import torch
 
-from xvectors import BaseRunner, EnvironmentProvider
-from xvectors.manifest import read_manifest
-
 NOTES = Path("notes")
-
-
-def build(config, params):
-    NOTES.mkdir(exist_ok=True)
-    manifest = read_manifest(Path(params["manifest_path"]))
-    return {"manifest": manifest, "output_dir": Path(params["output_dir"])}
-
-
-class Provider(EnvironmentProvider):
-    def build_env_local(self):
-        return build(self.config, self.params)
-
-    def build_worker_setup_fn(self):
-        return partial(build, self.config, self.params)
 
 
 class Runner(BaseRunner):
@@ -50,11 +35,13 @@ class Runner(BaseRunner):
         note = {"gpu": gpu, "job": os.getpid(), "begun": begun, "ended": time.time()}
         (NOTES / f"{utt_id}.json").write_text(json.dumps(note))
 """
+)
 
 
 def test_every_gpu_is_used_and_none_by_two_jobs_at_a_time(checkout, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setenv("TMPDIR", str(checkout.root))
+    (checkout.root / "notes").mkdir()
     (checkout.root / "gpu_task.py").write_text(GPU_TASK)
     checkout.xvector.update(
         pretrained_model=None,

@@ -8,33 +8,16 @@ import pytest
 import soundfile
 import torch
 
-from ..checkout import REPOSITORY, changed
+from ..checkout import PROVIDER, REPOSITORY, changed
 
 pytestmark = pytest.mark.integration
 
 # Any kind of file at any place, written by a runner that takes batches.
-POWER_TASK = """
-from functools import partial
-from pathlib import Path
-
+POWER_TASK = (
+    PROVIDER
+    + """
 import numpy as np
 import soundfile
-
-from xvectors import BaseRunner, EnvironmentProvider, UtteranceError
-from xvectors.manifest import locate_audio, read_manifest
-
-
-def build(config, params):
-    manifest = read_manifest(Path(params["manifest_path"]))
-    return {"manifest": manifest, "output_dir": Path(params["output_dir"])}
-
-
-class Provider(EnvironmentProvider):
-    def build_env_local(self):
-        return build(self.config, self.params)
-
-    def build_worker_setup_fn(self):
-        return partial(build, self.config, self.params)
 
 
 class Runner(BaseRunner):
@@ -58,6 +41,7 @@ class Runner(BaseRunner):
             np.save(path, np.square(samples).mean())
         return [None] * len(idx)
 """
+)
 
 
 def code_blocks(language: str) -> list[str]:

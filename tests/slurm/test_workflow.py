@@ -13,34 +13,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from ..checkout import Checkout, kill_group
+from ..checkout import PROVIDER, Checkout, kill_group
 from .cluster import NODES, Cluster, wait_for
 
-TASK = """
+TASK = (
+    PROVIDER
+    + """
 import os
 import time
-from functools import partial
-from pathlib import Path
 
 import numpy
 
-from xvectors import BaseRunner, EnvironmentProvider
-from xvectors.manifest import read_manifest
-
 NOTES = Path("notes")
-
-
-def build(config, params):
-    manifest = read_manifest(Path(params["manifest_path"]))
-    return {"manifest": manifest, "output_dir": Path(params["output_dir"]), "done": []}
-
-
-class Provider(EnvironmentProvider):
-    def build_env_local(self):
-        return build(self.config, self.params)
-
-    def build_worker_setup_fn(self):
-        return partial(build, self.config, self.params)
 
 
 class Runner(BaseRunner):
@@ -66,6 +50,7 @@ class Runner(BaseRunner):
             note.write(f"{job}\\n")
         done.append(utt_id)
 """
+)
 
 
 class Site:
