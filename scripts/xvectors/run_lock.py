@@ -69,6 +69,8 @@ class RunLock:
         now = datetime.now().astimezone().isoformat(timespec="microseconds")
         holder = f"process {os.getpid()} on {socket.gethostname()} since {now}\n"
         os.pwrite(self._descriptor, holder.encode(), 0)
+        # Jobs on other nodes read it; NFS would send it only when the file is closed.
+        os.fsync(self._descriptor)
         os.environ[RUN_VARIABLE] = holder.strip()
 
     def holder(self) -> str:
