@@ -26,6 +26,8 @@ from corpus import librittslike_lengths, make_full_size_encoder, make_manifests
 from torch.nn.functional import cosine_similarity, linear
 from torch.utils.flop_counter import FlopCounterMode
 
+from xvectors.encoders import has_bf16
+
 HERE = Path(__file__).resolve().parent
 STAGES = ("read", "embed", "write")
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
@@ -50,6 +52,11 @@ class Contestant:
         return statistics.median(mine[key] / theirs[key] for mine, theirs in pairs)
 
 
+def cpu_precisions() -> list[str]:
+    """Return the precisions that this machine's processor has."""
+    return ["fp32", "bf16"] if has_bf16("cpu") else ["fp32"]
+
+
 def cpu_contestants(cores: int) -> list[Contestant]:
     """Return what competes on a CPU: one job with all cores, or a job on each."""
     found = []
@@ -57,7 +64,7 @@ def cpu_contestants(cores: int) -> list[Contestant]:
         found.append(Contestant("SpeechBrain one by one", ["loop"], n_jobs, threads))
         if n_jobs == 1:
             found.append(Contestant("SpeechBrain padded", ["padded"], n_jobs, threads))
-        for precision in ("fp32", "bf16"):
+        for precision in cpu_precisions():
             command = ["xvectors", "--precision", precision]
             found.append(Contestant("xvectors", command, n_jobs, threads, precision))
     return found
@@ -246,7 +253,7 @@ def line(result: dict[str, Any]) -> str:
 def run_stages(bench: Bench, corpus: str, n_jobs: int, rounds: int) -> list[dict[str, Any]]:
     """Run reading, embedding and writing alone, print and return their speed."""
     results = []
-    for precision in ("fp32", "bf16"):
+    for precision in cpu_precisions() if bench.device == "cpu" else ["fp32", "tf32", "bf16"]:
         contestants = stage_contestants(n_jobs, precision)
         for _ in range(rounds):
             for contestant in contestants:
