@@ -8,13 +8,14 @@ from omegaconf import DictConfig
 
 from xvectors.config import first_line
 from xvectors.errors import ShardError
-from xvectors.files import remove_leftovers, write_atomically
+from xvectors.files import remove_leftovers
 from xvectors.layout import Layout
 from xvectors.manifest import Manifest, read_manifest
 from xvectors.markers import DoneMarker, read_marker
 from xvectors.provenance import discard, parse_provenance, read_provenance
 from xvectors.runner import runner_class
 from xvectors.sharding import IndexShard, read_index_shard
+from xvectors.tables import FailureRow, IndexRow, write_failures, write_index
 
 
 def collect_split(config: DictConfig, split: str, shards: list[str]) -> None:
@@ -41,15 +42,17 @@ def collect_split(config: DictConfig, split: str, shards: list[str]) -> None:
     seconds = _seconds(contents.values(), manifest)
     rows = [
         # Absolute, so that the table can be read from any folder.
-        (utt_id, speaker_id, os.path.abspath(outputs[utt_id]), f"{seconds[utt_id]:.4f}")  # noqa: PTH100
-        for utt_id, _, speaker_id, _ in manifest.utterances
+        IndexRow(utt_id, speaker_id, os.path.abspath(outputs[utt_id]), seconds[utt_id])  # noqa: PTH100
+        for utt_id, _, speaker_id, *_ in manifest.utterances
         if utt_id not in failed
     ]
     position = {utterance.utt_id: i for i, utterance in enumerate(manifest.utterances)}
     failures.sort(key=lambda failure: position[failure.utt_id])
-    reasons = [(one.utt_id, one.wav_path, " ".join(one.reason.split())) for one in failures]
-    _write_table(layout.failures(split), ("utt_id", "wav_path", "reason"), reasons)
-    _write_table(layout.index(split), ("utt_id", "speaker_id", "path", "seconds"), rows)
+    reasons = [
+        FailureRow(one.utt_id, one.wav_path, " ".join(one.reason.split())) for one in failures
+    ]
+    write_failures(layout.failures(split), reasons)
+    write_index(layout.index(split), rows)
     _discard_strays(layout.embeddings(split), set(outputs.values()), markers[0])
     for folder in {
         layout.index_shard(split, "any").parent,
@@ -118,8 +121,3 @@ def _seconds(contents: Iterable[IndexShard], manifest: Manifest) -> dict[str, fl
             f"{manifest.path}: changed while the run went on; run the same command again"
         )
     return seconds
-
-
-def _write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    lines = ["\t".join(row) for row in (header, *rows)]
-    write_atomically(path, ("\n".join(lines) + "\n").encode())

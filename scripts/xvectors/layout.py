@@ -38,6 +38,23 @@ class Layout:
         """Return the table of a split's utterances that could not be embedded."""
         return self.root / f"{split}.failed.tsv"
 
+    def speakers(self, split: str) -> Path:
+        """Return the mean embeddings of a split's speakers."""
+        return self.root / f"{split}.speakers.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the embeddings of all splits."""
+        return self.root / "report.html"
+
+    def scores(self, trials: str) -> Path:
+        """Return the table of a trial list's scores."""
+        return self.root / f"{trials}.scores.tsv"
+
+    def results(self, trials: str) -> Path:
+        """Return the error rates of a trial list."""
+        return self.root / f"{trials}.scores.json"
+
     def plan(self, split: str) -> Path:
         """Return the summary of a split's shards, which stands when all of them are written."""
         return self.root / ".shards" / f"{split}.json"

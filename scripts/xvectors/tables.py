@@ -1,0 +1,82 @@
+"""The tables of a split, which utterances are embedded and which are not, and the embeddings."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.config import first_line
+from xvectors.errors import ShardError
+from xvectors.files import write_atomically
+
+
+class IndexRow(NamedTuple):
+    """An embedded utterance: `path` is its embedding's, `seconds` its audio's duration."""
+
+    utt_id: str
+    speaker_id: str
+    path: str
+    seconds: float
+
+
+class FailureRow(NamedTuple):
+    """An utterance that could not be embedded, and why; `wav_path` is as the manifest has it."""
+
+    utt_id: str
+    wav_path: str
+    reason: str
+
+
+def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
+    """Write the table of the embedded utterances."""
+    _write(path, IndexRow._fields, ((*row[:3], f"{row.seconds:.4f}") for row in rows))
+
+
+def write_failures(path: Path, rows: Iterable[FailureRow]) -> None:
+    """Write the table of the utterances that could not be embedded."""
+    _write(path, FailureRow._fields, rows)
+
+
+def read_index(path: Path) -> Iterator[IndexRow]:
+    """Yield the embedded utterances, in the manifest's order."""
+    for utt_id, speaker_id, output, seconds in _read(path):
+        yield IndexRow(utt_id, speaker_id, output, float(seconds))
+
+
+def read_failures(path: Path) -> Iterator[FailureRow]:
+    """Yield the utterances that could not be embedded, in the manifest's order."""
+    for fields in _read(path):
+        yield FailureRow(*fields)
+
+
+def load_embedding(path: str) -> NDArray[np.float32]:
+    """Return an embedding, shape (dim,).
+
+    Raises:
+        ShardError: The file is missing or damaged.
+
+    """
+    import torch  # noqa: PLC0415 - whoever reads the tables alone starts without torch
+
+    try:
+        embedding = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # a damaged file may make torch raise anything
+        raise ShardError(
+            f"{path}: no embedding ({first_line(error)}); run the same command again"
+        ) from error
+    return np.asarray(embedding.numpy(), dtype=np.float32)
+
+
+def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    lines = ["\t".join(row) for row in (header, *rows)]
+    write_atomically(path, ("\n".join(lines) + "\n").encode())
+
+
+def _read(path: Path) -> Iterator[list[str]]:
+    """Yield the fields of each line after the header; only a line feed ends a line."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        next(file)
+        for line in file:
+            yield line.removesuffix("\n").split("\t")
