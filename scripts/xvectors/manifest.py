@@ -13,17 +13,26 @@ MIN_COLUMNS = 4
 MAX_UTT_ID_BYTES = 200
 
 
+class Stretch(NamedTuple):
+    """A part of a recording, in seconds from its beginning."""
+
+    start: float
+    end: float
+
+
 class Utterance(NamedTuple):
     """One line of a manifest.
 
-    `wav_path` is as the manifest has it; `seconds` is the fifth column where that holds a
-    duration, else None.
+    `wav_path` is as the manifest has it. `stretch` is the part of that recording which the
+    utterance is, None for all of it. `seconds` is the stretch's duration, or the fifth column
+    where that holds one, else None.
     """
 
     utt_id: str
     wav_path: str
     speaker_id: str
     seconds: float | None
+    stretch: Stretch | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,9 @@ def _parse(line: bytes) -> Utterance:
         raise ManifestError("an empty wav_path")
     if _has_control_character(wav_path):
         raise ManifestError(f"wav_path {wav_path!r} has a control character")
+    stretch = _stretch(columns[MIN_COLUMNS:])
+    if stretch is not None:
+        return Utterance(utt_id, wav_path, speaker_id, stretch.end - stretch.start, stretch)
     return Utterance(utt_id, wav_path, speaker_id, _seconds(columns[MIN_COLUMNS:]))
 
 
@@ -134,3 +146,27 @@ def _seconds(more_columns: list[str]) -> float | None:
     except (IndexError, ValueError):
         return None
     return seconds if 0 < seconds < float("inf") else None
+
+
+def _stretch(more_columns: list[str]) -> Stretch | None:
+    """Return what columns such as ``start=1.5`` and ``end=3.25`` tell, None without them."""
+    times: dict[str, float] = {}
+    for column in more_columns:
+        name, equals, value = column.partition("=")
+        if equals and name in Stretch._fields:
+            if name in times:
+                raise ManifestError(f"a second {name}=")
+            try:
+                times[name] = float(value)
+            except ValueError as error:
+                raise ManifestError(f"{column!r} is no time in seconds") from error
+    if not times:
+        return None
+    if len(times) < len(Stretch._fields):
+        raise ManifestError("start= and end= belong together, one is missing")
+    stretch = Stretch(**times)
+    if not 0 <= stretch.start < stretch.end < float("inf"):
+        raise ManifestError(
+            f"start={stretch.start:g} and end={stretch.end:g}: the end must come after the start"
+        )
+    return stretch

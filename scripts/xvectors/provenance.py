@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from xvectors.audio import AudioVersion
 from xvectors.files import write_atomically
+from xvectors.manifest import Stretch
 
 if TYPE_CHECKING:
     import torch
@@ -50,16 +51,20 @@ def make_recipe(config: DictConfig) -> dict[str, Any]:
 class Origin:
     """What makes the embeddings of a manifest: a recipe, an encoder, and the audio files.
 
-    `fingerprint` is the encoder's, None where there is none; `wav_paths` are the manifest's.
+    `fingerprint` is the encoder's, None where there is none; `wav_paths` and `stretches` are
+    the manifest's, one per utterance.
     """
 
     recipe: dict[str, Any]
     fingerprint: str | None
     wav_paths: Sequence[str]
+    stretches: Sequence[Stretch | None]
 
     def provenance(self, index: int, audio: AudioVersion | None) -> bytes:
         """Return the provenance of an embedding that is made now from a version of its audio."""
         made_by = {**self.recipe, "encoder": self.fingerprint, "wav_path": self.wav_paths[index]}
+        stretch = self.stretches[index]
+        made_by |= stretch._asdict() if stretch else {}
         return _as_json(made_by | (audio._asdict() if audio else {}))
 
 

@@ -54,8 +54,9 @@ class XVectorProvider(EnvironmentProvider):
     """Builds the environment for speaker embeddings.
 
     The environment holds ``model`` (an `Encoder`), ``toolkit``, ``device``, ``utterances`` (a
-    list of ``(utt_id, wav_path)``, the path ready to be opened), ``speaker_to_utterances`` (a
-    dict from speaker to utt_ids), ``output_dir`` and ``origin`` (what the embeddings are made by).
+    list of ``(utt_id, wav_path)``, the path ready to be opened), ``stretches`` (for each of them
+    the part of that file which it is, None for all), ``speaker_to_utterances`` (a dict from
+    speaker to utt_ids), ``output_dir`` and ``origin`` (what the embeddings are made by).
     """
 
     def build_env_local(self) -> Environment:
@@ -85,6 +86,7 @@ def _build_xvector_environment(config: DictConfig, params: Mapping[str, Any]) ->
     speaker_to_utterances: dict[str, list[str]] = {}
     for utterance in manifest.utterances:
         speaker_to_utterances.setdefault(utterance.speaker_id, []).append(utterance.utt_id)
+    stretches = [utterance.stretch for utterance in manifest.utterances]
     return {
         "model": load_encoder(xvector.toolkit, source, device, xvector.precision),
         "toolkit": xvector.toolkit,
@@ -93,11 +95,13 @@ def _build_xvector_environment(config: DictConfig, params: Mapping[str, Any]) ->
             (utterance.utt_id, locate_audio(manifest.path, utterance.wav_path))
             for utterance in manifest.utterances
         ],
+        "stretches": stretches,
         "speaker_to_utterances": speaker_to_utterances,
         "output_dir": output_dir,
         "origin": Origin(
             make_recipe(config),
             fingerprint_of(source),
             [utterance.wav_path for utterance in manifest.utterances],
+            stretches,
         ),
     }

@@ -13,12 +13,14 @@ from tqdm import tqdm
 from xvectors.audio import check_audio, read_signal
 from xvectors.config import import_class
 from xvectors.errors import TaskError, UtteranceError
+from xvectors.manifest import Stretch
 from xvectors.provenance import Origin, read_provenance, save_embedding
 from xvectors.provider import Environment, EnvironmentProvider
 from xvectors.stages import Stages, run_in_turn
 
 Item = TypeVar("Item")
 OutputPath = Callable[[Path, str], Path]
+Stretches = Sequence[Stretch | None] | None
 
 
 class Outcome(TypedDict, total=False):
@@ -182,6 +184,7 @@ class XVectorRunner(BaseRunner):
         model: Any,
         utterances: Sequence[tuple[str, str]],
         output_dir: Path,
+        stretches: Stretches = None,
         origin: Origin | None = None,
         output_path: OutputPath | None = None,
         **_: Any,
@@ -193,6 +196,8 @@ class XVectorRunner(BaseRunner):
             model: The `Encoder`.
             utterances: Pairs of utt_id and path of the audio file.
             output_dir: Folder of the embeddings.
+            stretches: For each utterance the part of its file which it is, None for all of it;
+                without them every utterance is all of its file.
             origin: What the embeddings are made by. Without it they carry no provenance, and
                 none is skipped.
             output_path: As `BaseRunner.output_path`, for subclasses that write elsewhere.
@@ -202,7 +207,7 @@ class XVectorRunner(BaseRunner):
 
         """
         place = partial(output_path or XVectorRunner.output_path, Path(output_dir))
-        stages = XVectorStages(model, utterances, place, origin)
+        stages = XVectorStages(model, utterances, place, stretches, origin)
         outcomes = list(run_in_turn(stages, [idx] if isinstance(idx, int) else idx))
         return outcomes[0] if isinstance(idx, int) else outcomes
 
@@ -212,12 +217,13 @@ class XVectorRunner(BaseRunner):
         model: Any,
         utterances: Sequence[tuple[str, str]],
         output_dir: Path,
+        stretches: Stretches = None,
         origin: Origin | None = None,
         output_path: OutputPath | None = None,
     ) -> Stages:
         """Return reading, embedding and writing, with the arguments of `forward`."""
         place = partial(output_path or XVectorRunner.output_path, Path(output_dir))
-        return XVectorStages(model, utterances, place, origin)
+        return XVectorStages(model, utterances, place, stretches, origin)
 
     @staticmethod
     def check_output(path: Path) -> None:
@@ -261,12 +267,14 @@ class XVectorStages(Stages):
         model: Any,
         utterances: Sequence[tuple[str, str]],
         place: Callable[[str], Path],
+        stretches: Stretches,
         origin: Origin | None,
     ) -> None:
         """Take what `XVectorRunner.forward` takes; `place` is an utterance's output file."""
         self.model = model
         self.utterances = utterances
         self.place = place
+        self.stretches = stretches
         self.origin = origin
 
     def load(self, index: int) -> _Utterance:
@@ -279,13 +287,14 @@ class XVectorStages(Stages):
             made_by = self.origin.provenance(index, version) if self.origin else b""
             if made_by and read_provenance(output) == made_by:
                 return _Utterance(outcome | {"status": "skipped"}, output, made_by)
-            return _Utterance(outcome, output, made_by, self._read(audio_path))
+            stretch = self.stretches[index] if self.stretches else None
+            return _Utterance(outcome, output, made_by, self._read(audio_path, stretch))
         except UtteranceError as error:
             return _Utterance(outcome | _failure(str(error)), output, b"")
 
-    def _read(self, path: str) -> Any:
+    def _read(self, path: str, stretch: Stretch | None) -> Any:
         """Return a file's signal as the encoder wants it, if that is long enough."""
-        signal = read_signal(path, self.model.sample_rate, self.model.normalize)
+        signal = read_signal(path, self.model.sample_rate, self.model.normalize, stretch)
         if len(signal) < self.model.min_samples:
             seconds = len(signal) / self.model.sample_rate
             least = self.model.min_samples / self.model.sample_rate

@@ -18,7 +18,7 @@ from xvectors.audio import audio_version, durations
 from xvectors.errors import ShardError
 from xvectors.files import remove_leftovers, write_atomically, write_if_changed
 from xvectors.layout import Layout, shard_names
-from xvectors.manifest import Manifest, locate_audio
+from xvectors.manifest import Manifest, Stretch, locate_audio
 
 # Seconds of audio that the handling of one file is worth, whatever its length.
 FILE_OVERHEAD = 0.1
@@ -32,13 +32,15 @@ class IndexShard:
     """The utterances of one job, in manifest order.
 
     `positions` are the utterances' places in the manifest, which a runner gets as indices;
-    `wav_paths` are as the manifest has them; `seconds` are 0 where the file cannot be read;
+    `wav_paths` and `stretches` are as the manifest has them; `seconds` are 0 where the file
+    cannot be read;
     `audio` is a hash of the audio files' names and versions, see `hash_audio`.
     """
 
     positions: list[int]
     utt_ids: list[str]
     wav_paths: list[str]
+    stretches: list[Stretch | None]
     seconds: list[float]
     audio: str
 
@@ -111,6 +113,7 @@ def split_manifest(manifest: Manifest, split: str, n_shards: int, layout: Layout
             positions,
             [utterances[i].utt_id for i in positions],
             wav_paths,
+            [utterances[i].stretch for i in positions],
             [seconds[i] for i in positions],
             hash_audio(manifest.path, wav_paths),
         )
@@ -144,10 +147,18 @@ def read_index_shard(path: Path) -> IndexShard:
 
     """
     try:
-        shard = IndexShard(**json.loads(path.read_bytes()))
-        columns = (shard.positions, shard.utt_ids, shard.wav_paths, shard.seconds)
+        content = json.loads(path.read_bytes())
+        content["stretches"] = [stretch and Stretch(*stretch) for stretch in content["stretches"]]
+        shard = IndexShard(**content)
+        columns = (
+            shard.positions,
+            shard.utt_ids,
+            shard.wav_paths,
+            shard.stretches,
+            shard.seconds,
+        )
         consistent = len({len(column) for column in columns}) == 1
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ShardError(f"{path}: no index shard ({error}); run the same command again") from error
     if not consistent:
         raise ShardError(f"{path}: no index shard (columns differ); run the same command again")

@@ -79,7 +79,9 @@ def tasks_of_shard(config: DictConfig, split: str, index_shard: Path) -> tuple[O
     layout = Layout.of(config)
     output_path = runner_class(config).output_path
     shard = read_index_shard(index_shard)
-    origin = Origin(make_recipe(config), read_fingerprint(layout.encoder), shard.wav_paths)
+    origin = Origin(
+        make_recipe(config), read_fingerprint(layout.encoder), shard.wav_paths, shard.stretches
+    )
     tasks = []
     for i, utt_id in enumerate(shard.utt_ids):
         audio_path = locate_audio(manifest_of(config, split), shard.wav_paths[i])

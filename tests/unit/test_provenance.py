@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from xvectors.audio import AudioVersion
 from xvectors.config import resolve_config
+from xvectors.manifest import Stretch
 from xvectors.provenance import (
     Origin,
     discard,
@@ -71,7 +72,7 @@ def test_stamping_another_kind_of_file(tmp_path):
 
 
 AUDIO = AudioVersion(1, 2)
-ORIGIN = Origin({"precision": "fp32"}, "abc", ["ä b.wav"])
+ORIGIN = Origin({"precision": "fp32"}, "abc", ["ä b.wav"], [None])
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,7 @@ ORIGIN = Origin({"precision": "fp32"}, "abc", ["ä b.wav"])
         (replace(ORIGIN, fingerprint="other"), AUDIO),
         (replace(ORIGIN, fingerprint=None), AUDIO),
         (replace(ORIGIN, wav_paths=["other.wav"]), AUDIO),
+        (replace(ORIGIN, stretches=[Stretch(0, 1)]), AUDIO),
         (replace(ORIGIN, recipe={"precision": "bf16"}), AUDIO),
         (ORIGIN, AudioVersion(1, 3)),
         (ORIGIN, AudioVersion(2, 2)),

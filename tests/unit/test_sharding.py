@@ -117,6 +117,8 @@ def test_a_damaged_index_shard_is_one_line(tmp_path, content):
 
 def test_an_index_shard_whose_columns_differ_is_damaged(tmp_path):
     path = tmp_path / "0-of-1.json"
-    path.write_text('{"positions":[1],"utt_ids":[],"wav_paths":[],"seconds":[],"audio":""}')
+    path.write_text(
+        '{"positions":[1],"utt_ids":[],"wav_paths":[],"stretches":[],"seconds":[],"audio":""}'
+    )
     with pytest.raises(ShardError, match="columns differ"):
         read_index_shard(path)
