@@ -71,10 +71,12 @@ def _broken_references(xvector: DictConfig) -> Iterator[str]:
             yield f"xvector.n_shards.{split}: no such split"
     if xvector.toolkit not in AVAILABLE_TOOLKITS:
         yield f"xvector.toolkit: {xvector.toolkit} is not supported yet, use speechbrain"
+    yield from _broken_trials(xvector)
     yield from _broken_model(xvector)
     yield from _broken_folder(Path(xvector.save_path))
     paths = {key: xvector[key] for key in ("save_path", "spk_embed_tag", "pretrained_model")}
     paths |= {f"manifest_paths.{split}": path for split, path in xvector.manifest_paths.items()}
+    paths |= {f"trials.{name}": path for name, path in xvector.trials.items()}
     for key, path in paths.items():
         if path is not None and set(path) & set("{}"):
             yield f"xvector.{key}: {path} has a brace, which Snakemake takes for a wildcard"
@@ -85,6 +87,14 @@ def _broken_references(xvector: DictConfig) -> Iterator[str]:
             yield str(error)
         except TypeError as error:
             yield f"xvector.{key}: {xvector[key]} {error}"
+
+
+def _broken_trials(xvector: DictConfig) -> Iterator[str]:
+    for name, path in xvector.trials.items():
+        if not Path(path).is_file():
+            yield f"xvector.trials.{name}: no such trial list: {path}"
+    if xvector.cohort is not None and xvector.cohort not in xvector.splits:
+        yield f"xvector.cohort: {xvector.cohort} is none of xvector.splits"
 
 
 def _broken_model(xvector: DictConfig) -> Iterator[str]:

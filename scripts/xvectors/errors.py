@@ -30,6 +30,14 @@ class ShardError(XVectorsError):
     """A shard could not be finished; what it has written stays."""
 
 
+class ExportError(XVectorsError):
+    """Embeddings do not fit into a format; the message says which one does."""
+
+
+class TrialsError(XVectorsError):
+    """A trial list is wrong; the message names the file, the line and the reason."""
+
+
 class UtteranceError(XVectorsError):
     """One utterance cannot be processed; the message is the reason, as listed in failed.tsv.
 

@@ -38,6 +38,18 @@ class Layout:
         """Return the table of a split's utterances that could not be embedded."""
         return self.root / f"{split}.failed.tsv"
 
+    def safetensors(self, split: str) -> Path:
+        """Return the safetensors file of all of a split's embeddings."""
+        return self.root / f"{split}.safetensors"
+
+    def parquet(self, split: str) -> Path:
+        """Return the Parquet file of all of a split's embeddings."""
+        return self.root / f"{split}.parquet"
+
+    def kaldi(self, split: str) -> Path:
+        """Return the folder of a split's embeddings as Kaldi has them."""
+        return self.root / f"{split}.kaldi"
+
     def speakers(self, split: str) -> Path:
         """Return the mean embeddings of a split's speakers."""
         return self.root / f"{split}.speakers.safetensors"

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from xvectors.audio import AudioVersion
+from xvectors.fetching import read_fingerprint
 from xvectors.files import write_atomically
+from xvectors.layout import Layout
 from xvectors.manifest import Stretch
 
 if TYPE_CHECKING:
@@ -45,6 +47,13 @@ def make_recipe(config: DictConfig) -> dict[str, Any]:
         "runner": xvector.runner,
         "numerics": NUMERICS_VERSION,
     }
+
+
+def describe_origin(config: DictConfig) -> dict[str, str]:
+    """Return, as metadata of files that hold many embeddings, what made them: JSON."""
+    encoder = read_fingerprint(Layout.of(config).encoder)
+    made_by = make_recipe(config) | {"encoder": encoder, "source": config.xvector.pretrained_model}
+    return {"made_by": _as_json(made_by).decode()}
 
 
 @dataclass(frozen=True)

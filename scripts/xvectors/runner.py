@@ -334,6 +334,11 @@ def runner_class(config: DictConfig) -> type[BaseRunner]:
     return found
 
 
+def makes_embeddings(config: DictConfig) -> bool:
+    """Tell whether the runner that a resolved configuration names leaves speaker embeddings."""
+    return issubclass(runner_class(config), XVectorRunner)
+
+
 def batches(items: Sequence[Item], batch_size: int | None) -> Iterator[Sequence[Item]]:
     """Yield `items` in order, at most `batch_size` at a time; None means one at a time."""
     step = batch_size or 1

@@ -66,7 +66,9 @@ def load_embedding(path: str) -> NDArray[np.float32]:
         raise ShardError(
             f"{path}: no embedding ({first_line(error)}); run the same command again"
         ) from error
-    return np.asarray(embedding.numpy(), dtype=np.float32)
+    if not isinstance(embedding, torch.Tensor) or embedding.dim() != 1:
+        raise ShardError(f"{path}: holds no embedding, which is a tensor of one dimension")
+    return np.asarray(embedding.float().numpy())
 
 
 def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

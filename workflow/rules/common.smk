@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
@@ -19,6 +20,7 @@ from xvectors.provenance import make_recipe
 from xvectors.python_path import share_package_with_jobs
 from xvectors.retraction import retract_untrue
 from xvectors.run_lock import RunLock, RunWatch
+from xvectors.runner import makes_embeddings
 from xvectors.slurm_arrays import become_own_task
 from xvectors.summary import summarize
 
@@ -71,6 +73,8 @@ onerror:
 wildcard_constraints:
     split="|".join(map(re.escape, settings.xvector.splits)),
     shard=r"\d+-of-\d+",
+    # No trial list is as good as one of no possible name.
+    trials="|".join(map(re.escape, settings.xvector.trials)) or "(?!)",
 
 
 def log_of(rule: str, stem: str) -> str:
@@ -86,6 +90,29 @@ def manifest_of(wildcards: Wildcards) -> str:
 def n_shards_of(wildcards: Wildcards) -> int:
     """Return the number of shards of a split."""
     return shards_of_split(settings, wildcards.split)
+
+
+def speakers_of_cohort(wildcards: Wildcards) -> list[str]:
+    """Return the speaker embeddings that scores are normalized against, if any."""
+    cohort = settings.xvector.cohort
+    return [] if cohort is None else [str(layout.speakers(cohort))]
+
+
+def all_results(wildcards: Wildcards) -> list[str]:
+    """Return the results of all trial lists."""
+    if not settings.xvector.trials:
+        raise WorkflowError("nothing to score: give lists of trials as xvector.trials")
+    return [str(layout.results(name)) for name in settings.xvector.trials]
+
+
+def all_products(wildcards: Wildcards) -> list[str]:
+    """Return what is made of the embeddings: speakers' means, exports, scores."""
+    splits = settings.xvector.splits
+    makers = [getattr(layout, kind) for kind in settings.xvector.exports]
+    if makes_embeddings(settings):
+        makers.append(layout.speakers)
+    products = [str(make(split)) for make in makers for split in splits]
+    return products + [str(layout.results(name)) for name in settings.xvector.trials]
 
 
 def markers_of_split(split: str) -> list[str]:

@@ -1,0 +1,17 @@
+"""Average the embeddings of each speaker of a split."""
+
+from pathlib import Path
+
+from xvectors.config import resolve_config
+from xvectors.provenance import describe_origin
+from xvectors.script_log import script_log
+from xvectors.speakers import average_speakers
+
+if __name__ == "__main__":
+    with script_log(snakemake.log[0]):
+        average_speakers(
+            Path(snakemake.input.index),
+            Path(snakemake.output.speakers),
+            snakemake.params.length_normalize,
+            describe_origin(resolve_config(snakemake.config)),
+        )

@@ -1,0 +1,14 @@
+"""Write a split's embeddings as Kaldi's archives."""
+
+from pathlib import Path
+
+from xvectors.exporting import export_kaldi
+from xvectors.script_log import script_log
+
+if __name__ == "__main__":
+    with script_log(snakemake.log[0]):
+        export_kaldi(
+            Path(snakemake.input.index),
+            Path(snakemake.input.speakers),
+            Path(snakemake.output.folder),
+        )

@@ -1,0 +1,16 @@
+"""Write a split's embeddings into one safetensors file."""
+
+from pathlib import Path
+
+from xvectors.config import resolve_config
+from xvectors.exporting import export_safetensors
+from xvectors.provenance import describe_origin
+from xvectors.script_log import script_log
+
+if __name__ == "__main__":
+    with script_log(snakemake.log[0]):
+        export_safetensors(
+            Path(snakemake.input.index),
+            Path(snakemake.output.vectors),
+            describe_origin(resolve_config(snakemake.config)),
+        )

@@ -1,0 +1,126 @@
+"""Exports: a split's embeddings in the formats that other tools read."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.errors import ExportError
+from xvectors.files import replacing
+from xvectors.safetensors_file import write_vectors
+from xvectors.speakers import read_speakers
+from xvectors.tables import IndexRow, load_embedding, read_index
+
+# Rows that are in memory at a time; readers like them of this size, too.
+ROWS_PER_GROUP = 8192
+
+
+def export_safetensors(index: Path, output: Path, metadata: Mapping[str, str]) -> None:
+    """Write one tensor of shape (dim,) per utterance, named like the utterance."""
+    names = [row.utt_id for row in read_index(index)]
+    vectors = (load_embedding(row.path) for row in read_index(index))
+    write_vectors(output, names, vectors, _dim(index), metadata)
+
+
+def export_parquet(index: Path, output: Path, metadata: Mapping[str, str]) -> None:
+    """Write a table of utt_id, speaker_id, embedding (float32, dim of them) and seconds."""
+    import pyarrow as pa  # noqa: PLC0415 - only this format pays for it
+    from pyarrow import parquet  # noqa: PLC0415
+
+    schema = pa.schema(
+        {
+            "utt_id": pa.string(),
+            "speaker_id": pa.string(),
+            "embedding": pa.list_(pa.float32(), _dim(index)),
+            "seconds": pa.float64(),
+        },
+        metadata=dict(metadata),
+    )
+    with replacing(output) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        for rows in _groups(read_index(index)):
+            vectors = np.concatenate([load_embedding(row.path) for row in rows])
+            columns = [
+                pa.array([row.utt_id for row in rows]),
+                pa.array([row.speaker_id for row in rows]),
+                pa.FixedSizeListArray.from_arrays(
+                    pa.array(vectors), type=schema.field("embedding").type
+                ),
+                pa.array([row.seconds for row in rows]),
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+
+
+def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
+    """Write what Kaldi's scripts expect of x-vectors, sorted as they expect it.
+
+    That is ``xvector.ark`` and ``xvector.scp`` of the utterances, ``spk_xvector.ark`` and
+    ``spk_xvector.scp`` of the speakers, ``utt2spk`` and ``spk2utt``.
+
+    Raises:
+        ExportError: A name is empty or holds a space, by which Kaldi separates.
+
+    """
+    rows = sorted(read_index(index), key=lambda row: row.utt_id.encode())
+    utterances_of: dict[str, list[str]] = {}
+    for row in rows:
+        _check_kaldi_names(row)
+        utterances_of.setdefault(row.speaker_id, []).append(row.utt_id)
+    names = sorted(utterances_of, key=str.encode)
+    means = read_speakers(speakers)
+    mean_of = dict(zip(means.speaker_ids, means.means, strict=True))
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_ark(folder / "xvector", ((row.utt_id, load_embedding(row.path)) for row in rows))
+    _write_ark(folder / "spk_xvector", ((name, mean_of[name]) for name in names))
+    _write_lines(folder / "utt2spk", (f"{row.utt_id} {row.speaker_id}" for row in rows))
+    _write_lines(folder / "spk2utt", (" ".join([name, *utterances_of[name]]) for name in names))
+
+
+def _write_ark(stem: Path, vectors: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
+    """Write ``<stem>.ark``, binary float vectors, and ``<stem>.scp``, where each lies in it."""
+    import kaldiio  # noqa: PLC0415 - only this format pays for it
+
+    ark, scp = stem.with_suffix(".ark"), stem.with_suffix(".scp")
+    with ExitStack() as stack:
+        # The ark is in place before the scp, which points into it.
+        lines: IO[str] = stack.enter_context(
+            stack.enter_context(replacing(scp)).open("w", encoding="utf-8")
+        )
+        arrays: IO[bytes] = stack.enter_context(stack.enter_context(replacing(ark)).open("wb"))
+        for name, vector in vectors:
+            place = arrays.tell() + len(f"{name} ".encode())
+            kaldiio.save_ark(arrays, {name: vector})
+            lines.write(f"{name} {ark.absolute()}:{place}\n")
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def _check_kaldi_names(row: IndexRow) -> None:
+    for key, name in (("utt_id", row.utt_id), ("speaker_id", row.speaker_id)):
+        if len(name.split()) != 1 or name.split()[0] != name:
+            raise ExportError(
+                f"{row.utt_id}: {key} {name!r} is empty or holds a space, by which Kaldi's files "
+                "separate; rename it in the manifest, or export to parquet or safetensors"
+            )
+
+
+def _groups(rows: Iterable[IndexRow]) -> Iterator[list[IndexRow]]:
+    group: list[IndexRow] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == ROWS_PER_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _dim(index: Path) -> int:
+    """Return the length of a split's embeddings, 0 when it has none."""
+    first = next(read_index(index), None)
+    return 0 if first is None else len(load_embedding(first.path))

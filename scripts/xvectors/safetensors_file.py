@@ -1,0 +1,71 @@
+"""Writing safetensors files of many vectors one by one; the library's own writer wants them all.
+
+The format (huggingface/safetensors, "Format"): the length of the header as 8 bytes, the header as
+JSON, which tells every tensor's type, shape and place, and the tensors' bytes without gaps.
+"""
+
+import json
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.errors import ExportError
+from xvectors.files import replacing
+
+# The library refuses longer ones.
+MAX_HEADER_BYTES = 100_000_000
+ALIGNMENT = 8
+METADATA = "__metadata__"
+
+
+def write_vectors(
+    path: Path,
+    names: Sequence[str],
+    vectors: Iterable[NDArray[np.float32]],
+    dim: int,
+    metadata: Mapping[str, str],
+) -> None:
+    """Write one float32 tensor of shape (dim,) per name, whole or not at all.
+
+    Args:
+        path: The file.
+        names: Of the tensors, no two alike.
+        vectors: As many as there are names, in the same order.
+        dim: Their length.
+        metadata: What the file tells besides.
+
+    Raises:
+        ExportError: The names are too many for one file, or the vectors differ in length.
+
+    """
+    header = _header(path, names, dim, metadata)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        for name, vector in zip(names, vectors, strict=True):
+            if vector.shape != (dim,):
+                raise ExportError(f"{name}: its shape is {vector.shape}, others' is {(dim,)}")
+            file.write(vector.astype("<f4").tobytes())
+
+
+def _header(path: Path, names: Sequence[str], dim: int, metadata: Mapping[str, str]) -> bytes:
+    if METADATA in names:
+        raise ExportError(f"{path}: {METADATA} is no name for a tensor in this format")
+    n_bytes = dim * np.dtype(np.float32).itemsize
+    entries = [f"{_as_json(METADATA)}:{_as_json(dict(metadata))}"]
+    for i, name in enumerate(names):
+        place = f"[{i * n_bytes},{(i + 1) * n_bytes}]"
+        entries.append(f'{_as_json(name)}:{{"dtype":"F32","shape":[{dim}],"data_offsets":{place}}}')
+    header = ("{" + ",".join(entries) + "}").encode()
+    if len(header) > MAX_HEADER_BYTES:
+        raise ExportError(
+            f"{path}: {len(names)} names do not fit into one safetensors file, whose header may "
+            "have 100 MB; export to parquet or kaldi, or make more splits"
+        )
+    return header + b" " * (-len(header) % ALIGNMENT)
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,302 @@
+"""Scoring trial lists: pairs of utterances, and how well their cosine tells who speaks."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from xvectors.config import first_line
+from xvectors.errors import TrialsError
+from xvectors.files import replacing, write_atomically
+from xvectors.layout import Layout
+from xvectors.speakers import Speakers, read_speakers
+from xvectors.tables import IndexRow, load_embedding, read_failures, read_index
+from xvectors.verification import (
+    CONFIDENCE,
+    Floats,
+    Trials,
+    Vectors,
+    equal_error_interval,
+    equal_error_rate,
+    error_rates,
+    min_dcf,
+    normalize_lengths,
+)
+
+logger = logging.getLogger(__name__)
+
+LABELS = {"1": True, "0": False, "target": True, "nontarget": False}
+P_TARGETS = (0.01, 0.05)
+MAX_PROBLEMS_SHOWN = 20
+TRIALS_AT_A_TIME = 65536
+UTTERANCES_AT_A_TIME = 1024
+
+
+class Trial(NamedTuple):
+    """A line of a trial list: two utterances, by utt_id, and whether their speaker is the same."""
+
+    is_target: bool
+    utt1: str
+    utt2: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Speakers against whom scores are normalized.
+
+    `means` are their embeddings, float32 of shape (n, dim) and length 1; of an utterance's
+    scores against them the `top` highest count.
+    """
+
+    means: Vectors
+    top: int
+
+    @classmethod
+    def of(cls, speakers: Speakers, top: int) -> "Cohort":
+        """Return the cohort of all speakers.
+
+        Raises:
+            TrialsError: There are too few to tell how scores spread.
+
+        """
+        if min(len(speakers.speaker_ids), top) < 2:  # noqa: PLR2004 - a spread needs two
+            raise TrialsError("xvector.cohort: fewer than 2 speakers; name a split with more")
+        return cls(normalize_lengths(speakers.means), top)
+
+
+def score_list(config: DictConfig, name: str) -> None:
+    """Score one of the configuration's trial lists, and write its scores and error rates.
+
+    Args:
+        config: A resolved configuration.
+        name: Of the list, a key of ``trials``.
+
+    Raises:
+        TrialsError: Lines of the list are wrong, or name utterances that are not there.
+
+    """
+    xvector, layout = config.xvector, Layout.of(config)
+    path = Path(xvector.trials[name])
+    trials, rows = find_utterances(path, read_trials(path), layout, list(xvector.splits))
+    cohort = None
+    if xvector.cohort is not None:
+        cohort = Cohort.of(read_speakers(layout.speakers(xvector.cohort)), xvector.cohort_size)
+    plain, normalized = score_trials(trials, rows, cohort)
+    results = {"score": summarize_trials(plain)}
+    if normalized is not None:
+        results["normalized_score"] = summarize_trials(normalized)
+    for kind, result in results.items():
+        logger.info("%s: %s", name, _in_words(kind, result))
+    write_scores(layout.scores(name), trials, plain, normalized)
+    content = {"trials": str(path), "cohort": xvector.cohort, **results}
+    write_atomically(layout.results(name), json.dumps(content, indent=2).encode() + b"\n")
+
+
+def read_trials(path: Path) -> list[Trial]:
+    """Read a trial list: lines of ``label utt1 utt2``, the label 1 (or target) for same speaker.
+
+    Utterances are named by their utt_id, or, as in VoxCeleb's own lists, by a path (`utt_id_of`).
+
+    Raises:
+        TrialsError: One line for every line that is wrong, but not more than a screenful.
+
+    """
+    trials = []
+    problems = []
+    for number, line in _numbered_lines(path):
+        fields = line.split()
+        if len(fields) != len(Trial._fields) - 1:
+            problems.append(f"{path}:{number}: {len(fields)} fields, not label, utt1 and utt2")
+        elif fields[0] not in LABELS:
+            problems.append(f"{path}:{number}: label {fields[0]!r} is none of {', '.join(LABELS)}")
+        else:
+            utt1, utt2 = map(utt_id_of, fields[1:])
+            trials.append(Trial(LABELS[fields[0]], utt1, utt2, number))
+    if not problems and not _has_both_kinds(trials):
+        problems.append(f"{path}: needs trials of both kinds, label 1 and label 0")
+    _refuse(problems, path)
+    return trials
+
+
+def utt_id_of(name: str) -> str:
+    """Return the utt_id of a path such as ``id10270/x6uYqmx31kE/00001.wav``; other names are ids.
+
+    It is the one that Kaldi's recipes and our own manifests give it: no suffix, and hyphens
+    for slashes.
+    """
+    return str(PurePosixPath(name).with_suffix("")).replace("/", "-") if "/" in name else name
+
+
+def find_utterances(
+    path: Path, trials: list[Trial], layout: Layout, splits: Sequence[str]
+) -> tuple[list[Trial], dict[str, IndexRow]]:
+    """Return the trials whose utterances are embedded, and these utterances by name.
+
+    Trials of utterances that could not be embedded are left out.
+
+    Args:
+        path: The trial list, for messages.
+        trials: Its trials.
+        layout: Where the tables are.
+        splits: The splits in which to look for utterances.
+
+    Raises:
+        TrialsError: One line for every line whose utterance is in no split, or in two.
+
+    """
+    names = {name for trial in trials for name in (trial.utt1, trial.utt2)}
+    rows: dict[str, IndexRow] = {}
+    failed = set()
+    twice = set()
+    for split in splits:
+        failed |= {row.utt_id for row in read_failures(layout.failures(split))}
+        for row in read_index(layout.index(split)):
+            if row.utt_id in names:
+                twice |= {row.utt_id} & rows.keys()
+                rows[row.utt_id] = row
+    problems = []
+    for trial in trials:
+        for name in (trial.utt1, trial.utt2):
+            if name in twice:
+                problems.append(f"{path}:{trial.line}: {name} is in two splits")
+            elif name not in rows and name not in failed:
+                problems.append(f"{path}:{trial.line}: {name} is in no split's manifest")
+    _refuse(problems, path)
+    usable = [trial for trial in trials if trial.utt1 in rows and trial.utt2 in rows]
+    if len(usable) < len(trials):
+        n_lost = len(trials) - len(usable)
+        logger.warning("%s: %d trials left out, utterances were not embedded", path, n_lost)
+    if not _has_both_kinds(usable):
+        raise TrialsError(f"{path}: too few of its utterances could be embedded")
+    return usable, rows
+
+
+def score_trials(
+    trials: list[Trial], rows: Mapping[str, IndexRow], cohort: Cohort | None
+) -> tuple[Trials, Trials | None]:
+    """Return the cosine of every trial's embeddings, and with a cohort its normalized score too.
+
+    A score s of the utterances a and b becomes the mean of (s - m) / d for both, where m and d
+    are the mean and the standard deviation of the utterance's highest scores against the cohort
+    (adaptive s-norm, Matejka et al., "Analysis of score normalization in multilingual speaker
+    recognition", Interspeech 2017, section 2.2).
+
+    Args:
+        trials: The trials.
+        rows: Their utterances, by name.
+        cohort: The speakers for normalization, if any.
+
+    """
+    names = sorted({name for trial in trials for name in (trial.utt1, trial.utt2)})
+    number = {name: i for i, name in enumerate(names)}
+    pairs = np.array([(number[trial.utt1], number[trial.utt2]) for trial in trials])
+    vectors = normalize_lengths(np.stack([load_embedding(rows[name].path) for name in names]))
+    speaker_ids = [rows[name].speaker_id for name in names]
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(speaker_ids))}
+    speakers = np.array([numbers[name] for name in speaker_ids])[pairs]
+    is_target = np.array([trial.is_target for trial in trials])
+    scores = np.concatenate(
+        [
+            np.einsum("ij,ij->i", vectors[part[:, 0]], vectors[part[:, 1]], dtype=np.float64)
+            for part in _parts(pairs, TRIALS_AT_A_TIME)
+        ]
+    )
+    plain = Trials(scores, is_target, speakers)
+    if cohort is None:
+        return plain, None
+    mean, deviation = cohort_statistics(vectors, cohort)
+    first, second = pairs.T
+    normalized = (scores - mean[first]) / deviation[first]
+    normalized += (scores - mean[second]) / deviation[second]
+    return plain, plain._replace(scores=normalized / 2)
+
+
+def cohort_statistics(vectors: Vectors, cohort: Cohort) -> tuple[Floats, Floats]:
+    """Return the mean and the standard deviation of each vector's highest cohort scores.
+
+    Args:
+        vectors: Of length 1, shape (n, dim).
+        cohort: The cohort.
+
+    Returns:
+        Two arrays of shape (n,).
+
+    """
+    found = []
+    for part in _parts(vectors, UTTERANCES_AT_A_TIME):
+        highest = np.sort(part @ cohort.means.T, axis=1)[:, -cohort.top :].astype(np.float64)
+        found.append((highest.mean(axis=1), highest.std(axis=1)))
+    means, deviations = zip(*found, strict=True)
+    return np.concatenate(means), np.concatenate(deviations)
+
+
+def summarize_trials(trials: Trials) -> dict[str, Any]:
+    """Return the equal error rate, its confidence interval, and the minimum detection costs."""
+    rates = error_rates(trials)
+    low, high = equal_error_interval(trials)
+    return {
+        "n_targets": int(trials.is_target.sum()),
+        "n_nontargets": int((~trials.is_target).sum()),
+        "eer": equal_error_rate(rates),
+        "eer_interval": {"low": low, "high": high, "confidence": CONFIDENCE},
+        "min_dcf": {str(p_target): min_dcf(rates, p_target) for p_target in P_TARGETS},
+    }
+
+
+def write_scores(path: Path, trials: list[Trial], plain: Trials, normalized: Trials | None) -> None:
+    """Write the table of the scores: label, utt1, utt2, score, and normalized_score if there is."""
+    header = ["label", "utt1", "utt2", "score"]
+    columns = [plain.scores]
+    if normalized is not None:
+        header.append("normalized_score")
+        columns.append(normalized.scores)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("\t".join(header) + "\n")
+        for trial, *scores in zip(trials, *columns, strict=True):
+            fields = [str(int(trial.is_target)), trial.utt1, trial.utt2]
+            file.write("\t".join(fields + [f"{score:.6f}" for score in scores]) + "\n")
+
+
+def _in_words(kind: str, result: Mapping[str, Any]) -> str:
+    low, high = result["eer_interval"]["low"], result["eer_interval"]["high"]
+    costs = ", ".join(f"{cost:.4f} (p {p})" for p, cost in result["min_dcf"].items())
+    n_trials = result["n_targets"] + result["n_nontargets"]
+    return (
+        f"{kind} of {n_trials} trials: EER {result['eer']:.2%} "
+        f"({CONFIDENCE:.0%} interval {low:.2%} to {high:.2%}), minDCF {costs}"
+    )
+
+
+def _has_both_kinds(trials: list[Trial]) -> bool:
+    return {trial.is_target for trial in trials} == {True, False}
+
+
+def _refuse(problems: list[str], path: Path) -> None:
+    more = len(problems) - MAX_PROBLEMS_SHOWN
+    if more > 0:
+        problems = [*problems[:MAX_PROBLEMS_SHOWN], f"{path}: and {more} more"]
+    if problems:
+        raise TrialsError("\n".join(problems))
+
+
+def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are not blank."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrialsError(f"{path}: cannot be read: {first_line(error)}") from error
+
+
+def _parts(rows: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

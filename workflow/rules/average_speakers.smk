@@ -1,0 +1,21 @@
+"""The mean embedding of every speaker of a split.
+
+Input: the table of what is embedded. Output: a safetensors file, a tensor per speaker.
+"""
+
+
+rule average_speakers:
+    """Average the embeddings of each speaker."""
+    input:
+        index=rules.collect_split.output.index,
+    output:
+        speakers=str(layout.speakers("{split}")),
+    log:
+        log_of("average_speakers", "{split}"),
+    localrule: True
+    conda:
+        "../../envs/xvectors.yaml"
+    params:
+        length_normalize=settings.xvector.length_normalize,
+    script:
+        "../../scripts/average_speakers.py"

@@ -1,0 +1,32 @@
+"""Scores of trial lists.
+
+Input: a trial list and the tables of what is embedded. Output: a score per trial, and error rates.
+"""
+
+
+rule score_trials:
+    """Score a trial list by cosine, normalized against a cohort if there is one."""
+    input:
+        trials=lambda wildcards: settings.xvector.trials[wildcards.trials],
+        indexes=expand(layout.index("{split}"), split=settings.xvector.splits),
+        cohort=speakers_of_cohort,
+    output:
+        scores=str(layout.scores("{trials}")),
+        results=str(layout.results("{trials}")),
+    log:
+        log_of("score_trials", "{trials}"),
+    localrule: True
+    conda:
+        "../../envs/xvectors.yaml"
+    params:
+        cohort=settings.xvector.cohort,
+        cohort_size=settings.xvector.cohort_size,
+    script:
+        "../../scripts/score_trials.py"
+
+
+rule score:
+    """All trial lists are scored."""
+    input:
+        results=all_results,
+    localrule: True
