@@ -76,13 +76,14 @@ def test_lengths_are_normalized_when_asked(done):
 
 def test_mistakes_are_one_line_each(done):
     done.xvector |= {"exports": ["csv"], "cohort": "other", "trials": {"mine": "none.txt"}}
+    where = f"error: {done.root}/my.yaml: xvector"
     assert done.run_badly("--dry-run") == [
-        f"error: {done.root}/my.yaml: xvector.exports.0: must be one of kaldi, safetensors, parquet, not 'csv'"
+        f"{where}.exports.0: must be one of kaldi, safetensors, parquet, not 'csv'"
     ]
     done.xvector["exports"] = []
     assert done.run_badly("--dry-run") == [
-        f"error: {done.root}/my.yaml: xvector.trials.mine: no such trial list: none.txt",
-        f"error: {done.root}/my.yaml: xvector.cohort: other is none of xvector.splits",
+        f"{where}.trials.mine: no such trial list: none.txt",
+        f"{where}.cohort: other is none of xvector.splits",
     ]
     (done.root / "none.txt").write_text("1 alba_00 nobody\n0 alba_00 hugo_04\n")
     done.xvector["cohort"] = None
