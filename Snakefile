@@ -14,6 +14,7 @@ if not workflow.configfiles:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/slurm_status.smk"
 include: "workflow/rules/fetch_encoder.smk"
+include: "workflow/rules/make_manifest.smk"
 include: "workflow/rules/split_manifest.smk"
 include: "workflow/rules/embed_shard.smk"
 include: "workflow/rules/collect_split.smk"

@@ -148,9 +148,9 @@ class Checkout:
         """Return the modification time in ns of every embedding, by utterance."""
         return {path.stem: path.stat().st_mtime_ns for path in self.embeddings.glob("*.pt")}
 
-    def vectors(self) -> dict[str, torch.Tensor]:
-        """Return every embedding, by utterance."""
-        paths = self.embeddings.glob("*.pt")
+    def vectors(self, split: str = "train") -> dict[str, torch.Tensor]:
+        """Return every embedding of a split, by utterance."""
+        paths = (self.out / split).glob("*.pt")
         return {path.stem: torch.load(path, weights_only=True) for path in paths}
 
     def rows(self, name: str) -> list[list[str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from xvectors.config import import_class, is_local
+from xvectors.corpora import corpus_problems
 from xvectors.errors import ConfigError, ManifestError
 from xvectors.layout import Layout
 from xvectors.manifest import hash_manifest, read_manifest
@@ -49,6 +50,8 @@ def check_manifests(config: DictConfig) -> None:
     problems = []
     for split in config.xvector.splits:
         path = Path(config.xvector.manifest_paths[split])
+        if split in config.xvector.corpora and not path.exists():
+            continue  # It is yet to be made.
         plan = read_plan(Layout.of(config).plan(split))
         if plan is None or plan.manifest != hash_manifest(path):
             try:
@@ -60,12 +63,7 @@ def check_manifests(config: DictConfig) -> None:
 
 
 def _broken_references(xvector: DictConfig) -> Iterator[str]:
-    for split in xvector.splits:
-        manifest = xvector.manifest_paths.get(split)
-        if manifest is None:
-            yield f"xvector.manifest_paths.{split}: split {split!r} has no manifest"
-        elif not Path(manifest).is_file():
-            yield f"xvector.manifest_paths.{split}: no such manifest: {manifest}"
+    yield from _broken_manifests(xvector)
     if isinstance(xvector.n_shards, DictConfig):
         for split in set(xvector.n_shards) - set(xvector.splits) - set(xvector.manifest_paths):
             yield f"xvector.n_shards.{split}: no such split"
@@ -87,6 +85,18 @@ def _broken_references(xvector: DictConfig) -> Iterator[str]:
             yield str(error)
         except TypeError as error:
             yield f"xvector.{key}: {xvector[key]} {error}"
+
+
+def _broken_manifests(xvector: DictConfig) -> Iterator[str]:
+    for split in xvector.splits:
+        manifest = xvector.manifest_paths.get(split)
+        if split in xvector.corpora:
+            for problem in corpus_problems(xvector.corpora[split], Path(manifest)):
+                yield f"xvector.corpora.{split}.{problem}"
+        elif manifest is None:
+            yield f"xvector.manifest_paths.{split}: split {split!r} has no manifest"
+        elif not Path(manifest).is_file():
+            yield f"xvector.manifest_paths.{split}: no such manifest: {manifest}"
 
 
 def _broken_trials(xvector: DictConfig) -> Iterator[str]:

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from xvectors.errors import ConfigError
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
+MANIFEST_OF_CORPUS = "${{data_dir}}/manifest/{split}.tsv"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
@@ -43,6 +44,8 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
             workers = OmegaConf.select(merged, "parallel.n_workers")
             if workers is not None:
                 merged.xvector.n_shards = _checked_workers(workers, source)
+        for split in merged.xvector.corpora or ():
+            merged.xvector.manifest_paths.setdefault(split, MANIFEST_OF_CORPUS.format(split=split))
         xvector = OmegaConf.to_container(merged.xvector, resolve=True)
     except OmegaConfBaseException as error:
         key = f" {error.full_key}:" if getattr(error, "full_key", None) else ""
@@ -53,7 +56,7 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
         xvector["splits"] = [xvector["splits"]]
     if xvector["spk_embed_tag"] is None and isinstance(xvector["pretrained_model"], str):
         xvector["spk_embed_tag"] = _default_tag(xvector["pretrained_model"])
-    problems = [f"{source}: {problem}" for problem in _problems(settings)]
+    problems = [f"{source}: {problem}" for problem in schema_problems(settings, _schema())]
     if xvector["spk_embed_tag"] is None and not problems:
         problems = [f"{source}: xvector.spk_embed_tag: give one, as pretrained_model is null"]
     if problems:
@@ -99,6 +102,13 @@ def _schema() -> dict[str, Any]:
     return schema
 
 
+def corpus_schema() -> dict[str, Any]:
+    """Return the schema of one of the configuration's corpora."""
+    keys = _schema()["properties"]["xvector"]["properties"]
+    schema: dict[str, Any] = keys["corpora"]["additionalProperties"]
+    return schema
+
+
 def _defaults() -> dict[str, Any]:
     """Return a fresh copy of the schema's defaults, interpolation unresolved."""
     properties = _schema()["properties"]
@@ -130,8 +140,9 @@ def _own_section(user: DictConfig, source: str) -> dict[str, Any]:
         raise ConfigError(f"{source}: xvector: must be a map of settings")
     section = OmegaConf.to_container(own, resolve=False)
     assert isinstance(section, dict)
-    if not isinstance(section.get("manifest_paths", {}), dict):
-        raise ConfigError(f"{source}: xvector.manifest_paths: must be a map from split to path")
+    for key, value in (("manifest_paths", "path"), ("corpora", "corpus")):
+        if not isinstance(section.get(key, {}), dict):
+            raise ConfigError(f"{source}: xvector.{key}: must be a map from split to {value}")
     return {str(key): value for key, value in section.items()}
 
 
@@ -185,9 +196,9 @@ def _is_valid(value: Any, schema: Mapping[str, Any]) -> bool:
     return bool(jsonschema.Draft202012Validator(schema).is_valid(value))
 
 
-def _problems(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield ``key: what is wrong`` for everything in which `settings` break the schema."""
-    validator = jsonschema.Draft202012Validator(_schema())
+def schema_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yield ``key: what is wrong`` for everything in which `settings` break `schema`."""
+    validator = jsonschema.Draft202012Validator(schema)
     for error in sorted(validator.iter_errors(settings), key=lambda error: error.json_path):
         key = ".".join(str(part) for part in error.absolute_path)
         if error.validator == "additionalProperties" and isinstance(error.instance, dict):

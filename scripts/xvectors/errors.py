@@ -18,6 +18,10 @@ class ManifestError(XVectorsError):
     """A manifest is wrong; the message names the file, the line and the reason."""
 
 
+class CorpusError(XVectorsError):
+    """A corpus cannot be read; the message names the place in the corpus and the reason."""
+
+
 class EncoderError(XVectorsError):
     """The encoder cannot be fetched or loaded."""
 

@@ -42,7 +42,12 @@ def _retract_split(config: DictConfig, layout: Layout, split: str) -> None:
     if plan is None:
         layout.plan(split).unlink(missing_ok=True)
         return
-    holds = plan.n_shards == n_shards and plan.manifest == hash_manifest(manifest_path)
+    # A manifest that is made of a corpus may be yet to be made, again.
+    holds = (
+        plan.n_shards == n_shards
+        and manifest_path.exists()
+        and plan.manifest == hash_manifest(manifest_path)
+    )
     n_retracted = 0
     for name in shard_names(plan.n_shards):
         try:

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from xvectors.checks import check_config
+from xvectors.checks import check_config, check_manifests
 from xvectors.config import SCHEMA, resolve_config, shards_of_split
 from xvectors.errors import ConfigError
 
@@ -71,6 +71,7 @@ def test_an_empty_configuration_is_the_contracts_default():
                 "valid": "data/manifest/valid.tsv",
                 "test": "data/manifest/test.tsv",
             },
+            "corpora": {},
             "splits": ["train", "valid", "test"],
             "provider": "xvectors.XVectorProvider",
             "runner": "xvectors.XVectorRunner",
@@ -166,6 +167,28 @@ def test_words_from_the_command_line_are_read_as_what_they_stand_for():
             {"manifest_paths": {"train": [3]}},
             "xvector.manifest_paths.train: must be string, not [3]",
         ),
+        ({"corpora": ["a"]}, "xvector.corpora: must be a map from split to corpus"),
+        ({"corpora": None}, "xvector.corpora: must be a map from split to corpus"),
+        ({"corpora": {"train": "x"}}, "xvector.corpora.train: must be object, not 'x'"),
+        ({"corpora": {"a/b": {"kind": "vctk", "path": "x"}}}, "xvector.corpora: 'a/b' does not"),
+        ({"corpora": {"train": {"path": "x"}}}, "corpora.train: 'kind' is a required property"),
+        ({"corpora": {"train": {"kind": "vctk"}}}, "corpora.train: 'path' is a required property"),
+        (
+            {"corpora": {"train": {"kind": "timit", "path": "x"}}},
+            "xvector.corpora.train.kind: must be one of libritts, vctk",
+        ),
+        (
+            {"corpora": {"train": {"kind": "vctk", "path": "x", "microfone": 1}}},
+            "xvector.corpora.train.microfone: unknown key, did you mean microphone?",
+        ),
+        (
+            {"corpora": {"train": {"kind": "vctk", "path": "x", "microphone": "x"}}},
+            "xvector.corpora.train.microphone: must be one of mic1, mic2, not 'x'",
+        ),
+        (
+            {"corpora": {"train": {"kind": "folder", "path": "x", "pattern": "*"}}},
+            "xvector.corpora.train.pattern: '*' does not match",
+        ),
         ({"spk_embed_tag": "a/b"}, "xvector.spk_embed_tag: 'a/b' does not match"),
         ({"pretrained_model": None}, "xvector.spk_embed_tag: give one"),
         ({"save_path": "${nowhere}/x"}, "xvector.save_path: Interpolation key 'nowhere' not found"),
@@ -223,6 +246,18 @@ def test_what_is_all_there_passes(corpus, demo_encoder):
         ({"runner": "xvectors.XVectorProvider"}, "xvectors.XVectorProvider is no BaseRunner"),
         ({"provider": "xvectors.EnvironmentProvider"}, "lacks build_env_local, build_worker_setup"),
         ({"save_path": "a{b}"}, "xvector.save_path: a{b} has a brace"),
+        (
+            {"corpora": {"train": {"kind": "ljspeech", "path": "none"}}},
+            "xvector.corpora.train.path: no such file or folder: none",
+        ),
+        (
+            {"corpora": {"train": {"kind": "vctk", "path": "tests", "subsets": ["a"]}}},
+            "xvector.corpora.train.subsets: no option of vctk (path, microphone)",
+        ),
+        (
+            {"corpora": {"train": {"kind": "folder", "path": "tests"}}},
+            "xvector.corpora.train.pattern: folder needs it",
+        ),
     ],
 )
 def test_what_is_not_there_is_one_line(corpus, demo_encoder, others, message, monkeypatch):
@@ -232,6 +267,17 @@ def test_what_is_not_there_is_one_line(corpus, demo_encoder, others, message, mo
     assert str(error.value).startswith("my.yaml: ")
     assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_split_with_a_corpus_needs_no_manifest_yet(corpus, demo_encoder):
+    given = settings(corpus, demo_encoder, splits=["dev"], manifest_paths={})
+    given["xvector"]["corpora"] = {"dev": {"kind": "folder", "path": str(corpus)}}
+    given["xvector"]["corpora"]["dev"]["pattern"] = "{speaker}_*.wav"
+    config = resolve_config({"data_dir": "/mine", **given})
+    assert config.xvector.manifest_paths.dev == "/mine/manifest/dev.tsv"
+    check_config(config)
+    check_manifests(config)
+    assert resolve_config(config) == config
 
 
 def test_every_key_has_a_description_and_a_default_and_is_documented():

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+from omegaconf import OmegaConf
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
 

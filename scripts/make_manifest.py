@@ -1,0 +1,10 @@
+"""Make a split's manifest of its corpus."""
+
+from pathlib import Path
+
+from xvectors.make_manifest import make_manifest
+from xvectors.script_log import script_log
+
+if __name__ == "__main__":
+    with script_log(snakemake.log[0]):
+        make_manifest(snakemake.params.corpus, Path(snakemake.output.manifest))

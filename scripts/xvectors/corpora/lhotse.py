@@ -1,0 +1,83 @@
+"""Reader of lhotse's manifests of recordings or cuts.
+
+The form of their lines is that of ``Recording.to_dict()`` and ``MonoCut.to_dict()`` of lhotse
+1.33; lhotse itself is not needed.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from xvectors.corpora.entries import Entry, read_lines
+from xvectors.errors import CorpusError
+from xvectors.manifest import Stretch
+
+# A cut covers its recording when no more than this is missing at either end.
+TOLERANCE_SECONDS = 1e-3
+# The run resamples anyway; other transforms change the voice.
+HARMLESS_TRANSFORMS = {"Resample"}
+
+
+def read_lhotse(path: Path, root: str = ".") -> Iterator[Entry]:
+    """lhotse: a manifest of recordings or of cuts, ``.jsonl`` or ``.jsonl.gz``."""
+    for place, line in read_lines(path):
+        try:
+            item = json.loads(line)
+            if "sources" in item:
+                yield _recording(place, item, Path(root))
+            else:
+                yield from _cut(place, item, Path(root))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise CorpusError(
+                f"{place}: not a lhotse recording or cut ({type(error).__name__}: {error})"
+            ) from error
+
+
+def _recording(place: str, item: dict[str, Any], root: Path) -> Entry:
+    wav = _audio_file(place, item, root)
+    name = str(item["id"])
+    return Entry(place, name, wav, "", name, float(item["duration"]))
+
+
+def _cut(place: str, cut: dict[str, Any], root: Path) -> Iterator[Entry]:
+    """Yield a cut's utterances: one for each supervision, or else the cut itself."""
+    if "recording_id" in cut:
+        raise CorpusError(
+            f"{place}: a supervision; make cuts of recordings and supervisions: lhotse cut simple"
+        )
+    if cut["type"] != "MonoCut":
+        raise CorpusError(f"{place}: {cut['id']} is a {cut['type']}; only MonoCuts can be read")
+    recording = cut.get("recording")
+    if recording is None:
+        raise CorpusError(f"{place}: {cut['id']} has no recording")
+    if len(recording["sources"][0]["channels"]) > 1:
+        raise CorpusError(
+            f"{place}: {cut['id']} is one of several channels of {recording['id']}; write that "
+            "channel to a file of its own"
+        )
+    wav, length = _audio_file(place, recording, root), float(recording["duration"])
+    first, last = cut["start"], cut["start"] + cut["duration"]
+    whole = {"id": cut["id"], "start": 0.0, "duration": cut["duration"]}
+    for part in cut.get("supervisions") or [whole]:
+        # Times of supervisions count from the cut's start, and may reach beyond the cut.
+        start = max(first, first + part["start"])
+        end = min(last, first + part["start"] + part["duration"])
+        covers = start <= TOLERANCE_SECONDS and end >= length - TOLERANCE_SECONDS
+        utt_id, text = str(part["id"]), str(part.get("text") or "")
+        speaker = str(part.get("speaker") or utt_id)
+        seconds, stretch = (length, None) if covers else (None, Stretch(start, end))
+        yield Entry(place, utt_id, wav, text, speaker, seconds, stretch)
+
+
+def _audio_file(place: str, recording: dict[str, Any], root: Path) -> str:
+    source, *others = recording["sources"]
+    if others:
+        raise CorpusError(f"{place}: {recording['id']} has several files, one for each channel")
+    if source["type"] != "file":
+        raise CorpusError(f"{place}: {recording['id']} is a {source['type']}, not a file")
+    transforms = {transform["name"] for transform in recording.get("transforms") or []}
+    if transforms - HARMLESS_TRANSFORMS:
+        names = ", ".join(sorted(transforms))
+        raise CorpusError(f"{place}: {recording['id']} is transformed ({names}); save its audio")
+    return str((root / source["source"]).absolute())

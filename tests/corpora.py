@@ -1,0 +1,187 @@
+"""Small corpora of every kind, made of the demo's recordings."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lhotse
+
+from .checkout import DEMO
+
+
+class Expected(NamedTuple):
+    """What a manifest is to say of an utterance; `recording` is one of the demo's."""
+
+    utt_id: str
+    recording: str
+    text: str
+    speaker_id: str
+    stretch: tuple[float, float] | None = None
+
+
+class Corpus(NamedTuple):
+    """A corpus as the configuration names it, and the utterances that it holds."""
+
+    options: dict[str, Any]
+    utterances: list[Expected]
+
+
+def demo_audio(name: str) -> Path:
+    """Return the file of one of the demo's recordings."""
+    (path,) = (DEMO / "wav" / name.split("_", maxsplit=1)[0]).glob(f"{name}.*")
+    return path
+
+
+def write(path: Path, content: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def copy(recording: str, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(demo_audio(recording), path))
+
+
+def make_libritts(folder: Path) -> Corpus:
+    subset = folder / "LibriTTS" / "dev-clean"
+    for utt_id, recording in (("84_121_0_0", "boris_00"), ("84_121_0_1", "boris_01")):
+        copy(recording, subset / "84" / "121" / f"{utt_id}.wav")
+        write(subset / "84" / "121" / f"{utt_id}.normalized.txt", f"Words of {utt_id}.\n")
+        write(subset / "84" / "121" / f"{utt_id}.original.txt", "Others.\n")
+    # No text, and one of macOS' companions.
+    copy("hugo_00", folder / "LibriTTS" / "test-clean" / "19" / "7" / "19_7_0_0.wav")
+    write(subset / "84" / "121" / "._84_121_0_0.wav", "junk")
+    write(folder / "LibriTTS" / "SPEAKERS.txt", ";ID|SEX\n")
+    return Corpus(
+        {"kind": "libritts", "path": str(folder / "LibriTTS")},
+        [
+            Expected("84_121_0_0", "boris_00", "Words of 84_121_0_0.", "84"),
+            Expected("84_121_0_1", "boris_01", "Words of 84_121_0_1.", "84"),
+            Expected("19_7_0_0", "hugo_00", "", "19"),
+        ],
+    )
+
+
+def make_vctk(folder: Path) -> Corpus:
+    root = folder / "VCTK-Corpus-0.92"
+    names = (("p225", "p225_001", "alba_00"), ("p226", "p226_002", "clara_01"))
+    for speaker, utt_id, recording in names:
+        audio = root / "wav48_silence_trimmed" / speaker
+        copy(recording, audio / f"{utt_id}_mic1.flac")
+        copy("grace_00", audio / f"{utt_id}_mic2.flac")
+        write(root / "txt" / speaker / f"{utt_id}.txt", "Please call\tStella.\n")
+    write(root / "wav48_silence_trimmed" / "log.txt", "\n")
+    return Corpus(
+        {"kind": "vctk", "path": str(root)},
+        [
+            Expected(utt_id, recording, "Please call Stella.", speaker)
+            for speaker, utt_id, recording in names
+        ],
+    )
+
+
+def make_ljspeech(folder: Path) -> Corpus:
+    root = folder / "LJSpeech-1.1"
+    copy("boris_02", root / "wavs" / "LJ001-0001.wav")
+    copy("boris_03", root / "wavs" / "LJ001-0002.wav")
+    write(
+        root / "metadata.csv",
+        'LJ001-0001|in 1456 "they|in fourteen fifty-six "they\nLJ001-0002|being|being\n',
+    )
+    return Corpus(
+        {"kind": "ljspeech", "path": str(root)},
+        [
+            Expected("LJ001-0001", "boris_02", 'in fourteen fifty-six "they', "LJ"),
+            Expected("LJ001-0002", "boris_03", "being", "LJ"),
+        ],
+    )
+
+
+def make_kaldi(folder: Path) -> Corpus:
+    """A data folder with segments; one recording is read by a command."""
+    audio = folder / "audio"
+    copy("dmitri_00", audio / "one.flac")
+    copy("edith_02", audio / "of two.flac")
+    data = folder / "data"
+    write(data / "wav.scp", "rec1 audio/one.flac\nrec2 flac -c -d -s 'audio/of two.flac' |\n")
+    write(data / "segments", "d-1 rec1 0.5 1.75\nd-2\trec1 1.75 -1\ne-1 rec2 0.0 2\n")
+    write(data / "utt2spk", "d-1 dmitri\nd-2 dmitri\ne-1 edith\n")
+    write(data / "text", "d-1 first words\nd-2\n")
+    end = lhotse.Recording.from_file(audio / "one.flac").duration
+    return Corpus(
+        {"kind": "kaldi", "path": str(data), "root": str(folder)},
+        [
+            Expected("d-1", "dmitri_00", "first words", "dmitri", (0.5, 1.75)),
+            Expected("d-2", "dmitri_00", "", "dmitri", (1.75, end)),
+            Expected("e-1", "edith_02", "", "edith", (0, 2)),
+        ],
+    )
+
+
+def make_lhotse(folder: Path) -> Corpus:
+    """Cuts: a whole recording, one with two supervisions, one without any."""
+    paths = [copy(name, folder / "audio" / f"{name}.wav") for name in ("fergus_00", "hugo_01")]
+    one, two = (lhotse.Recording.from_file(path) for path in paths)
+    spoken = lhotse.SupervisionSegment(
+        "s/1", one.id, 0, one.duration, text="first words", speaker="fergus"
+    )
+    parts = [
+        lhotse.SupervisionSegment("s2", two.id, 0.25, 1, text="some", speaker="hugo"),
+        lhotse.SupervisionSegment("s3", two.id, 1.0, 9, text="more", speaker="other"),
+    ]
+    cuts = lhotse.CutSet.from_cuts(
+        [
+            lhotse.MonoCut("a", 0, one.duration, 0, [spoken], recording=one),
+            lhotse.MonoCut("b", 0.25, 1.5, 0, parts, recording=two.resample(16000)),
+            lhotse.MonoCut("c", 1, 1.25, 0, recording=two),
+        ]
+    )
+    cuts.to_file(folder / "cuts.jsonl.gz")
+    return Corpus(
+        {"kind": "lhotse", "path": str(folder / "cuts.jsonl.gz")},
+        [
+            Expected("s-1", "fergus_00", "first words", "fergus"),
+            Expected("s2", "hugo_01", "some", "hugo", (0.5, 1.5)),
+            Expected("s3", "hugo_01", "more", "other", (1.25, 1.75)),
+            Expected("c", "hugo_01", "", "c", (1, 2.25)),
+        ],
+    )
+
+
+def make_espnet3(folder: Path) -> Corpus:
+    audio = copy("grace_01", folder / "audio" / "g.flac")
+    copy("grace_02", folder / "audio" / "h.flac")
+    manifest = write(
+        folder / "manifest" / "train.tsv", f"g\t{audio}\tsome words\t0\nh\t../audio/h.flac\t\t0\n"
+    )
+    return Corpus(
+        {"kind": "espnet3", "path": str(manifest)},
+        [Expected("g", "grace_01", "some words", "0"), Expected("h", "grace_02", "", "0")],
+    )
+
+
+def make_folder(folder: Path) -> Corpus:
+    root = folder / "mine"
+    copy("alba_01", root / "alba" / "monday" / "01.flac")
+    copy("clara_01", root / "clara" / "01.flac")
+    write(root / "alba" / "notes.txt", "not audio")
+    return Corpus(
+        {"kind": "folder", "path": str(root), "pattern": "{speaker}/**/*.*"},
+        [
+            Expected("alba-monday-01", "alba_01", "", "alba"),
+            Expected("clara-01", "clara_01", "", "clara"),
+        ],
+    )
+
+
+MAKERS: dict[str, Callable[[Path], Corpus]] = {
+    "libritts": make_libritts,
+    "vctk": make_vctk,
+    "ljspeech": make_ljspeech,
+    "kaldi": make_kaldi,
+    "lhotse": make_lhotse,
+    "espnet3": make_espnet3,
+    "folder": make_folder,
+}

@@ -1,0 +1,86 @@
+"""Runs that make their manifests of corpora first."""
+
+import pytest
+import soundfile
+
+from ..checkout import changed
+from ..corpora import MAKERS, copy, demo_audio, make_folder
+
+pytestmark = pytest.mark.integration
+
+
+def test_one_command_from_corpora_of_every_kind_to_embeddings(checkout, reference):
+    corpora = {kind: make(checkout.root / "corpora" / kind) for kind, make in MAKERS.items()}
+    del checkout.xvector["manifest_paths"]
+    checkout.xvector["splits"] = list(corpora)
+    checkout.xvector["corpora"] = {kind: corpus.options for kind, corpus in corpora.items()}
+    checkout.xvector["n_shards"] = 1
+    printed = checkout.run_well()
+    assert "data/manifest/libritts.tsv: 3 utterances, 2 speakers" in printed
+    for kind, corpus in corpora.items():
+        table = checkout.rows(f"{kind}.tsv")[1:]
+        assert [row[0] for row in table] == [want.utt_id for want in corpus.utterances]
+        assert [row[1] for row in table] == [want.speaker_id for want in corpus.utterances]
+        vectors = checkout.vectors(kind)
+        for want in corpus.utterances:
+            samples, rate = soundfile.read(demo_audio(want.recording), dtype="float32")
+            start, end = want.stretch or (0, len(samples) / rate)
+            part = checkout.root / "part.wav"
+            soundfile.write(part, samples[round(start * rate) : round(end * rate)], rate, "FLOAT")
+            reference.assert_same(vectors[want.utt_id], part)
+    assert "Nothing to be done" in checkout.run_well()
+
+
+@pytest.fixture
+def from_folder(checkout):
+    """A checkout with a corpus for its split, that is a folder; nothing is made of it yet."""
+    checkout.xvector["corpora"] = {"train": make_folder(checkout.root).options}
+    checkout.xvector["manifest_paths"] = {"train": "made/train.tsv"}
+    return checkout
+
+
+def test_a_manifest_follows_its_corpus_settings_and_is_made_again_when_deleted(from_folder):
+    manifest = from_folder.root / "made" / "train.tsv"
+    from_folder.run_well()
+    before = from_folder.times()
+    assert set(before) == {"alba-monday-01", "clara-01"}
+
+    from_folder.xvector["corpora"]["train"]["pattern"] = "{speaker}/*.*"
+    from_folder.run_well()
+    assert [row[0] for row in from_folder.rows("train.tsv")] == ["utt_id", "clara-01"]
+
+    from_folder.xvector["corpora"]["train"]["pattern"] = "{speaker}/**/*.*"
+    copy("hugo_00", from_folder.root / "mine" / "hugo" / "02.wav")
+    from_folder.run_well()
+    assert changed(before, from_folder.times()) == {"hugo-02"}
+
+    before = from_folder.times()
+    copy("hugo_01", from_folder.root / "mine" / "hugo" / "03.wav")
+    # What is in a folder Snakemake cannot see.
+    assert "Nothing to be done" in from_folder.run_well()
+    manifest.unlink()
+    from_folder.run_well()
+    assert changed(before, from_folder.times()) == {"hugo-03"}
+
+    before, content = from_folder.times(), manifest.read_bytes()
+    from_folder.run_well("--forcerun", "make_manifest_train")
+    assert (from_folder.times(), manifest.read_bytes()) == (before, content)
+
+
+def test_a_corpus_that_breaks_the_rules_ends_the_run_with_its_places(from_folder):
+    copy("alba_00", from_folder.root / "mine" / "alba" / "monday-01.flac")
+    result = from_folder.run()
+    assert result.returncode != 0
+    assert "error: " in result.stdout
+    assert "mine/alba/monday-01.flac: repeated utt_id 'alba-monday-01', first at" in result.stdout
+    assert "Traceback" not in result.stdout
+    assert not (from_folder.root / "made" / "train.tsv").exists()
+
+
+def test_a_manifest_of_ones_own_is_never_written_over(checkout):
+    checkout.xvector["corpora"] = {"train": {"kind": "espnet3", "path": "corpus/train.tsv"}}
+    before = checkout.manifest.read_bytes()
+    (error,) = checkout.run_badly("--forcerun", "make_manifest_train")
+    assert "my.yaml: xvector.corpora.train.path: corpus/train.tsv is the manifest" in error
+    assert checkout.manifest.read_bytes() == before
+    assert not (checkout.root / "out").exists()

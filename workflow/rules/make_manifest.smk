@@ -1,0 +1,21 @@
+"""Make the manifests of the splits that have a corpus.
+
+Input: none that Snakemake could watch, as a corpus is a folder of any size. Output: the manifest.
+"""
+
+for split, corpus in settings.xvector.corpora.items():
+
+    rule:
+        name:
+            f"make_manifest_{split}"
+        output:
+            manifest=settings.xvector.manifest_paths[split],
+        log:
+            log_of("make_manifest", split),
+        localrule: True
+        conda:
+            "../../envs/xvectors.yaml"
+        params:
+            corpus=OmegaConf.to_container(corpus),
+        script:
+            "../../scripts/make_manifest.py"
