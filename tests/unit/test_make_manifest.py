@@ -126,8 +126,10 @@ def test_kaldi_with_recordings_alone(tmp_path, manifest):
 
 def test_lhotse_recordings(tmp_path, manifest):
     recording = lhotse.Recording.from_file(copy("edith_02", tmp_path / "stereo.flac"))
-    lhotse.RecordingSet.from_recordings([recording]).to_file(tmp_path / "recordings.jsonl")
-    make_manifest({"kind": "lhotse", "path": str(tmp_path / "recordings.jsonl")}, manifest)
+    recording.sources[0].source = "stereo.flac"
+    path = tmp_path / "recordings.jsonl"
+    lhotse.RecordingSet.from_recordings([recording]).to_file(path)
+    make_manifest({"kind": "lhotse", "path": str(path), "root": str(tmp_path)}, manifest)
     ((utt_id, wav, _, speaker, seconds),) = rows(manifest)
     assert (utt_id, wav, speaker) == ("stereo", str(tmp_path / "stereo.flac"), "stereo")
     assert float(seconds) == pytest.approx(recording.duration, abs=1e-6)
