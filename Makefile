@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test lint format benchmark demo clean
+.PHONY: run test lint format benchmark demo picture clean
 
 run: $(VENV)/.run
 	snakemake --cores 4
@@ -35,6 +35,10 @@ benchmark: $(VENV)/.dev
 demo: $(VENV)/.run
 	python config/demo/make_corpus.py
 	python config/demo/make_encoder.py
+
+# Takes the README's picture of the report anew; needs Debian's chromium.
+picture: run $(VENV)/.dev
+	python -m tests.report.picture results/report.html docs/report.png
 
 clean:
 	rm -rf results logs benchmarks .snakemake

@@ -21,13 +21,14 @@ include: "workflow/rules/collect_split.smk"
 include: "workflow/rules/average_speakers.smk"
 include: "workflow/rules/export_split.smk"
 include: "workflow/rules/score_trials.smk"
+include: "workflow/rules/draw_report.smk"
 
 
 report: "workflow/report/workflow.rst"
 
 
 rule all:
-    """Every split is embedded, checked and listed, and what is made of it too."""
+    """Every split is embedded, checked, listed and shown, and what is made of it too."""
     input:
         # By name, as Snakemake makes no missing intermediate file whose product is there.
         encoder=rules.fetch_encoder.output.encoder,
@@ -35,4 +36,5 @@ rule all:
         index=expand(layout.index("{split}"), split=settings.xvector.splits),
         failures=expand(layout.failures("{split}"), split=settings.xvector.splits),
         products=all_products,
+        pages=expand(layout.page("{split}"), split=settings.xvector.splits),
     localrule: True

@@ -54,10 +54,9 @@ class Layout:
         """Return the mean embeddings of a split's speakers."""
         return self.root / f"{split}.speakers.safetensors"
 
-    @property
-    def report(self) -> Path:
-        """The page that shows the embeddings of all splits."""
-        return self.root / "report.html"
+    def page(self, split: str) -> Path:
+        """Return the page that shows the embeddings of a split."""
+        return self.root / f"{split}.report.html"
 
     def scores(self, trials: str) -> Path:
         """Return the table of a trial list's scores."""
@@ -66,6 +65,10 @@ class Layout:
     def results(self, trials: str) -> Path:
         """Return the error rates of a trial list."""
         return self.root / f"{trials}.scores.json"
+
+    def trials_page(self, trials: str) -> Path:
+        """Return the page that shows the scores of a trial list."""
+        return self.root / f"{trials}.scores.html"
 
     def plan(self, split: str) -> Path:
         """Return the summary of a split's shards, which stands when all of them are written."""

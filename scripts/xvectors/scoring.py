@@ -72,7 +72,7 @@ class Cohort:
 
 
 def score_list(config: DictConfig, name: str) -> None:
-    """Score one of the configuration's trial lists, and write its scores and error rates.
+    """Score one of the configuration's trial lists, and write its scores, error rates and page.
 
     Args:
         config: A resolved configuration.
@@ -82,6 +82,8 @@ def score_list(config: DictConfig, name: str) -> None:
         TrialsError: Lines of the list are wrong, or name utterances that are not there.
 
     """
+    from xvectors.trials_page import trials_page  # noqa: PLC0415 - imports Altair
+
     xvector, layout = config.xvector, Layout.of(config)
     path = Path(xvector.trials[name])
     trials, rows = find_utterances(path, read_trials(path), layout, list(xvector.splits))
@@ -95,6 +97,9 @@ def score_list(config: DictConfig, name: str) -> None:
     for kind, result in results.items():
         logger.info("%s: %s", name, _in_words(kind, result))
     write_scores(layout.scores(name), trials, plain, normalized)
+    scored = {"cosine": plain} | ({"normalized score": normalized} if normalized else {})
+    page = trials_page(xvector.spk_embed_tag, name, scored)
+    write_atomically(layout.trials_page(name), page.encode())
     content = {"trials": str(path), "cohort": xvector.cohort, **results}
     write_atomically(layout.results(name), json.dumps(content, indent=2).encode() + b"\n")
 

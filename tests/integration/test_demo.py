@@ -26,6 +26,7 @@ def test_the_demo_runs_at_once_and_has_nothing_to_do_afterwards(checkout, refere
         assert torch.load(rows[1][2], weights_only=True).shape == (192,)
         assert all(1 < float(row[3]) < 5 for row in rows[1:])
         assert (out / f"{split}.failed.tsv").read_text() == "utt_id\twav_path\treason\n"
+        assert (out / f"{split}.report.html").stat().st_size > 100_000
     marker = json.loads((out / ".shards" / "train" / "0-of-2.done").read_text())
     assert marker["n_utterances"] == marker["n_written"] == 20
     assert marker["n_skipped"] == marker["n_failed"] == 0

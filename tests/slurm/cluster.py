@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from ..debian import DebianError, install
+
 PACKAGES = ("slurm-wlm", "slurmdbd", "munge", "mariadb-server-core", "mariadb-client-core")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "mariadb-install-db")
 NODES = ("n1", "n2")
@@ -79,29 +81,6 @@ def missing_programs() -> list[str]:
     return [name for name in PROGRAMS if shutil.which(name, path=SYSTEM_PATH) is None]
 
 
-def install_packages() -> None:
-    """Install the Debian packages of the cluster.
-
-    Raises:
-        ClusterError: They cannot be had.
-
-    """
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *PACKAGES]
-    for command in (["apt-get", "update", "--quiet"], install):
-        result = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if result.returncode != 0:
-            reason = (result.stderr.strip() or "no reason given").splitlines()[-1]
-            raise ClusterError(f"{' '.join(command[:2])}: {reason}")
-
-
 def reason_to_skip() -> str:
     """Return why this machine cannot run a cluster, an empty text if it can.
 
@@ -113,8 +92,8 @@ def reason_to_skip() -> str:
         if shutil.which("apt-get") is None:
             return f"no {missing_programs()[0]} here, and no apt-get to install it"
         try:
-            install_packages()
-        except ClusterError as error:
+            install(PACKAGES)
+        except DebianError as error:
             return f"the packages of Slurm cannot be had: {error}"
     missing = missing_programs()
     return f"no {', '.join(missing)} here" if missing else ""

@@ -1,6 +1,7 @@
 """Scores of trial lists.
 
-Input: a trial list and the tables of what is embedded. Output: a score per trial, and error rates.
+Input: a trial list and the tables of what is embedded. Output: a score per trial, error
+rates, and a page that shows them.
 """
 
 
@@ -13,6 +14,12 @@ rule score_trials:
     output:
         scores=str(layout.scores("{trials}")),
         results=str(layout.results("{trials}")),
+        page=report(
+            str(layout.trials_page("{trials}")),
+            caption="../report/trials.rst",
+            category="Trial lists",
+            labels={"trials": "{trials}"},
+        ),
     log:
         log_of("score_trials", "{trials}"),
     localrule: True

@@ -1,0 +1,16 @@
+"""Draw the page that shows a split: its speakers, doubtful utterances, durations and speed."""
+
+from xvectors.config import resolve_config
+from xvectors.layout import shard_names
+from xvectors.script_log import script_log
+from xvectors.split_report import draw_split
+
+if __name__ == "__main__":
+    with script_log(snakemake.log[0]):
+        draw_split(
+            resolve_config(snakemake.config),
+            snakemake.wildcards.split,
+            shard_names(snakemake.params.n_shards),
+            snakemake.params.n_utterances,
+            snakemake.params.with_tsne,
+        )

@@ -1,0 +1,319 @@
+"""The pages' pictures, as Vega-Lite charts made with Altair; widths follow the page's."""
+
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import altair as alt
+
+from xvectors.score_summary import DetCurve, ScoreSummary
+from xvectors.split_report import Histogram, ShardSpeed
+
+Spec = dict[str, Any]
+
+# Paul Tol's "muted" scheme, made for readers of any colour vision
+# (https://personal.sron.nl/~pault/data/colourschemes.pdf), without olive.
+COLOURS = (
+    "#332288",
+    "#CC6677",
+    "#44AA99",
+    "#DDAA33",
+    "#88CCEE",
+    "#882255",
+    "#117733",
+    "#AA4499",
+)
+SHAPES = ("circle", "square", "triangle-up")
+OTHERS = "others"
+OTHERS_COLOUR = "#c3c7cc"
+SAME_COLOUR = "#332288"
+DIFFERENT_COLOUR = "#E0913C"
+PLAIN_COLOUR = "#44709d"
+INK = "#3c434b"
+FAINT_INK = "#d9dde2"
+
+# The page gives the utterances' data once, for all charts that name it.
+UTTERANCES = "utterances"
+MAX_BARS = 32
+DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
+
+alt.theme.enable("none")
+
+
+class Mark(NamedTuple):
+    """How the utterances of a speaker are marked."""
+
+    group: str
+    colour: str
+    shape: str
+
+
+def marks(n_speakers: int) -> list[Mark]:
+    """Return the marks of the speakers with most utterances, as many as can be told apart."""
+    every = [(shape, colour) for shape in SHAPES for colour in COLOURS]
+    return [Mark(str(i), colour, shape) for i, (shape, colour) in enumerate(every[:n_speakers])]
+
+
+def utterance_map(x: str, y: str, titles: tuple[str, str] | None, used: Sequence[Mark]) -> Spec:
+    """Return a map of the utterances; a speaker's stand out when the pointer is at one of them.
+
+    Args:
+        x: Field of the utterances' data.
+        y: The same for the upward axis.
+        titles: Of both axes; None where their numbers mean nothing.
+        used: The marks that occur; all other utterances are grey.
+
+    """
+    groups = [OTHERS, *(mark.group for mark in used)]
+    pointed = alt.selection_point(
+        name="pointed", fields=["speaker"], on="pointerover", clear="pointerout"
+    )
+    other_pointed = (
+        f"pointed.speaker && datum.group == '{OTHERS}' && "
+        "indexof(pointed.speaker, datum.speaker) >= 0"
+    )
+    scale = alt.Scale(zero=False, nice=False, padding=16)
+    colours = alt.Scale(domain=groups, range=[OTHERS_COLOUR, *(m.colour for m in used)])
+    axis = alt.Axis(tickCount=5, labels=titles is not None)
+    title_x, title_y = titles or ("", "")
+    chart = (
+        alt.Chart(alt.NamedData(UTTERANCES))
+        .mark_point(filled=True, size=70, strokeWidth=0.5, stroke="white")
+        .encode(
+            x=alt.X(x, type="quantitative", title=title_x, scale=scale, axis=axis),
+            y=alt.Y(y, type="quantitative", title=title_y, scale=scale, axis=axis),
+            color=alt.when(other_pointed)
+            .then(alt.value(INK))
+            .otherwise("group:N", scale=colours, legend=None),
+            shape=alt.Shape(
+                "group:N",
+                scale=alt.Scale(domain=groups, range=["circle", *(m.shape for m in used)]),
+                legend=None,
+            ),
+            opacity=alt.when(pointed).then(alt.value(0.9)).otherwise(alt.value(0.08)),
+            size=alt.when(pointed, empty=False).then(alt.value(140)).otherwise(alt.value(70)),
+            tooltip=_utterance_tooltip(),
+        )
+        .add_params(pointed)
+    )
+    return _spec(chart, height=460)
+
+
+def fit_chart(diagonal: tuple[float, float]) -> Spec:
+    """Return each utterance's similarity to its own speaker against that to the nearest other.
+
+    Args:
+        diagonal: Where the line of equal similarities begins and ends; none if that is before.
+
+    """
+    scale = alt.Scale(zero=False, padding=10)
+    points = (
+        alt.Chart(alt.NamedData(UTTERANCES))
+        .transform_filter("isValid(datum.own) && isValid(datum.other)")
+        .mark_point(filled=True, size=45, opacity=0.7, strokeWidth=0.5, stroke="white")
+        .encode(
+            x=alt.X("other:Q", title="cosine to the nearest other speaker", scale=scale),
+            y=alt.Y("own:Q", title="cosine to the own speaker", scale=scale),
+            color=alt.condition(
+                "datum.own < datum.other", alt.value(DIFFERENT_COLOUR), alt.value(SAME_COLOUR)
+            ),
+            tooltip=_utterance_tooltip(),
+        )
+    )
+    if diagonal[0] >= diagonal[1]:
+        return _spec(points, height=360)
+    line = (
+        alt.Chart(_values([{"own": end, "other": end} for end in diagonal]))
+        .mark_line(color=INK, strokeDash=[4, 4], strokeWidth=1)
+        .encode(x="other:Q", y="own:Q")
+    )
+    return _spec(line + points, height=360)
+
+
+def similarity_chart(summary: ScoreSummary, axis: str) -> Spec:
+    """Return both histograms of scores, and the threshold at the equal error rate.
+
+    Args:
+        summary: The scores.
+        axis: What the scores are.
+
+    """
+    kinds = {"same speaker": summary.same, "different speakers": summary.different}
+    rows = [
+        {"kind": kind, "from": low, "to": high, "percent": 100 * share}
+        for kind, shares in kinds.items()
+        for low, high, share in zip(summary.edges, summary.edges[1:], shares, strict=False)
+        if share
+    ]
+    bars = (
+        alt.Chart(_values(rows))
+        .mark_bar(opacity=0.65, binSpacing=0)
+        .encode(
+            x=alt.X("from:Q", bin="binned", title=axis, scale=alt.Scale(zero=False)),
+            x2="to:Q",
+            y=alt.Y("percent:Q", stack=None, title="pairs of either kind, %"),
+            color=alt.Color(
+                "kind:N",
+                scale=alt.Scale(domain=list(kinds), range=[SAME_COLOUR, DIFFERENT_COLOUR]),
+                legend=alt.Legend(title=None, orient="top"),
+            ),
+            tooltip=[
+                alt.Tooltip("kind:N", title="pairs of"),
+                alt.Tooltip("from:Q", format=".3f"),
+                alt.Tooltip("to:Q", format=".3f"),
+                alt.Tooltip("percent:Q", title="% of them", format=".2f"),
+            ],
+        )
+    )
+    if summary.equal_error is None:
+        return _spec(bars, height=260)
+    rule = (
+        alt.Chart(_values([{"threshold": summary.equal_error.threshold}]))
+        .mark_rule(color=INK, strokeDash=[4, 4])
+        .encode(x="threshold:Q", tooltip=alt.Tooltip("threshold:Q", format=".4f"))
+    )
+    return _spec(bars + rule, height=260)
+
+
+def duration_chart(durations: Histogram) -> Spec:
+    """Return a histogram of durations in seconds."""
+    rows = [
+        {"from": low, "to": high, "utterances": count}
+        for low, high, count in zip(
+            durations.edges, durations.edges[1:], durations.counts.tolist(), strict=False
+        )
+        if count
+    ]
+    chart = (
+        alt.Chart(_values(rows))
+        .mark_bar(color=PLAIN_COLOUR, binSpacing=1)
+        .encode(
+            x=alt.X("from:Q", bin="binned", title="duration, seconds"),
+            x2="to:Q",
+            y=alt.Y("utterances:Q", title="utterances"),
+            tooltip=[
+                alt.Tooltip("from:Q", title="from, s", format=".2f"),
+                alt.Tooltip("to:Q", title="to, s", format=".2f"),
+                alt.Tooltip("utterances:Q", format=","),
+            ],
+        )
+    )
+    return _spec(chart, height=200)
+
+
+def speed_chart(speeds: Sequence[ShardSpeed]) -> Spec:
+    """Return the speed of each shard: a bar if they are few, else a point."""
+    rows = [{"number": int(speed.shard.partition("-")[0]), **speed._asdict()} for speed in speeds]
+    base = alt.Chart(_values(rows)).encode(
+        color=alt.Color(
+            "device:N",
+            scale=alt.Scale(range=[PLAIN_COLOUR, *COLOURS[1:]]),
+            legend=alt.Legend(title=None, orient="top"),
+        ),
+        tooltip=[
+            alt.Tooltip("shard:N"),
+            alt.Tooltip("n_written:Q", title="embedded", format=","),
+            alt.Tooltip("utterances_per_second:Q", title="utterances per second", format=".1f"),
+            alt.Tooltip("times_real_time:Q", title="times real time", format=".1f"),
+            alt.Tooltip("device:N"),
+            alt.Tooltip("precision:N"),
+        ],
+    )
+    title = "seconds of audio per second"
+    if len(rows) > MAX_BARS:
+        points = base.mark_point(filled=True, size=40, opacity=0.8).encode(
+            x=alt.X("number:Q", title="shard"), y=alt.Y("times_real_time:Q", title=title)
+        )
+        return _spec(points, height=240)
+    shards = alt.Y("shard:N", sort=None, title=None)
+    bars = base.mark_bar(height=16).encode(x=alt.X("times_real_time:Q", title=title), y=shards)
+    label = "format(datum.utterances_per_second, '.1f') + ' utterances/s'"
+    labels = (
+        base.transform_calculate(label=label)
+        .mark_text(align="left", dx=6)
+        .encode(x="times_real_time:Q", y=shards, text="label:N", color=alt.value(INK))
+    )
+    return _spec(bars + labels, height=26 * len(rows) + 10)
+
+
+def det_chart(curves: Mapping[str, DetCurve]) -> Spec:
+    """Return DET curves, by kind of score, on axes of normal deviates labelled in per cent."""
+    ticks = [NormalDist().inv_cdf(share) for share in DET_TICKS]
+    rows = [
+        {
+            "kind": kind,
+            "step": i,
+            "x": x,
+            "y": y,
+            "false_alarms": 100 * alarms,
+            "misses": 100 * miss,
+        }
+        for kind, curve in curves.items()
+        for i, (alarms, miss, x, y) in enumerate(zip(*curve, strict=True))
+    ]
+    axis = alt.Axis(values=ticks, labelExpr="format(100 * cumulativeNormal(datum.value), '.3~g')")
+    scale = alt.Scale(domain=[ticks[0], ticks[-1]], nice=False)
+    base = alt.Chart(_values(rows)).encode(
+        x=alt.X("x:Q", title="false alarms, %", axis=axis, scale=scale),
+        y=alt.Y("y:Q", title="misses, %", axis=axis, scale=scale),
+        order="step:Q",
+        color=alt.Color(
+            "kind:N",
+            scale=alt.Scale(domain=list(curves), range=list(COLOURS)),
+            legend=alt.Legend(title=None, orient="top") if len(curves) > 1 else None,
+        ),
+    )
+    tooltip = [
+        alt.Tooltip("kind:N", title="score"),
+        alt.Tooltip("false_alarms:Q", title="false alarms, %", format=".2f"),
+        alt.Tooltip("misses:Q", title="misses, %", format=".2f"),
+    ]
+    line = base.mark_line(clip=True)
+    # Points that cannot be seen are easier to point at than a line.
+    points = base.mark_point(filled=True, size=90, opacity=0, clip=True).encode(tooltip=tooltip)
+    diagonal = (
+        alt.Chart(_values([{"x": tick, "y": tick} for tick in (ticks[0], ticks[-1])]))
+        .mark_line(color=INK, strokeDash=[2, 4], strokeWidth=1)
+        .encode(x="x:Q", y="y:Q")
+    )
+    return _spec(diagonal + line + points, height=520)
+
+
+def _utterance_tooltip() -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("utterance:N"),
+        alt.Tooltip("speaker:N"),
+        alt.Tooltip("seconds:Q", format=".2f"),
+        alt.Tooltip("own:Q", title="cosine to own speaker", format=".3f"),
+        alt.Tooltip("nearest:N", title="nearest other speaker"),
+        alt.Tooltip("other:Q", title="cosine to it", format=".3f"),
+    ]
+
+
+def _values(rows: list[dict[str, Any]]) -> alt.InlineData:
+    return alt.InlineData(values=rows)
+
+
+def _spec(chart: alt.Chart | alt.LayerChart, height: int) -> Spec:
+    font = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
+    chart = chart.properties(width="container", height=height)
+    chart = chart.configure(
+        font=font,
+        background="transparent",
+        autosize=alt.AutoSizeParams(type="fit", contains="padding"),
+    )
+    chart = chart.configure_view(stroke=None).configure_axis(
+        labelColor=INK,
+        titleColor=INK,
+        titleFontWeight="normal",
+        titleFontSize=13,
+        labelFontSize=12,
+        gridColor="#eceff2",
+        domainColor=FAINT_INK,
+        tickColor=FAINT_INK,
+        titlePadding=8,
+        labelBound=True,
+    )
+    chart = chart.configure_legend(labelFontSize=13, labelColor=INK, symbolOpacity=1)
+    spec: Spec = chart.to_dict()
+    return spec

@@ -1,0 +1,171 @@
+"""What the embeddings of a split say: maps of them, and how well they go with their speakers.
+
+Everywhere here `vectors` are float32 of shape (n, dim) and of length 1, see `normalize_lengths`,
+and `speakers`, integers of shape (n,), are the numbers of their speakers, from 0 on, those of a
+speaker together.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.verification import Floats, Trials, Vectors, normalize_lengths
+
+Numbers = NDArray[np.int64]
+
+# Below this total variance, rounding of float32, vectors count as all alike.
+NO_VARIANCE = 1e-12
+# Utterances that are compared with all speakers at a time.
+ROWS_AT_A_TIME = 4096
+
+
+class Projection(NamedTuple):
+    """Points of shape (n, 2), float64, and the share of the variance on either axis, 0 to 1."""
+
+    points: Floats
+    shares: tuple[float, float]
+
+
+class Fit(NamedTuple):
+    """How well each utterance goes with its speaker and with others; all of shape (n,).
+
+    `own` is the cosine to the sum of its speaker's other vectors, NaN if there are none. `other`
+    is the largest cosine to the sum of all vectors of another speaker, `nearest` the number of
+    that speaker; NaN and -1 if there is only one speaker.
+    """
+
+    own: Floats
+    other: Floats
+    nearest: Numbers
+
+    @property
+    def margin(self) -> Floats:
+        """How much nearer each utterance is to its own speaker than to the nearest other one."""
+        return self.own - self.other
+
+
+def principal_components(vectors: Vectors) -> Projection:
+    """Return the vectors, less their mean, along the two directions of largest variance.
+
+    These are the eigenvectors of the covariance matrix with the largest eigenvalues, each with
+    the sign that makes its largest component positive.
+    """
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
+    total = float(variances.sum())
+    if total < NO_VARIANCE:
+        return Projection(np.zeros((len(vectors), 2)), (0.0, 0.0))
+    axes = directions[:, ::-1][:, :2]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])])
+    missing = 2 - axes.shape[1]
+    points = np.pad(centred @ axes, ((0, 0), (0, missing)))
+    first, second = np.pad(variances[::-1][:2], (0, missing)) / total
+    return Projection(points, (float(first), float(second)))
+
+
+def neighbour_map(vectors: Vectors, seed: int = 0) -> Floats:
+    """Return points, shape (n, 2), whose neighbours are the vectors' neighbours, by t-SNE.
+
+    With a perplexity of 30, less where there are few vectors (van der Maaten and Hinton 2008,
+    https://jmlr.org/papers/v9/vandermaaten08a.html). Takes at least four vectors.
+    """
+    from sklearn.manifold import TSNE  # noqa: PLC0415 - slow to import, and seldom asked for
+
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    points = TSNE(perplexity=perplexity, init="random", random_state=seed).fit_transform(vectors)
+    return np.asarray(points, dtype=np.float64)
+
+
+def scored_pairs(vectors: Vectors, speakers: Numbers, limit: int, seed: int = 0) -> Trials:
+    """Return cosines of pairs of vectors of the same speaker and of different speakers.
+
+    Of either kind all pairs, or, where these are more than `limit`, so many drawn at random,
+    with replacement, each pair with the same probability.
+    """
+    random = np.random.default_rng(seed)
+    sizes = np.bincount(speakers)[speakers]
+    starts = np.searchsorted(speakers, speakers)
+
+    def same_speaker(first: Numbers, count: Numbers) -> Numbers:
+        second = starts[first] + count
+        return second + (second >= first)
+
+    def other_speaker(first: Numbers, count: Numbers) -> Numbers:
+        return np.where(count < starts[first], count, count + sizes[first])
+
+    same = _pairs(sizes - 1, same_speaker, limit, random)
+    different = _pairs(len(speakers) - sizes, other_speaker, limit, random)
+    pairs = np.concatenate([same, different])
+    scores = np.empty(len(pairs))
+    for begin in range(0, len(pairs), ROWS_AT_A_TIME):
+        first, second = pairs[begin : begin + ROWS_AT_A_TIME].T
+        scores[begin : begin + ROWS_AT_A_TIME] = np.einsum(
+            "nd,nd->n", vectors[first], vectors[second], dtype=np.float64
+        )
+    is_same = np.arange(len(pairs)) < len(same)
+    return Trials(scores, is_same, speakers[pairs])
+
+
+def fit_to_speakers(vectors: Vectors, speakers: Numbers) -> Fit:
+    """Return how well each utterance goes with its own speaker and with the nearest other one."""
+    sums = _sums(vectors, speakers)
+    sizes = np.bincount(speakers)
+    without = normalize_lengths((sums[speakers] - vectors).astype(np.float32))
+    own = np.einsum("nd,nd->n", vectors, without, dtype=np.float64)
+    own[sizes[speakers] == 1] = np.nan
+    nearest = np.full(len(vectors), -1)
+    other = np.full(len(vectors), np.nan)
+    if len(sizes) > 1:
+        means = normalize_lengths(sums.astype(np.float32))
+        for begin in range(0, len(vectors), ROWS_AT_A_TIME):
+            rows = slice(begin, begin + ROWS_AT_A_TIME)
+            cosines = vectors[rows] @ means.T
+            line = np.arange(len(cosines))
+            cosines[line, speakers[rows]] = -np.inf
+            nearest[rows] = cosines.argmax(axis=1)
+            other[rows] = cosines[line, nearest[rows]]
+    return Fit(own, other, nearest)
+
+
+def coherence(vectors: Vectors, speakers: Numbers) -> Floats:
+    """Return the mean cosine of each speaker's pairs of utterances, shape (speakers,).
+
+    With n vectors of length 1 and sum s it is (|s|^2 - n) / (n (n - 1)); NaN for n = 1.
+    """
+    squares = (_sums(vectors, speakers) ** 2).sum(axis=1)
+    lengths = np.bincount(speakers, weights=(vectors.astype(np.float64) ** 2).sum(axis=1))
+    sizes = np.bincount(speakers).astype(np.float64)
+    sizes[sizes == 1] = np.nan
+    return np.asarray((squares - lengths) / (sizes * (sizes - 1)))
+
+
+def _sums(vectors: Vectors, speakers: Numbers) -> Floats:
+    """Return the sum of each speaker's vectors, shape (speakers, dim)."""
+    starts = np.flatnonzero(np.diff(speakers, prepend=-1))
+    return np.asarray(np.add.reduceat(vectors.astype(np.float64), starts, axis=0))
+
+
+def _pairs(
+    n_partners: Numbers,
+    partner: Callable[[Numbers, Numbers], Numbers],
+    limit: int,
+    random: np.random.Generator,
+) -> Numbers:
+    """Return pairs of utterances, shape (pairs, 2): all, or as many as `limit` drawn at random.
+
+    Args:
+        n_partners: With how many others each utterance makes a pair.
+        partner: Returns an utterance's partner, given the utterance and a count from 0 on.
+        limit: The largest number of pairs.
+        random: Draws them.
+
+    """
+    ends = np.cumsum(n_partners)
+    n_ordered = int(ends[-1])
+    is_drawn = n_ordered > 2 * limit
+    chosen = random.integers(n_ordered, size=limit) if is_drawn else np.arange(n_ordered)
+    first = np.searchsorted(ends, chosen, side="right")
+    pairs = np.stack([first, partner(first, chosen - (ends - n_partners)[first])], axis=1)
+    return pairs if is_drawn else pairs[pairs[:, 0] < pairs[:, 1]]

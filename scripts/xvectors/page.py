@@ -1,0 +1,52 @@
+"""Pages: a template filled in, with its charts and all that draws them packed into the file.
+
+A page is one file that opens without a network. Snakemake's report shows it as a data URI in a
+frame, of which Chromium takes 2 MiB at most, so charts and JavaScript are compressed; the
+browser unpacks them.
+"""
+
+import base64
+import gzip
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import vl_convert
+
+from xvectors.charts import Spec
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "workflow" / "report"
+# In base64 it stays below 2 MiB.
+MAX_PAGE_BYTES = 1_500_000
+
+
+def render(
+    template: str, values: dict[str, Any], charts: dict[str, Spec], data: dict[str, Any]
+) -> str:
+    """Return a page as HTML.
+
+    Args:
+        template: Name of a template in ``workflow/report``.
+        values: What it fills in, all of which is escaped.
+        charts: Vega-Lite charts, for the template's elements with these ids.
+        data: Rows that charts refer to by name.
+
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    packed = json.dumps({"library": _library(), "charts": charts, "data": data})
+    # Without a time in it, so that the same numbers give the same page.
+    zipped = base64.b64encode(gzip.compress(packed.encode(), mtime=0)).decode()
+    return environment.get_template(template).render(**values, packed=zipped)
+
+
+@cache
+def _library() -> str:
+    """Return the JavaScript of Vega, Vega-Lite and Vega-Embed."""
+    library: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version="6.4")
+    return library

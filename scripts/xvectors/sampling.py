@@ -1,0 +1,103 @@
+"""A sample of a split's utterances, and totals over all of them, from the split's table.
+
+The table is read as a stream, once for each of the two functions, whatever its length. The
+sample is random but always the same: speakers and utterances are ordered by a hash of their
+names, so that it hardly changes either when a corpus grows.
+"""
+
+import hashlib
+import heapq
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from xvectors.tables import IndexRow
+
+# Fewer would tell little about whether a speaker's utterances fit together.
+MIN_OF_SPEAKER = 20
+
+
+class Totals(NamedTuple):
+    """What a table says of all its utterances.
+
+    `n_utterances` counts them for each speaker, `seconds` are their durations, and `shortest`
+    and `longest` are the first such utterances, None in an empty table.
+    """
+
+    n_utterances: Counter[str]
+    seconds: "array[float]"
+    shortest: IndexRow | None
+    longest: IndexRow | None
+
+
+def add_up(rows: Iterable[IndexRow]) -> Totals:
+    """Return the totals over a table."""
+    n_utterances: Counter[str] = Counter()
+    seconds = array("d")
+    shortest = longest = None
+    for row in rows:
+        n_utterances[row.speaker_id] += 1
+        seconds.append(row.seconds)
+        if shortest is None or row.seconds < shortest.seconds:
+            shortest = row
+        if longest is None or row.seconds > longest.seconds:
+            longest = row
+    return Totals(n_utterances, seconds, shortest, longest)
+
+
+def sample_rows(
+    rows: Iterable[IndexRow], n_utterances: Mapping[str, int], limit: int
+) -> list[IndexRow]:
+    """Return at most `limit` utterances of a table, those of a speaker together.
+
+    All of them if there are no more. Else each speaker is given the same number at most, so
+    that the sum comes to `limit`. Where that would be below `MIN_OF_SPEAKER`, speakers are left
+    out instead, first those with a single utterance, then at random.
+
+    Args:
+        rows: The table.
+        n_utterances: Its number of utterances for each speaker.
+        limit: How many to return at most.
+
+    """
+    wanted = dict(_shares(n_utterances, limit))
+    kept: dict[str, list[tuple[int, int, IndexRow]]] = {speaker: [] for speaker in wanted}
+    for position, row in enumerate(rows):
+        if row.speaker_id in wanted:
+            # The heap's head, which goes first, is the utterance with the largest hash.
+            heap = kept[row.speaker_id]
+            heapq.heappush(heap, (-_rank(row.utt_id), position, row))
+            if len(heap) > wanted[row.speaker_id]:
+                heapq.heappop(heap)
+    return [
+        row
+        for speaker in sorted(kept)
+        for _, _, row in sorted(kept[speaker], key=lambda entry: entry[1])
+    ]
+
+
+def _shares(n_utterances: Mapping[str, int], limit: int) -> Iterator[tuple[str, int]]:
+    """Yield speakers and how many of their utterances are wanted."""
+    most = max(_equal_share(n_utterances.values(), limit), MIN_OF_SPEAKER)
+    room = limit
+    for speaker in sorted(n_utterances, key=lambda one: (n_utterances[one] == 1, _rank(one))):
+        share = min(n_utterances[speaker], most, room)
+        if share:
+            yield speaker, share
+        room -= share
+
+
+def _equal_share(sizes: Iterable[int], limit: int) -> int:
+    """Return the largest number such that so many of each, or all, are at most `limit`."""
+    ascending = sorted(sizes)
+    for index, size in enumerate(ascending):
+        share = limit // (len(ascending) - index)
+        if size > share:
+            return share
+        limit -= size
+    return ascending[-1] if ascending else 0
+
+
+def _rank(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())

@@ -1,0 +1,98 @@
+"""The page of a split: what is known of it as sentences, tables and charts."""
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from xvectors import charts
+from xvectors.charts import OTHERS, UTTERANCES, Mark, Spec
+from xvectors.page import render
+from xvectors.split_report import SpeakerView, SplitReport
+
+MAX_ROWS = 20
+
+
+def split_page(report: SplitReport) -> str:
+    """Return the page of a split as HTML."""
+    view = report.view
+    specs: dict[str, Spec] = {}
+    data: dict[str, Any] = {}
+    legend: list[tuple[str, Mark]] = []
+    if report.totals.seconds:
+        specs["durations"] = charts.duration_chart(report.durations)
+    if report.speeds:
+        specs["speeds"] = charts.speed_chart(report.speeds)
+    if view is not None:
+        legend = _legend(view)
+        data[UTTERANCES] = _points(view, legend)
+        specs |= _speaker_charts(view, [mark for _, mark in legend])
+    return render(
+        "split.html.j2",
+        {
+            "report": report,
+            "view": view,
+            "legend": legend,
+            "n_points": len(data.get(UTTERANCES, ())),
+            "doubts": view.doubts(MAX_ROWS) if view else [],
+            "loose": view.loose_speakers(MAX_ROWS) if view else [],
+            "charts": specs,
+        },
+        specs,
+        data,
+    )
+
+
+def _speaker_charts(view: SpeakerView, used: list[Mark]) -> dict[str, Spec]:
+    shares = view.projection.shares
+    titles = tuple(
+        f"{name} component ({share:.1%} of the variance)"
+        for name, share in zip(("first", "second"), shares, strict=True)
+    )
+    specs = {"map": charts.utterance_map("pc1", "pc2", (titles[0], titles[1]), used)}
+    if view.neighbours is not None:
+        specs["neighbours"] = charts.utterance_map("tsne1", "tsne2", None, used)
+    if view.similarity is not None:
+        specs["similarity"] = charts.similarity_chart(view.similarity, "cosine")
+    if not np.isnan(view.fit.margin).all():
+        own, other = view.fit.own, view.fit.other
+        ends = max(np.nanmin(own), np.nanmin(other)), min(np.nanmax(own), np.nanmax(other))
+        specs["fit"] = charts.fit_chart((float(ends[0]), float(ends[1])))
+    return specs
+
+
+def _legend(view: SpeakerView) -> list[tuple[str, Mark]]:
+    """Return the speakers with most utterances in the sample, and how they are marked."""
+    n_utterances = Counter(row.speaker_id for row in view.rows)
+    ordered = sorted(view.names, key=lambda name: (-n_utterances[name], name))
+    return list(zip(ordered, charts.marks(len(ordered)), strict=False))
+
+
+def _points(view: SpeakerView, legend: list[tuple[str, Mark]]) -> list[dict[str, Any]]:
+    """Return what the charts show of each utterance that is drawn."""
+    groups = {speaker: mark.group for speaker, mark in legend}
+    points = []
+    for place, i in enumerate(view.drawn):
+        row = view.rows[i]
+        point = {
+            "utterance": row.utt_id,
+            "speaker": row.speaker_id,
+            "group": groups.get(row.speaker_id, OTHERS),
+            "seconds": round(row.seconds, 2),
+            "pc1": _rounded(view.projection.points[i, 0]),
+            "pc2": _rounded(view.projection.points[i, 1]),
+            "own": _rounded(view.fit.own[i]),
+            "other": _rounded(view.fit.other[i]),
+            "nearest": view.names[view.fit.nearest[i]] if view.fit.nearest[i] >= 0 else None,
+        }
+        if view.neighbours is not None:
+            point["tsne1"], point["tsne2"] = map(_rounded, view.neighbours[place])
+        points.append(point)
+    # The grey ones first, so that they lie below the others.
+    return sorted(points, key=lambda point: point["group"] != OTHERS)
+
+
+def _rounded(number: float) -> float | None:
+    """Return a number with four digits, None for NaN, which JSON does not know."""
+    return None if math.isnan(number) else float(f"{number:.4g}")

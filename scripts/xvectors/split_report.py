@@ -1,0 +1,279 @@
+"""The report on a split: its numbers gathered from tables, markers and a sample of embeddings."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+from omegaconf import DictConfig
+
+from xvectors.embedding_space import (
+    Fit,
+    Numbers,
+    Projection,
+    coherence,
+    fit_to_speakers,
+    neighbour_map,
+    principal_components,
+    scored_pairs,
+)
+from xvectors.files import remove_leftovers, write_atomically
+from xvectors.layout import Layout
+from xvectors.markers import DoneMarker, read_marker
+from xvectors.runner import XVectorRunner, runner_class
+from xvectors.sampling import Totals, add_up, sample_rows
+from xvectors.score_summary import ScoreSummary, summarize_scores
+from xvectors.tables import FailureRow, IndexRow, load_embedding, read_failures, read_index
+from xvectors.verification import Floats, Vectors, normalize_lengths
+
+logger = logging.getLogger(__name__)
+
+# More would make the page heavy and the pictures no clearer.
+MAX_POINTS = 5000
+# Of same-speaker and of different-speaker pairs each.
+MAX_PAIRS = 50_000
+N_DURATION_BINS = 40
+MAX_FAILURES_SHOWN = 50
+MIN_FOR_NEIGHBOUR_MAP = 5
+
+
+class ShardSpeed(NamedTuple):
+    """How fast a shard job was: utterances per second, and seconds of audio per second."""
+
+    shard: str
+    n_written: int
+    utterances_per_second: float
+    times_real_time: float
+    device: str
+    precision: str
+
+
+class Histogram(NamedTuple):
+    """Counts, shape (bins,), between `edges`, shape (bins + 1,)."""
+
+    edges: Floats
+    counts: Numbers
+
+
+class Doubt(NamedTuple):
+    """An utterance, its speaker and the nearest other speaker, and its cosines to them."""
+
+    utt_id: str
+    speaker_id: str
+    own: float
+    nearest_id: str
+    other: float
+
+
+class LooseSpeaker(NamedTuple):
+    """A speaker's mean cosine over pairs of utterances, and the one that fits least."""
+
+    speaker_id: str
+    n_utterances: int
+    coherence: float
+    utt_id: str
+    own: float
+
+
+@dataclass(frozen=True)
+class SpeakerView:
+    """What a sample of embeddings says of its speakers.
+
+    `rows` and `speakers`, the numbers of their speakers in `names`, have one entry per utterance
+    of the sample, and so have `projection` and `fit`; `coherence` has one per speaker. `drawn`
+    are the positions of those that pictures show, and `neighbours` their map by t-SNE, None
+    unless asked for. `similarity` is None where there is no pair.
+    """
+
+    rows: list[IndexRow]
+    names: list[str]
+    speakers: Numbers
+    dim: int
+    projection: Projection
+    drawn: Numbers
+    neighbours: Floats | None
+    similarity: ScoreSummary | None
+    fit: Fit
+    coherence: Floats
+
+    @property
+    def n_nearer_other(self) -> int:
+        """How many utterances are nearer to another speaker than to their own."""
+        return int((self.fit.margin < 0).sum())
+
+    @property
+    def n_coherent(self) -> int:
+        """How many speakers have two utterances or more, and so a coherence."""
+        return int((~np.isnan(self.coherence)).sum())
+
+    def doubts(self, n: int) -> list[Doubt]:
+        """Return the `n` utterances with the least margin between own and other speaker."""
+        margin = self.fit.margin
+        known = np.flatnonzero(~np.isnan(margin))
+        return [
+            Doubt(
+                self.rows[i].utt_id,
+                self.rows[i].speaker_id,
+                float(self.fit.own[i]),
+                self.names[self.fit.nearest[i]],
+                float(self.fit.other[i]),
+            )
+            for i in known[np.argsort(margin[known], kind="stable")][:n]
+        ]
+
+    def loose_speakers(self, n: int) -> list[LooseSpeaker]:
+        """Return the `n` speakers whose utterances are least similar to each other."""
+        known = np.flatnonzero(~np.isnan(self.coherence))
+        found = []
+        for speaker in known[np.argsort(self.coherence[known], kind="stable")][:n]:
+            own = np.flatnonzero(self.speakers == speaker)
+            least = own[self.fit.own[own].argmin()]
+            found.append(
+                LooseSpeaker(
+                    self.names[speaker],
+                    len(own),
+                    float(self.coherence[speaker]),
+                    self.rows[least].utt_id,
+                    float(self.fit.own[least]),
+                )
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """All that a split's page shows; `view` is None if its files are no speaker embeddings."""
+
+    tag: str
+    split: str
+    totals: Totals
+    durations: Histogram
+    failures: list[FailureRow]
+    n_failures: int
+    n_shards: int
+    speeds: list[ShardSpeed]
+    view: SpeakerView | None
+
+    @property
+    def median_times_real_time(self) -> float | None:
+        """The median over the shards that embedded something."""
+        return median(speed.times_real_time for speed in self.speeds) if self.speeds else None
+
+
+def draw_split(
+    config: DictConfig, split: str, shards: list[str], n_utterances: int, with_tsne: bool
+) -> None:
+    """Write the page of a split, ``<split>.report.html``.
+
+    Args:
+        config: A resolved configuration.
+        split: Name of the split, which is collected.
+        shards: Names of its shards.
+        n_utterances: Of how many utterances the embeddings are looked at, at most.
+        with_tsne: Whether to draw a map by t-SNE too.
+
+    Raises:
+        ShardError: A table, a marker or an embedding is missing or damaged.
+
+    """
+    from xvectors.page import MAX_PAGE_BYTES  # noqa: PLC0415 - imports Altair
+    from xvectors.split_page import split_page  # noqa: PLC0415 - the same
+
+    page = Layout.of(config).page(split)
+    content = split_page(gather(config, split, shards, n_utterances, with_tsne)).encode()
+    write_atomically(page, content)
+    remove_leftovers(page.parent, page.name)
+    logger.info("%s: see %s", split, page)
+    if len(content) > MAX_PAGE_BYTES:
+        logger.warning("%s: too large for Snakemake's report in Chromium; open it itself", page)
+
+
+def gather(
+    config: DictConfig, split: str, shards: list[str], n_utterances: int, with_tsne: bool
+) -> SplitReport:
+    """Return the numbers of a split; the arguments are those of `draw_split`."""
+    layout = Layout.of(config)
+    totals = add_up(read_index(layout.index(split)))
+    view = None
+    if issubclass(runner_class(config), XVectorRunner) and totals.seconds:
+        index = read_index(layout.index(split))
+        rows = sample_rows(index, totals.n_utterances, n_utterances)
+        embeddings = _load(rows)
+        view = None if embeddings is None else view_speakers(rows, embeddings, with_tsne)
+    failures = read_failures(layout.failures(split))
+    shown = list(islice(failures, MAX_FAILURES_SHOWN))
+    return SplitReport(
+        tag=config.xvector.spk_embed_tag,
+        split=split,
+        totals=totals,
+        durations=Histogram(*np.histogram(totals.seconds, N_DURATION_BINS)[::-1]),
+        failures=shown,
+        n_failures=len(shown) + sum(1 for _ in failures),
+        n_shards=len(shards),
+        speeds=speeds((shard, read_marker(layout.marker(split, shard))) for shard in shards),
+        view=view,
+    )
+
+
+def view_speakers(rows: list[IndexRow], embeddings: Vectors, with_tsne: bool) -> SpeakerView:
+    """Return what embeddings, shape (n, dim), say of the speakers of their utterances.
+
+    Args:
+        rows: At least one utterance, those of a speaker together.
+        embeddings: Theirs, of any lengths.
+        with_tsne: Whether to make a map by t-SNE too, where there are enough utterances.
+
+    """
+    vectors = normalize_lengths(embeddings)
+    names = list(dict.fromkeys(row.speaker_id for row in rows))
+    number = {name: index for index, name in enumerate(names)}
+    speakers = np.array([number[row.speaker_id] for row in rows])
+    projection = principal_components(vectors)
+    last = len(rows) - 1
+    drawn = np.linspace(0, last, min(len(rows), MAX_POINTS)).round().astype(np.int64)
+    is_mapped = with_tsne and len(rows) >= MIN_FOR_NEIGHBOUR_MAP and any(projection.shares)
+    pairs = scored_pairs(vectors, speakers, MAX_PAIRS)
+    return SpeakerView(
+        rows=rows,
+        names=names,
+        speakers=speakers,
+        dim=vectors.shape[1],
+        projection=projection,
+        drawn=drawn,
+        neighbours=neighbour_map(vectors[drawn]) if is_mapped else None,
+        similarity=summarize_scores(pairs) if len(pairs.scores) else None,
+        fit=fit_to_speakers(vectors, speakers),
+        coherence=coherence(vectors, speakers),
+    )
+
+
+def speeds(markers: Iterable[tuple[str, DoneMarker]]) -> list[ShardSpeed]:
+    """Return the speeds of the shards whose last job embedded something."""
+    return [
+        ShardSpeed(
+            shard,
+            marker.n_written,
+            marker.n_written / marker.wall_seconds,
+            marker.audio_seconds / marker.wall_seconds,
+            marker.device,
+            marker.precision,
+        )
+        for shard, marker in markers
+        if marker.n_written and marker.wall_seconds > 0
+    ]
+
+
+def _load(rows: list[IndexRow]) -> Vectors | None:
+    """Return the embeddings of utterances, shape (n, dim); None if they are not of one length.
+
+    Raises:
+        ShardError: One is missing or damaged.
+
+    """
+    embeddings = [load_embedding(row.path) for row in rows]
+    if {embedding.ndim for embedding in embeddings} != {1} or len(set(map(len, embeddings))) != 1:
+        return None
+    return np.stack(embeddings)

@@ -1,0 +1,218 @@
+import resource
+import time
+
+import numpy as np
+import pytest
+
+from xvectors.charts import OTHERS_COLOUR
+from xvectors.layout import Layout, shard_names
+from xvectors.markers import write_marker
+from xvectors.page import MAX_PAGE_BYTES
+from xvectors.score_summary import MAX_DET_POINTS
+from xvectors.split_page import MAX_ROWS
+from xvectors.split_report import MAX_FAILURES_SHOWN, MAX_POINTS, draw_split
+from xvectors.tables import FailureRow, IndexRow, write_index
+from xvectors.trials_page import trials_page
+from xvectors.verification import Trials
+
+from ..made_split import SHARDS, make_marker, make_split, make_voices
+from .browser import marks_of, n_colours, n_marks, point_at
+
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def draw(config, with_tsne=False, n_utterances=5000):
+    """Draw the split's page and return its path."""
+    draw_split(config, "train", SHARDS, n_utterances, with_tsne)
+    page = Layout.of(config).page("train")
+    assert page.stat().st_size < MAX_PAGE_BYTES
+    return page
+
+
+def assert_within_width(frame):
+    assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_pictures_are_drawn_and_say_what_is_pointed_at(tmp_path, window):
+    speakers, embeddings = make_voices(10, 6, spread=0.3)
+    page = draw(make_split(tmp_path, speakers, embeddings), with_tsne=True)
+    frame = window.open(page)
+    for chart in ("map", "neighbours", "fit"):
+        assert n_marks(frame, chart)["symbol"] == 60
+        assert n_colours(frame, chart) > 2
+        tooltip = point_at(window, frame, chart, "utt00031")
+        assert "utt00031" in tooltip
+        assert "voice005" in tooltip
+        assert "32.00" in tooltip
+    assert n_marks(frame, "similarity")["rect"] > 20
+    assert n_marks(frame, "similarity")["rule"] == 1
+    assert n_marks(frame, "durations") == {"rect": 40}
+    assert n_marks(frame, "speeds") == {"rect": 2, "text": 2}
+    assert_within_width(frame)
+    assert frame.locator(".legend").first.locator("li").count() == 10
+    assert frame.locator("main tbody tr").count() == MAX_ROWS + 10
+    assert frame.locator("h2").all_inner_texts() == [
+        "Map of the utterances",
+        "Same and different speakers",
+        "Worth listening to",
+        "Durations",
+        "Speed",
+        "Failures",
+    ]
+    assert "all 60 utterances" in frame.locator("figcaption").first.inner_text()
+    assert [url for url in window.requests if url.startswith("http")] == []
+
+
+def test_pointing_at_an_utterance_lights_up_its_speaker(tmp_path, window):
+    speakers, embeddings = make_voices(30, 5)
+    frame = window.open(draw(make_split(tmp_path, speakers, embeddings)))
+    before = marks_of(frame, "map")
+    assert {mark["opacity"] for mark in before} == {before[0]["opacity"]}
+    grey = {mark["fill"] for mark in before if mark["group"] == "others"}
+    assert grey == {OTHERS_COLOUR}
+    assert len({(mark["fill"], mark["group"]) for mark in before}) == 25
+    point_at(window, frame, "map", "utt00147")
+    lit = [mark for mark in marks_of(frame, "map") if mark["opacity"] > 0.5]
+    assert [mark["speaker"] for mark in lit] == ["voice029"] * 5
+    assert {mark["fill"] for mark in lit}.isdisjoint(grey)
+
+
+def test_names_and_reasons_are_text(tmp_path, window):
+    speakers, embeddings = make_voices(3, 4)
+    names = {"voice000": SCRIPT, "voice001": "話者・一", "voice002": "Анна & {{ 7 * 7 }} \"'`"}
+    failures = [FailureRow("bad", f"{SCRIPT}.wav", SCRIPT)]
+    config = make_split(tmp_path, [names[name] for name in speakers], embeddings, failures)
+    frame = window.open(draw(config))
+    assert SCRIPT in point_at(window, frame, "map", "utt00001")
+    assert "話者・一" in point_at(window, frame, "map", "utt00005")
+    assert "{{ 7 * 7 }} \"'`" in point_at(window, frame, "fit", "utt00009")
+    assert frame.locator("img").count() == 0
+    assert frame.locator("td", has_text=SCRIPT).count() > 2
+    assert frame.locator("li", has_text=SCRIPT).count() == 1
+    assert_within_width(frame)
+
+
+def test_long_names_stay_within_the_width(tmp_path, window):
+    speakers, embeddings = make_voices(30, 4)
+    names = [f"{name}_{'x' * 150}" for name in speakers]
+    failures = [FailureRow("y" * 200, f"/{'z' * 200}.wav", "no audio") for _ in range(60)]
+    frame = window.open(draw(make_split(tmp_path, names, embeddings, failures)))
+    assert_within_width(frame)
+    assert "6 others" in frame.locator(".legend").first.inner_text()
+    assert frame.locator("main td", has_text="no audio").count() == MAX_FAILURES_SHOWN
+    assert "The first 50 of 60" in frame.locator("main").inner_text()
+
+
+def test_a_thousand_speakers(tmp_path, window):
+    speakers, embeddings = make_voices(1000, 3)
+    frame = window.open(draw(make_split(tmp_path, speakers, embeddings)))
+    assert n_marks(frame, "map")["symbol"] == 3000
+    assert "voice999" in point_at(window, frame, "fit", "utt02999")
+    assert_within_width(frame)
+
+
+@pytest.mark.parametrize("speakers", [["a"], ["a", "a"], ["a", "b"], ["a"] * 6, list("abcdefg")])
+@pytest.mark.parametrize("alike", [False, True])
+def test_few_utterances(tmp_path, wide_window, speakers, alike):
+    embeddings = make_voices(len(speakers), 1)[1]
+    if alike:
+        embeddings[:] = embeddings[0]
+    config = make_split(tmp_path, speakers, embeddings)
+    frame = wide_window.open(draw(config, with_tsne=True))
+    assert n_marks(frame, "map")["symbol"] == len(speakers)
+    assert speakers[-1] in point_at(wide_window, frame, "map", f"utt0000{len(speakers) - 1}")
+    text = frame.locator("main").inner_text()
+    assert "nan" not in text.lower().split()
+    assert "None," not in text
+
+
+def test_files_that_are_no_embeddings_and_shards_that_embedded_nothing(tmp_path, window):
+    config = make_split(tmp_path, *make_voices(3, 4), runner="xvectors.BaseRunner")
+    for shard in SHARDS:
+        path = Layout.of(config).marker("train", shard)
+        path.write_text(path.read_text().replace('"n_written": 10', '"n_written": 0'))
+    frame = window.open(draw(config))
+    assert sorted(frame.evaluate("Object.keys(views)")) == ["durations"]
+    assert "not vectors of one length" in frame.locator("main").inner_text()
+    assert "nothing to measure" in frame.locator("main").inner_text()
+
+
+def test_many_shards_are_points(tmp_path, window):
+    config = make_split(tmp_path, *make_voices(3, 4))
+    shards = shard_names(100)
+    for i, shard in enumerate(shards):
+        device = "cuda" if i % 3 else "cpu"
+        marker = make_marker(wall_seconds=1 + i % 7, device=device, n_written=min(i, 10))
+        write_marker(Layout.of(config).marker("train", shard), marker)
+    draw_split(config, "train", shards, 100, with_tsne=False)
+    frame = window.open(Layout.of(config).page("train"))
+    assert n_marks(frame, "speeds") == {"symbol": 99}
+    assert "The other 1 of 100 shards" in frame.locator("main").inner_text()
+
+
+def test_no_utterance_at_all(tmp_path, window):
+    config = make_split(tmp_path, [], np.zeros((0, 4)), [FailureRow("a", "a.wav", "no audio")])
+    frame = window.open(draw(config))
+    assert "No utterance is embedded" in frame.locator("main").inner_text()
+    assert frame.locator("main tbody tr").count() == 1
+
+
+def test_a_trial_list(tmp_path, window):
+    random = np.random.default_rng(0)
+    is_target = random.random(4000) < 0.5
+    scores = random.normal(size=4000) + 2 * is_target
+    speakers = random.integers(20, size=(4000, 2))
+    speakers[is_target, 1] = speakers[is_target, 0]
+    trials = Trials(scores, is_target, speakers)
+    page = tmp_path / "trials.html"
+    scored = {"cosine": trials, "normalized score": trials._replace(scores=scores**3)}
+    page.write_text(trials_page("tag", SCRIPT, scored), encoding="utf-8")
+    frame = window.open(page)
+    assert 100 < n_marks(frame, "det")["symbol"] <= 2 * MAX_DET_POINTS
+    assert n_colours(frame, "det") > 2
+    assert n_marks(frame, "similarity0")["rect"] > 50
+    assert n_marks(frame, "similarity1")["rect"] > 20
+    tiles = frame.locator("main").inner_text()
+    assert tiles.count("minDCF at 0.01") == tiles.count("minDCF at 0.05") == 2
+    assert_within_width(frame)
+
+
+def test_a_trial_list_without_errors(tmp_path, window):
+    speakers = np.array([[0, 0], [0, 1]])
+    trials = Trials(np.array([0.9, 0.1]), np.array([True, False]), speakers)
+    page = tmp_path / "trials.html"
+    page.write_text(trials_page("tag", "name", {"cosine": trials}), encoding="utf-8")
+    frame = window.open(page)
+    assert "0.00 %" in frame.locator(".tiles").inner_text()
+
+
+def test_a_million_utterances(tmp_path, wide_window, capsys):
+    speakers, embeddings = make_voices(200, 20)
+    config = make_split(tmp_path, speakers, embeddings)
+    folder = Layout.of(config).embeddings("train")
+    write_index(
+        Layout.of(config).index("train"),
+        (
+            IndexRow(
+                f"corpus_{i % 1000:04d}_{i:07d}",
+                f"speaker{i % 1000:04d}",
+                str(folder / f"utt{i % 1000 % 200 * 20 + i // 1000 % 20:05d}.pt"),
+                1 + i % 160 / 10,
+            )
+            for i in range(1_000_000)
+        ),
+    )
+    started = time.monotonic()
+    page = draw(config)
+    drawn = time.monotonic()
+    frame = wide_window.open(page)
+    opened = time.monotonic()
+    assert n_marks(frame, "map")["symbol"] == MAX_POINTS
+    caption = frame.locator("figcaption").first.inner_text()
+    assert "a sample of 5,000 of the 1,000,000 utterances, by 250 of 1,000 speakers" in caption
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with capsys.disabled():
+        print(
+            f"\na million utterances: {page.stat().st_size / 1e6:.2f} MB, made in "
+            f"{drawn - started:.1f} s with {memory:.0f} MB, opened in {opened - drawn:.2f} s"
+        )

@@ -1,0 +1,20 @@
+import pytest
+
+from .browser import n_marks, point_at
+
+
+@pytest.fixture(scope="module")
+def report(embedded):
+    """Snakemake's report on a run of eight utterances."""
+    path = embedded.root / "report.html"
+    embedded.run_well("--report", str(path))
+    return path
+
+
+def test_it_holds_the_page_of_the_split(report, window):
+    assert report.stat().st_size < 10e6
+    frame = window.open_in_snakemakes_report(report, "train")
+    assert n_marks(frame, "map")["symbol"] == 8
+    assert "dmitri_03" in point_at(window, frame, "map", "dmitri_03")
+    assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert [url for url in window.requests if url.startswith("http")] == []

@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+
+from xvectors import split_report
+from xvectors.errors import ShardError
+from xvectors.layout import Layout
+from xvectors.split_report import draw_split, gather, speeds, view_speakers
+from xvectors.tables import FailureRow
+
+from ..made_split import SHARDS, make_marker, make_rows, make_split, make_voices
+
+
+def test_speeds_are_of_shards_that_embedded_something():
+    fast, idle = make_marker(), make_marker(n_written=0, n_skipped=10, audio_seconds=0.0)
+    (speed,) = speeds([("0-of-2", fast), ("1-of-2", idle)])
+    assert speed.shard == "0-of-2"
+    assert (speed.utterances_per_second, speed.times_real_time) == (5, 20)
+    assert speeds([("0-of-1", make_marker(wall_seconds=0.0))]) == []
+
+
+def test_a_swapped_label_is_the_first_doubt_and_its_speakers_are_loose():
+    speakers, embeddings = make_voices(4, 10, spread=0.2)
+    # An utterance of voice003 is filed under voice001.
+    embeddings[15] = embeddings[35]
+    view = view_speakers(make_rows(speakers), embeddings, with_tsne=False)
+    doubt, second = view.doubts(2)
+    assert (doubt.utt_id, doubt.speaker_id, doubt.nearest_id) == (
+        "utt00015",
+        "voice001",
+        "voice003",
+    )
+    assert doubt.own < 0.5
+    assert doubt.other > 0.9
+    assert second.own > second.other
+    assert view.n_nearer_other == 1
+    loose = view.loose_speakers(10)
+    assert (loose[0].speaker_id, loose[0].utt_id, loose[0].n_utterances) == (
+        "voice001",
+        "utt00015",
+        10,
+    )
+    assert [one.coherence for one in loose] == sorted(one.coherence for one in loose)
+    assert view.neighbours is None
+    assert view.similarity is not None
+    assert view.similarity.n_same == 4 * 45
+    assert view.similarity.n_different == 6 * 100
+
+
+def test_gathered_from_files(tmp_path):
+    speakers, embeddings = make_voices(3, 4)
+    failures = [FailureRow(f"bad{i}", "bad.wav", "no audio") for i in range(60)]
+    config = make_split(tmp_path, speakers, embeddings, failures)
+    report = gather(config, "train", SHARDS, 100, with_tsne=True)
+    assert (report.tag, report.split, report.n_shards) == ("tag", "train", 2)
+    assert report.totals.n_utterances == {"voice000": 4, "voice001": 4, "voice002": 4}
+    assert report.durations.counts.sum() == 12
+    assert (report.durations.edges[0], report.durations.edges[-1]) == (1, 12)
+    assert (len(report.failures), report.n_failures) == (split_report.MAX_FAILURES_SHOWN, 60)
+    assert report.median_times_real_time == 20
+    assert report.view is not None
+    assert report.view.dim == 32
+    assert report.view.neighbours is not None
+    assert report.view.neighbours.shape == (12, 2)
+
+
+def test_no_embedding_outside_the_sample_is_read(tmp_path):
+    speakers, embeddings = make_voices(10, 30)
+    config = make_split(tmp_path, speakers, embeddings)
+    full = gather(config, "train", SHARDS, 60, with_tsne=False)
+    assert full.view is not None
+    wanted = {row.path for row in full.view.rows}
+    assert len(wanted) == 60
+    for path in Layout.of(config).embeddings("train").iterdir():
+        if str(path) not in wanted:
+            path.unlink()
+    again = gather(config, "train", SHARDS, 60, with_tsne=False)
+    assert again.view is not None
+    assert again.view.rows == full.view.rows
+    assert again.view.similarity.equal_error == full.view.similarity.equal_error
+
+
+def test_files_that_are_no_embeddings_are_left_alone(tmp_path):
+    speakers, embeddings = make_voices(2, 3)
+    config = make_split(tmp_path, speakers, embeddings, runner="xvectors.BaseRunner")
+    for path in Layout.of(config).embeddings("train").iterdir():
+        path.write_text("something else")
+    report = gather(config, "train", SHARDS, 100, with_tsne=True)
+    assert report.view is None
+    assert report.durations.counts.sum() == 6
+
+
+def test_tensors_that_are_not_of_one_length_make_no_view(tmp_path):
+    speakers, embeddings = make_voices(2, 3)
+    config = make_split(tmp_path, speakers, embeddings)
+    path = Layout.of(config).embeddings("train") / "utt00003.pt"
+    for tensor in (torch.zeros(5), torch.zeros(2, 32), torch.tensor(1.0)):
+        torch.save(tensor, path)
+        assert gather(config, "train", SHARDS, 100, with_tsne=False).view is None
+
+
+def test_a_damaged_embedding_is_named(tmp_path):
+    speakers, embeddings = make_voices(2, 3)
+    config = make_split(tmp_path, speakers, embeddings)
+    path = Layout.of(config).embeddings("train") / "utt00003.pt"
+    path.write_bytes(b"")
+    with pytest.raises(ShardError, match=r"utt00003\.pt: no embedding"):
+        gather(config, "train", SHARDS, 100, with_tsne=False)
+
+
+@pytest.mark.parametrize(
+    "speakers",
+    [["a"], ["a", "a"], ["a", "b"], ["a", "a", "b"], ["a"] * 6, list("abcdefg")],
+)
+def test_few_utterances(speakers: list[str]):
+    for embeddings in (make_voices(len(speakers), 1)[1], np.ones((len(speakers), 32))):
+        rows = make_rows(speakers)
+        view = view_speakers(rows, embeddings.astype(np.float32), with_tsne=True)
+        assert (view.similarity is None) == (len(speakers) == 1)
+        assert np.isfinite(view.projection.points).all()
+        n_known = 0 if len(set(speakers)) == 1 else sum(speakers.count(s) > 1 for s in speakers)
+        assert len(view.doubts(20)) == n_known
+        assert len(view.loose_speakers(20)) == sum(speakers.count(s) > 1 for s in set(speakers))
+
+
+def test_pictures_show_some_of_a_large_sample(monkeypatch):
+    monkeypatch.setattr(split_report, "MAX_POINTS", 7)
+    speakers, embeddings = make_voices(5, 4)
+    view = view_speakers(make_rows(speakers), embeddings, with_tsne=True)
+    assert view.drawn.tolist() == [0, 3, 6, 10, 13, 16, 19]
+    assert view.neighbours is not None
+    assert view.neighbours.shape == (7, 2)
+    assert len(view.fit.own) == 20
+
+
+def test_a_page_that_snakemakes_report_cannot_show_is_named(tmp_path, monkeypatch, caplog):
+    config = make_split(tmp_path, *make_voices(2, 3))
+    draw_split(config, "train", SHARDS, 100, with_tsne=False)
+    assert "too large" not in caplog.text
+    monkeypatch.setattr("xvectors.page.MAX_PAGE_BYTES", 1000)
+    draw_split(config, "train", SHARDS, 100, with_tsne=False)
+    assert "train.report.html: too large for Snakemake's report" in caplog.text

@@ -1,0 +1,31 @@
+"""Show what became of a split.
+
+Input: its tables and done-markers, and a sample of its embeddings. Output: a page, which
+Snakemake's report holds too.
+"""
+
+
+rule draw_report:
+    """Draw maps, similarities, doubtful utterances, durations, speed and failures of a split."""
+    input:
+        index=rules.collect_split.output.index,
+        failures=rules.collect_split.output.failures,
+        markers=lambda wildcards: markers_of_split(wildcards.split),
+    output:
+        page=report(
+            str(layout.page("{split}")),
+            caption="../report/split.rst",
+            category="Embeddings",
+            labels={"split": "{split}"},
+        ),
+    log:
+        log_of("draw_report", "{split}"),
+    localrule: True
+    conda:
+        "../../envs/xvectors.yaml"
+    params:
+        n_shards=n_shards_of,
+        n_utterances=settings.xvector.report_utterances,
+        with_tsne=settings.xvector.report_tsne,
+    script:
+        "../../scripts/draw_report.py"
