@@ -2,8 +2,8 @@
 
 from xvectors.config import resolve_config
 from xvectors.layout import shard_names
+from xvectors.report.split_report import draw_split
 from xvectors.script_log import script_log
-from xvectors.split_report import draw_split
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):

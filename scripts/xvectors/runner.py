@@ -335,8 +335,8 @@ def runner_class(config: DictConfig) -> type[BaseRunner]:
 
 
 def makes_embeddings(config: DictConfig) -> bool:
-    """Tell whether the runner that a resolved configuration names leaves speaker embeddings."""
-    return issubclass(runner_class(config), XVectorRunner)
+    """Tell whether what the configured runner leaves is checked to be speaker embeddings."""
+    return runner_class(config).check_output is XVectorRunner.check_output
 
 
 def batches(items: Sequence[Item], batch_size: int | None) -> Iterator[Sequence[Item]]:

@@ -15,24 +15,15 @@ from xvectors.config import first_line
 from xvectors.errors import TrialsError
 from xvectors.files import replacing, write_atomically
 from xvectors.layout import Layout
+from xvectors.report.score_summary import ScoreReport, report_scores
+from xvectors.report.trials_page import trials_page
 from xvectors.speakers import Speakers, read_speakers
 from xvectors.tables import IndexRow, load_embedding, read_failures, read_index
-from xvectors.verification import (
-    CONFIDENCE,
-    Floats,
-    Trials,
-    Vectors,
-    equal_error_interval,
-    equal_error_rate,
-    error_rates,
-    min_dcf,
-    normalize_lengths,
-)
+from xvectors.verification import CONFIDENCE, Floats, Trials, Vectors, normalize_lengths
 
 logger = logging.getLogger(__name__)
 
 LABELS = {"1": True, "0": False, "target": True, "nontarget": False}
-P_TARGETS = (0.01, 0.05)
 MAX_PROBLEMS_SHOWN = 20
 TRIALS_AT_A_TIME = 65536
 UTTERANCES_AT_A_TIME = 1024
@@ -82,8 +73,6 @@ def score_list(config: DictConfig, name: str) -> None:
         TrialsError: Lines of the list are wrong, or name utterances that are not there.
 
     """
-    from xvectors.trials_page import trials_page  # noqa: PLC0415 - imports Altair
-
     xvector, layout = config.xvector, Layout.of(config)
     path = Path(xvector.trials[name])
     trials, rows = find_utterances(path, read_trials(path), layout, list(xvector.splits))
@@ -91,15 +80,15 @@ def score_list(config: DictConfig, name: str) -> None:
     if xvector.cohort is not None:
         cohort = Cohort.of(read_speakers(layout.speakers(xvector.cohort)), xvector.cohort_size)
     plain, normalized = score_trials(trials, rows, cohort)
-    results = {"score": summarize_trials(plain)}
+    reports = {"score": report_scores("cosine", plain)}
     if normalized is not None:
-        results["normalized_score"] = summarize_trials(normalized)
-    for kind, result in results.items():
-        logger.info("%s: %s", name, _in_words(kind, result))
+        reports["normalized_score"] = report_scores("normalized cosine", normalized)
+    for report in reports.values():
+        logger.info("%s: %s", name, _in_words(report))
     write_scores(layout.scores(name), trials, plain, normalized)
-    scored = {"cosine": plain} | ({"normalized score": normalized} if normalized else {})
-    page = trials_page(xvector.spk_embed_tag, name, scored)
+    page = trials_page(xvector.spk_embed_tag, name, list(reports.values()))
     write_atomically(layout.trials_page(name), page.encode())
+    results = {kind: _as_json(report) for kind, report in reports.items()}
     content = {"trials": str(path), "cohort": xvector.cohort, **results}
     write_atomically(layout.results(name), json.dumps(content, indent=2).encode() + b"\n")
 
@@ -242,19 +231,6 @@ def cohort_statistics(vectors: Vectors, cohort: Cohort) -> tuple[Floats, Floats]
     return np.concatenate(means), np.concatenate(deviations)
 
 
-def summarize_trials(trials: Trials) -> dict[str, Any]:
-    """Return the equal error rate, its confidence interval, and the minimum detection costs."""
-    rates = error_rates(trials)
-    low, high = equal_error_interval(trials)
-    return {
-        "n_targets": int(trials.is_target.sum()),
-        "n_nontargets": int((~trials.is_target).sum()),
-        "eer": equal_error_rate(rates),
-        "eer_interval": {"low": low, "high": high, "confidence": CONFIDENCE},
-        "min_dcf": {str(p_target): min_dcf(rates, p_target) for p_target in P_TARGETS},
-    }
-
-
 def write_scores(path: Path, trials: list[Trial], plain: Trials, normalized: Trials | None) -> None:
     """Write the table of the scores: label, utt1, utt2, score, and normalized_score if there is."""
     header = ["label", "utt1", "utt2", "score"]
@@ -269,12 +245,23 @@ def write_scores(path: Path, trials: list[Trial], plain: Trials, normalized: Tri
             file.write("\t".join(fields + [f"{score:.6f}" for score in scores]) + "\n")
 
 
-def _in_words(kind: str, result: Mapping[str, Any]) -> str:
-    low, high = result["eer_interval"]["low"], result["eer_interval"]["high"]
-    costs = ", ".join(f"{cost:.4f} (p {p})" for p, cost in result["min_dcf"].items())
-    n_trials = result["n_targets"] + result["n_nontargets"]
+def _as_json(report: ScoreReport) -> dict[str, Any]:
+    rate, low, high, _ = report.equal_error
+    return {
+        "n_targets": report.scores.n_same,
+        "n_nontargets": report.scores.n_different,
+        "eer": rate,
+        "eer_interval": {"low": low, "high": high, "confidence": CONFIDENCE},
+        "min_dcf": {str(p_target): cost for p_target, cost in report.costs.items()},
+    }
+
+
+def _in_words(report: ScoreReport) -> str:
+    rate, low, high, _ = report.equal_error
+    costs = ", ".join(f"{cost:.4f} (p {p_target})" for p_target, cost in report.costs.items())
+    n_trials = report.scores.n_same + report.scores.n_different
     return (
-        f"{kind} of {n_trials} trials: EER {result['eer']:.2%} "
+        f"{report.kind} of {n_trials} trials: EER {rate:.2%} "
         f"({CONFIDENCE:.0%} interval {low:.2%} to {high:.2%}), minDCF {costs}"
     )
 

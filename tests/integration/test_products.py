@@ -21,7 +21,7 @@ def full(done):
 
 def test_all_that_is_made_of_embeddings(full):
     output = full.run_well()
-    assert "mine: score of 2 trials: EER 0.00%" in output
+    assert "mine: cosine of 2 trials: EER 0.00%" in output
     vectors = {name: vector.numpy() for name, vector in full.vectors().items()}
     table = parquet.read_table(full.out / "train.parquet")
     scp = kaldiio.load_scp(str(full.out / "train.kaldi" / "xvector.scp"))
@@ -56,7 +56,7 @@ def test_all_that_is_made_of_embeddings(full):
 
 def test_scoring_alone(full):
     full.xvector |= {"exports": ["parquet"], "cohort": None}
-    assert "mine: score of 2 trials" in full.run_well("--", "score")
+    assert "mine: cosine of 2 trials" in full.run_well("--", "score")
     assert not (full.out / "train.parquet").exists()
     del full.xvector["trials"]
     result = full.run("--", "score")

@@ -4,15 +4,15 @@ import time
 import numpy as np
 import pytest
 
-from xvectors.charts import OTHERS_COLOUR
 from xvectors.layout import Layout, shard_names
 from xvectors.markers import write_marker
-from xvectors.page import MAX_PAGE_BYTES
-from xvectors.score_summary import MAX_DET_POINTS
-from xvectors.split_page import MAX_ROWS
-from xvectors.split_report import MAX_FAILURES_SHOWN, MAX_POINTS, draw_split
+from xvectors.report.charts import OTHERS_COLOUR
+from xvectors.report.page import MAX_PAGE_BYTES
+from xvectors.report.score_summary import MAX_DET_POINTS, report_scores
+from xvectors.report.split_page import MAX_ROWS
+from xvectors.report.split_report import MAX_FAILURES_SHOWN, MAX_POINTS, draw_split
+from xvectors.report.trials_page import trials_page
 from xvectors.tables import FailureRow, IndexRow, write_index
-from xvectors.trials_page import trials_page
 from xvectors.verification import Trials
 
 from ..made_split import SHARDS, make_marker, make_split, make_voices
@@ -165,8 +165,11 @@ def test_a_trial_list(tmp_path, window):
     speakers[is_target, 1] = speakers[is_target, 0]
     trials = Trials(scores, is_target, speakers)
     page = tmp_path / "trials.html"
-    scored = {"cosine": trials, "normalized score": trials._replace(scores=scores**3)}
-    page.write_text(trials_page("tag", SCRIPT, scored), encoding="utf-8")
+    reports = [
+        report_scores("cosine", trials),
+        report_scores("normalized cosine", trials._replace(scores=scores**3)),
+    ]
+    page.write_text(trials_page("tag", SCRIPT, reports), encoding="utf-8")
     frame = window.open(page)
     assert 100 < n_marks(frame, "det")["symbol"] <= 2 * MAX_DET_POINTS
     assert n_colours(frame, "det") > 2
@@ -181,7 +184,8 @@ def test_a_trial_list_without_errors(tmp_path, window):
     speakers = np.array([[0, 0], [0, 1]])
     trials = Trials(np.array([0.9, 0.1]), np.array([True, False]), speakers)
     page = tmp_path / "trials.html"
-    page.write_text(trials_page("tag", "name", {"cosine": trials}), encoding="utf-8")
+    report = report_scores("cosine", trials)
+    page.write_text(trials_page("tag", "name", [report]), encoding="utf-8")
     frame = window.open(page)
     assert "0.00 %" in frame.locator(".tiles").inner_text()
 

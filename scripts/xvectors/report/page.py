@@ -15,9 +15,9 @@ from typing import Any
 import jinja2
 import vl_convert
 
-from xvectors.charts import Spec
+from xvectors.report.charts import Spec
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "workflow" / "report"
+TEMPLATES = Path(__file__).resolve().parents[3] / "workflow" / "report"
 # In base64 it stays below 2 MiB.
 MAX_PAGE_BYTES = 1_500_000
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from xvectors import charts
-from xvectors.charts import OTHERS, UTTERANCES, Mark, Spec
-from xvectors.page import render
-from xvectors.split_report import SpeakerView, SplitReport
+from xvectors.report import charts
+from xvectors.report.charts import OTHERS, UTTERANCES, Mark, Spec
+from xvectors.report.page import render
+from xvectors.report.split_report import SpeakerView, SplitReport
 
 MAX_ROWS = 20
 

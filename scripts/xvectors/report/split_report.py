@@ -10,7 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from omegaconf import DictConfig
 
-from xvectors.embedding_space import (
+from xvectors.files import remove_leftovers, write_atomically
+from xvectors.layout import Layout
+from xvectors.markers import DoneMarker, read_marker
+from xvectors.report.embedding_space import (
     Fit,
     Numbers,
     Projection,
@@ -20,12 +23,9 @@ from xvectors.embedding_space import (
     principal_components,
     scored_pairs,
 )
-from xvectors.files import remove_leftovers, write_atomically
-from xvectors.layout import Layout
-from xvectors.markers import DoneMarker, read_marker
-from xvectors.runner import XVectorRunner, runner_class
-from xvectors.sampling import Totals, add_up, sample_rows
-from xvectors.score_summary import ScoreSummary, summarize_scores
+from xvectors.report.sampling import Totals, add_up, sample_rows
+from xvectors.report.score_summary import ScoreSummary, summarize_scores
+from xvectors.runner import makes_embeddings
 from xvectors.tables import FailureRow, IndexRow, load_embedding, read_failures, read_index
 from xvectors.verification import Floats, Vectors, normalize_lengths
 
@@ -179,8 +179,8 @@ def draw_split(
         ShardError: A table, a marker or an embedding is missing or damaged.
 
     """
-    from xvectors.page import MAX_PAGE_BYTES  # noqa: PLC0415 - imports Altair
-    from xvectors.split_page import split_page  # noqa: PLC0415 - the same
+    from xvectors.report.page import MAX_PAGE_BYTES  # noqa: PLC0415 - imports Altair
+    from xvectors.report.split_page import split_page  # noqa: PLC0415 - the same
 
     page = Layout.of(config).page(split)
     content = split_page(gather(config, split, shards, n_utterances, with_tsne)).encode()
@@ -198,7 +198,7 @@ def gather(
     layout = Layout.of(config)
     totals = add_up(read_index(layout.index(split)))
     view = None
-    if issubclass(runner_class(config), XVectorRunner) and totals.seconds:
+    if makes_embeddings(config) and totals.seconds:
         index = read_index(layout.index(split))
         rows = sample_rows(index, totals.n_utterances, n_utterances)
         embeddings = _load(rows)
@@ -274,6 +274,4 @@ def _load(rows: list[IndexRow]) -> Vectors | None:
 
     """
     embeddings = [load_embedding(row.path) for row in rows]
-    if {embedding.ndim for embedding in embeddings} != {1} or len(set(map(len, embeddings))) != 1:
-        return None
-    return np.stack(embeddings)
+    return np.stack(embeddings) if len(set(map(len, embeddings))) == 1 else None

@@ -3,7 +3,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from xvectors.score_summary import MAX_DET_POINTS, N_BINS, det_curve, summarize_scores
+from xvectors.report.score_summary import MAX_DET_POINTS, N_BINS, det_curve, summarize_scores
 from xvectors.verification import Trials, equal_error_rate, error_rates
 
 

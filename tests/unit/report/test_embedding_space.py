@@ -3,7 +3,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from xvectors.embedding_space import (
+from xvectors.report.embedding_space import (
     coherence,
     fit_to_speakers,
     neighbour_map,
@@ -12,7 +12,7 @@ from xvectors.embedding_space import (
 )
 from xvectors.verification import normalize_lengths
 
-from ..made_split import make_voices
+from ...made_split import make_voices
 
 # At 0 and 60 degrees one speaker, at 90 and 180 the other: every cosine is known.
 ANGLES = np.radians([0, 60, 90, 180])

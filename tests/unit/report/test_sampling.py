@@ -2,10 +2,10 @@ from collections import Counter
 
 import pytest
 
-from xvectors.sampling import add_up, sample_rows
+from xvectors.report.sampling import add_up, sample_rows
 from xvectors.tables import IndexRow
 
-from ..made_split import make_rows
+from ...made_split import make_rows
 
 
 def sample(speakers: list[str], limit: int) -> list[IndexRow]:

@@ -1,4 +1,4 @@
-"""Scores of trials as the pages show them: histograms, equal error rate, DET curve."""
+"""Scores of trials as the pages show them: histograms, error rates, DET curve."""
 
 from statistics import NormalDist
 from typing import NamedTuple
@@ -13,9 +13,12 @@ from xvectors.verification import (
     equal_error_interval,
     equal_error_rate,
     error_rates,
+    min_dcf,
 )
 
 N_BINS = 60
+# Prior probabilities of a target trial, as VoxCeleb's and NIST's evaluations have them.
+P_TARGETS = (0.01, 0.05)
 MAX_DET_POINTS = 400
 
 
@@ -45,6 +48,19 @@ class ScoreSummary(NamedTuple):
     equal_error: EqualError | None
 
 
+class ScoreReport(NamedTuple):
+    """What there is to say of one kind of score of trials of both kinds.
+
+    `costs` are the minimum detection costs by prior probability.
+    """
+
+    kind: str
+    scores: ScoreSummary
+    equal_error: EqualError
+    costs: dict[float, float]
+    curve: "DetCurve"
+
+
 class DetCurve(NamedTuple):
     """Points of a DET curve; `x` and `y` are the normal deviates of false alarms and misses.
 
@@ -56,6 +72,16 @@ class DetCurve(NamedTuple):
     misses: Floats
     x: Floats
     y: Floats
+
+
+def report_scores(kind: str, trials: Trials) -> ScoreReport:
+    """Return what there is to say of a kind of score, `cosine` say, of trials of both kinds."""
+    rates = error_rates(trials)
+    scores = summarize_scores(trials)
+    if scores.equal_error is None:
+        raise ValueError("trials of one kind alone have no error rates")
+    costs = {p_target: min_dcf(rates, p_target) for p_target in P_TARGETS}
+    return ScoreReport(kind, scores, scores.equal_error, costs, det_curve(rates))
 
 
 def summarize_scores(trials: Trials) -> ScoreSummary:
