@@ -31,10 +31,11 @@ benchmark: $(VENV)/.dev
 	python tests/benchmark/run.py --output docs/benchmark-cpu.json
 	python tests/benchmark/picture.py docs/benchmark-cpu.json docs/benchmark-cpu.svg
 
-# Makes the demo's speech and encoder anew; needs Debian's espeak-ng.
+# Makes the demo's speech and encoder anew; needs Debian's espeak-ng and half an hour.
 demo: $(VENV)/.run
 	python config/demo/make_corpus.py
-	python config/demo/make_encoder.py
+	python config/demo/train_encoder.py
+	python config/demo/evaluate_encoder.py config/demo/encoder config/demo/manifest/*.tsv
 
 # Takes the README's picture of the report anew; needs Debian's chromium.
 picture: run $(VENV)/.dev

@@ -57,14 +57,11 @@ SPLIT_OF_SENTENCE = ("train", "train", "train", "train", "train", "valid", "test
 STEREO_UTTERANCE = "edith_02"
 
 
-def synthesise(speaker: Speaker, sentence: str) -> tuple[torch.Tensor, int]:
+def synthesise(voice: str, pitch: int, speed: int, text: str) -> tuple[torch.Tensor, int]:
     """Return what espeak-ng says, a float32 signal of shape (samples,), and its rate in Hz."""
-    speech = ["-s", str(speaker.speed), sentence]
+    settings = ["-v", voice, "-p", str(pitch), "-s", str(speed)]
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
-        subprocess.run(
-            ["espeak-ng", "-v", speaker.voice, "-p", str(speaker.pitch), "-w", file.name, *speech],
-            check=True,
-        )
+        subprocess.run(["espeak-ng", *settings, "-w", file.name, text], check=True)
         samples, sample_rate = soundfile.read(file.name, dtype="float32")
     return torch.from_numpy(samples), sample_rate
 
@@ -83,7 +80,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for number, sentence in enumerate(SENTENCES):
             utt_id = f"{speaker.name}_{number:02d}"
-            signal, espeak_rate = synthesise(speaker, sentence)
+            signal, espeak_rate = synthesise(speaker.voice, speaker.pitch, speaker.speed, sentence)
             signal = torchaudio.functional.resample(signal, espeak_rate, speaker.sample_rate)
             if utt_id == STEREO_UTTERANCE:
                 signal = as_stereo(signal)

@@ -9,23 +9,23 @@ from torchaudio.functional import resample
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = REPOSITORY / "config" / "demo"
-sys.path.insert(0, str(DEMO))
+sys.path.insert(0, str(REPOSITORY / "tests"))
 
-import make_encoder  # noqa: E402 - it lies beside the demo
+from random_encoder import HYPERPARAMS, write_random_encoder  # noqa: E402 - this is no package
 
 SAMPLE_RATE = 24000
 # LibriTTS: 24 kHz, 5.6 s on average (Zen et al., 2019: 585 hours, 375,086 utterances), none
 # below 0.7 s here and few beyond 20 s.
 MEAN_SECONDS, SHORTEST, LONGEST = 5.6, 0.7, 20.0
 
-FULL_SIZE = make_encoder.HYPERPARAMS.replace(
-    "[64, 64, 64, 64, 192]", "[1024, 1024, 1024, 1024, 3072]"
-).replace("attention_channels: 32\n    se_channels: 32", "attention_channels: 128")
+FULL_SIZE = HYPERPARAMS.replace("[64, 64, 64, 64, 192]", "[1024, 1024, 1024, 1024, 3072]").replace(
+    "attention_channels: 32\n    se_channels: 32", "attention_channels: 128"
+)
 
 
 def make_full_size_encoder(folder: Path) -> None:
     """Write an ECAPA-TDNN of the size of speechbrain/spkrec-ecapa-voxceleb, random weights."""
-    make_encoder.main(folder, hyperparams=FULL_SIZE)
+    write_random_encoder(folder, hyperparams=FULL_SIZE)
 
 
 def librittslike_lengths(n_utterances: int, seed: int = 7) -> numpy.ndarray:

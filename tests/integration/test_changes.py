@@ -3,19 +3,15 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 import soundfile
 import torch
 
 from ..checkout import changed
+from ..random_encoder import write_random_encoder
 
 pytestmark = pytest.mark.integration
-
-NEW_ENCODER = "import sys; sys.path.insert(0, 'config/demo'); import make_encoder; "
-NEW_ENCODER += "from pathlib import Path; make_encoder.main(Path(sys.argv[1]), seed=99)"
 
 
 @pytest.mark.parametrize(("batch_size", "n_shards"), [(None, 5), (7, 1)])
@@ -61,7 +57,7 @@ def test_another_precision_embeds_everything(done):
 
 def test_another_encoder_under_the_same_tag_makes_every_vector_new(done):
     before = done.vectors()
-    subprocess.run([sys.executable, "-c", NEW_ENCODER, "other"], cwd=done.root, check=True)
+    write_random_encoder(done.root / "other")
     done.xvector["pretrained_model"] = "other"
     done.run_well()
     after = done.vectors()
@@ -74,7 +70,7 @@ def test_new_weights_in_the_encoders_folder_make_every_vector_new(done):
     done.xvector["pretrained_model"] = "mine"
     done.run_well()
     before = done.times()
-    subprocess.run([sys.executable, "-c", NEW_ENCODER, "mine"], cwd=done.root, check=True)
+    write_random_encoder(done.root / "mine")
     done.run_well()
     assert changed(before, done.times()) == set(before)
 
@@ -135,7 +131,7 @@ def test_what_is_stale_shows_without_snakemakes_metadata(done, change):
     if change == "precision":
         done.xvector["precision"] = "tf32"
     elif change == "encoder":
-        subprocess.run([sys.executable, "-c", NEW_ENCODER, "other"], cwd=done.root, check=True)
+        write_random_encoder(done.root / "other")
         done.xvector["pretrained_model"] = "other"
     elif change == "manifest":
         times = done.manifest.stat()
@@ -151,7 +147,7 @@ def test_no_vector_of_another_encoder_stays_in_the_folder(done):
     done.audio("boris_01").unlink()
     lines = done.manifest.read_text().splitlines(keepends=True)
     done.manifest.write_text("".join(lines[1:]))
-    subprocess.run([sys.executable, "-c", NEW_ENCODER, "other"], cwd=done.root, check=True)
+    write_random_encoder(done.root / "other")
     done.xvector["pretrained_model"] = "other"
     done.run_well()
     assert set(done.times()) == {row[0] for row in done.rows("train.tsv")[1:]}
