@@ -41,6 +41,7 @@ def test_all_that_is_made_of_embeddings(full):
     assert float(full.rows("mine.scores.tsv")[1][3]) == pytest.approx(cosine, abs=1e-5)
     results = json.loads((full.out / "mine.scores.json").read_text())
     assert results["normalized_score"]["eer"] == 0
+    assert (full.out / "mine.scores.html").stat().st_size > 100_000
 
     assert "Nothing to be done" in full.run_well()
 

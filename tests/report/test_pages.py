@@ -133,7 +133,7 @@ def test_files_that_are_no_embeddings_and_shards_that_embedded_nothing(tmp_path,
         path.write_text(path.read_text().replace('"n_written": 10', '"n_written": 0'))
     frame = window.open(draw(config))
     assert sorted(frame.evaluate("Object.keys(views)")) == ["durations"]
-    assert "not vectors of one length" in frame.locator("main").inner_text()
+    assert "no speaker embeddings" in frame.locator("main").inner_text()
     assert "nothing to measure" in frame.locator("main").inner_text()
 
 

@@ -107,13 +107,14 @@ def fit_chart(diagonal: tuple[float, float]) -> Spec:
 
     """
     scale = alt.Scale(zero=False, padding=10)
+    axis = alt.Axis(tickCount=8)
     points = (
         alt.Chart(alt.NamedData(UTTERANCES))
         .transform_filter("isValid(datum.own) && isValid(datum.other)")
         .mark_point(filled=True, size=45, opacity=0.7, strokeWidth=0.5, stroke="white")
         .encode(
-            x=alt.X("other:Q", title="cosine to the nearest other speaker", scale=scale),
-            y=alt.Y("own:Q", title="cosine to the own speaker", scale=scale),
+            x=alt.X("other:Q", title="cosine to the nearest other speaker", scale=scale, axis=axis),
+            y=alt.Y("own:Q", title="cosine to the own speaker", scale=scale, axis=axis),
             color=alt.condition(
                 "datum.own < datum.other", alt.value(DIFFERENT_COLOUR), alt.value(SAME_COLOUR)
             ),
@@ -233,7 +234,8 @@ def speed_chart(speeds: Sequence[ShardSpeed]) -> Spec:
         .mark_text(align="left", dx=6)
         .encode(x="times_real_time:Q", y=shards, text="label:N", color=alt.value(INK))
     )
-    return _spec(bars + labels, height=26 * len(rows) + 10)
+    # The legend and the axis take their share of it.
+    return _spec(bars + labels, height=26 * len(rows) + 80)
 
 
 def det_chart(curves: Mapping[str, DetCurve]) -> Spec:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from omegaconf import DictConfig
 
+from xvectors.errors import ShardError
 from xvectors.files import remove_leftovers, write_atomically
 from xvectors.layout import Layout
 from xvectors.markers import DoneMarker, read_marker
@@ -201,8 +202,7 @@ def gather(
     if makes_embeddings(config) and totals.seconds:
         index = read_index(layout.index(split))
         rows = sample_rows(index, totals.n_utterances, n_utterances)
-        embeddings = _load(rows)
-        view = None if embeddings is None else view_speakers(rows, embeddings, with_tsne)
+        view = view_speakers(rows, _load(rows), with_tsne)
     failures = read_failures(layout.failures(split))
     shown = list(islice(failures, MAX_FAILURES_SHOWN))
     return SplitReport(
@@ -266,12 +266,18 @@ def speeds(markers: Iterable[tuple[str, DoneMarker]]) -> list[ShardSpeed]:
     ]
 
 
-def _load(rows: list[IndexRow]) -> Vectors | None:
-    """Return the embeddings of utterances, shape (n, dim); None if they are not of one length.
+def _load(rows: list[IndexRow]) -> Vectors:
+    """Return the embeddings of utterances, shape (n, dim).
 
     Raises:
-        ShardError: One is missing or damaged.
+        ShardError: One is missing or damaged, or they are not of one length.
 
     """
     embeddings = [load_embedding(row.path) for row in rows]
-    return np.stack(embeddings) if len(set(map(len, embeddings))) == 1 else None
+    for row, embedding in zip(rows, embeddings, strict=True):
+        if len(embedding) != len(embeddings[0]):
+            raise ShardError(
+                f"{row.path}: holds {len(embedding)} numbers, {rows[0].path} {len(embeddings[0])}; "
+                "a runner derived from XVectorRunner writes embeddings of one length"
+            )
+    return np.stack(embeddings)

@@ -90,11 +90,11 @@ def test_files_that_are_no_embeddings_are_left_alone(tmp_path):
     assert report.durations.counts.sum() == 6
 
 
-def test_embeddings_that_are_not_of_one_length_make_no_view(tmp_path):
-    speakers, embeddings = make_voices(2, 3)
-    config = make_split(tmp_path, speakers, embeddings)
+def test_embeddings_of_two_lengths_are_named(tmp_path):
+    config = make_split(tmp_path, *make_voices(2, 3))
     torch.save(torch.zeros(5), Layout.of(config).embeddings("train") / "utt00003.pt")
-    assert gather(config, "train", SHARDS, 100, with_tsne=False).view is None
+    with pytest.raises(ShardError, match=r"utt00003\.pt: holds 5 numbers, .*utt00000\.pt 32;"):
+        gather(config, "train", SHARDS, 100, with_tsne=False)
 
 
 def test_a_damaged_embedding_is_named(tmp_path):
