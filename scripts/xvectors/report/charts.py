@@ -227,7 +227,11 @@ def speed_chart(speeds: Sequence[ShardSpeed]) -> Spec:
         )
         return _spec(points, height=240)
     shards = alt.Y("shard:N", sort=None, title=None)
-    bars = base.mark_bar(height=16).encode(x=alt.X("times_real_time:Q", title=title), y=shards)
+    # Room for the words behind the longest bar.
+    room = alt.Scale(domain=[0, 1.3 * max(speed.times_real_time for speed in speeds)], nice=False)
+    bars = base.mark_bar(height=16).encode(
+        x=alt.X("times_real_time:Q", title=title, scale=room), y=shards
+    )
     label = "format(datum.utterances_per_second, '.1f') + ' utterances/s'"
     labels = (
         base.transform_calculate(label=label)
