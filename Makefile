@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test lint format benchmark demo picture clean
+.PHONY: run test lint format espnet rawnet benchmark demo picture clean
 
 run: $(VENV)/.run
 	snakemake --cores 4
@@ -25,6 +25,9 @@ format: $(VENV)/.dev
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
+
+# What the toolkits besides SpeechBrain need.
+espnet rawnet: %: $(VENV)/.%
 
 # Speed, memory and exactness against SpeechBrain's own ways; a quarter of an hour on an idle machine.
 benchmark: $(VENV)/.dev
@@ -53,4 +56,9 @@ $(VENV)/.run: envs/requirements.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.run envs/requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt
+	touch $@
+
+# Without what ESPnet requires and its speaker encoders do not use, see envs/espnet.txt.
+$(VENV)/.espnet $(VENV)/.rawnet: $(VENV)/.%: $(VENV)/.run envs/%.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r envs/$*.txt
 	touch $@

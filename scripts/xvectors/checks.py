@@ -11,16 +11,15 @@ from omegaconf import DictConfig
 
 from xvectors.config import import_class, is_local
 from xvectors.corpora import corpus_problems
-from xvectors.errors import ConfigError, ManifestError
+from xvectors.errors import ConfigError, EncoderError, ManifestError
 from xvectors.layout import Layout
 from xvectors.manifest import hash_manifest, read_manifest
 from xvectors.provider import EnvironmentProvider, XVectorProvider
 from xvectors.runner import BaseRunner
 from xvectors.sharding import read_plan
+from xvectors.toolkits import TOOLKITS, toolkit_named
 
 logger = logging.getLogger(__name__)
-
-AVAILABLE_TOOLKITS = ("speechbrain",)
 
 
 def check_config(config: DictConfig, source: str = "config") -> None:
@@ -67,8 +66,6 @@ def _broken_references(xvector: DictConfig) -> Iterator[str]:
     if isinstance(xvector.n_shards, DictConfig):
         for split in set(xvector.n_shards) - set(xvector.splits) - set(xvector.manifest_paths):
             yield f"xvector.n_shards.{split}: no such split"
-    if xvector.toolkit not in AVAILABLE_TOOLKITS:
-        yield f"xvector.toolkit: {xvector.toolkit} is not supported yet, use speechbrain"
     yield from _broken_trials(xvector)
     yield from _broken_model(xvector)
     yield from _broken_folder(Path(xvector.save_path))
@@ -109,18 +106,23 @@ def _broken_trials(xvector: DictConfig) -> Iterator[str]:
 
 def _broken_model(xvector: DictConfig) -> Iterator[str]:
     model, needs_encoder = xvector.pretrained_model, _needs_encoder(xvector.provider)
+    if needs_encoder:
+        try:
+            toolkit_named(xvector.toolkit)
+        except EncoderError as error:
+            yield f"xvector.toolkit: {error}"
     if model is None:
         if needs_encoder:
             yield "xvector.pretrained_model: XVectorProvider needs an encoder, not null"
     elif is_local(model) and not Path(model).exists():
         yield (
-            f"xvector.pretrained_model: no such folder: {model} "
-            "(give a folder that is there, or a hub id such as speechbrain/spkrec-ecapa-voxceleb)"
+            f"xvector.pretrained_model: no such folder or file: {model} "
+            "(give one that is there, or a hub id such as speechbrain/spkrec-ecapa-voxceleb)"
         )
-    elif (
-        needs_encoder and Path(model).is_dir() and not (Path(model) / "hyperparams.yaml").is_file()
-    ):
-        yield f"xvector.pretrained_model: {model} has no hyperparams.yaml, as encoders have"
+    elif needs_encoder and is_local(model):
+        complaint = TOOLKITS[xvector.toolkit].complaint(Path(model))
+        if complaint:
+            yield f"xvector.pretrained_model: {complaint}"
 
 
 def _needs_encoder(provider: str) -> bool:

@@ -14,9 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xvectors.errors import ConfigError
+from xvectors.toolkits import TOOLKITS
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 MANIFEST_OF_CORPUS = "${{data_dir}}/manifest/{split}.tsv"
+# No hub id ends so.
+ENCODER_FILES = {suffix for toolkit in TOOLKITS.values() for suffix in toolkit.single_files}
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
@@ -44,6 +47,9 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
             workers = OmegaConf.select(merged, "parallel.n_workers")
             if workers is not None:
                 merged.xvector.n_shards = _checked_workers(workers, source)
+        toolkit = TOOLKITS.get(str(merged.xvector.toolkit))
+        if "pretrained_model" not in own and toolkit is not None:
+            merged.xvector.pretrained_model = toolkit.default_model
         for split in merged.xvector.corpora or ():
             merged.xvector.manifest_paths.setdefault(split, MANIFEST_OF_CORPUS.format(split=split))
         xvector = OmegaConf.to_container(merged.xvector, resolve=True)
@@ -58,7 +64,10 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
         xvector["spk_embed_tag"] = _default_tag(xvector["pretrained_model"])
     problems = [f"{source}: {problem}" for problem in schema_problems(settings, _schema())]
     if xvector["spk_embed_tag"] is None and not problems:
-        problems = [f"{source}: xvector.spk_embed_tag: give one, as pretrained_model is null"]
+        reason = "spk_embed_tag: give one, as pretrained_model is null"
+        if "pretrained_model" not in own:
+            reason = f"pretrained_model: give one, toolkit {xvector['toolkit']} has no default"
+        problems = [f"{source}: xvector.{reason}"]
     if problems:
         raise ConfigError("\n".join(problems))
     assert isinstance(merged, DictConfig)
@@ -93,7 +102,9 @@ def import_class(name: str, key: str) -> Any:
 
 def is_local(pretrained_model: str) -> bool:
     """Tell whether `pretrained_model` is a path rather than a hub id."""
-    return Path(pretrained_model).exists() or not HUB_ID.fullmatch(pretrained_model)
+    path = Path(pretrained_model)
+    is_path = path.exists() or path.suffix in ENCODER_FILES
+    return is_path or not HUB_ID.fullmatch(pretrained_model)
 
 
 @cache

@@ -3,6 +3,10 @@
 import hashlib
 import json
 import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,9 @@ from xvectors.files import write_atomically
 # no part of it and do not change its fingerprint.
 ENCODER_SUFFIXES = ("yaml", "json", "txt", "py", "ckpt", "pt", "pth", "bin", "model", "safetensors")
 FINGERPRINT_DIGITS = 32
+# What ESPnet writes beside a checkpoint, and what it packs both into.
+CHECKPOINT_SUFFIX, CHECKPOINT_CONFIG = ".pth", "config.yaml"
+ARCHIVE_SUFFIX = ".zip"
 
 
 def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
@@ -47,10 +54,11 @@ def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
             path.unlink()
     if source is not None:
         about["revision"] = None if is_local(str(pretrained_model)) else source.name
-        for path in encoder_files(source):
-            copy = folder / (path.relative_to(source) if source.is_dir() else path.name)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+        with unpacked(source) as place:
+            for path in encoder_files(place):
+                copy = folder / (path.relative_to(place) if place.is_dir() else path.name)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
         about["fingerprint"] = fingerprint_of(folder)
     write_atomically(description, json.dumps(about, indent=2).encode() + b"\n")
 
@@ -90,15 +98,37 @@ def locate_encoder(pretrained_model: str) -> Path:
     return Path(snapshot)
 
 
+@contextmanager
+def unpacked(source: Path) -> Iterator[Path]:
+    """Give an archive's content as a folder for a while, and anything else as it is.
+
+    Raises:
+        EncoderError: The archive is damaged.
+
+    """
+    if source.suffix != ARCHIVE_SUFFIX or not source.is_file():
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(source) as archive:
+                archive.extractall(folder)
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise EncoderError(f"{source}: no archive, or cut off: {error}") from error
+        yield Path(folder)
+
+
 def encoder_files(source: Path) -> list[Path]:
-    """Return the files of an encoder in the folder `source`, or `source` if it is a file.
+    """Return the files of an encoder: those in a folder, or a file and its configuration.
 
     Raises:
         EncoderError: There is no such folder, or no file in it.
 
     """
     if source.is_file():
-        return [source]
+        config = source.with_name(CHECKPOINT_CONFIG)
+        has_config = source.suffix == CHECKPOINT_SUFFIX and config.is_file()
+        return [config, source] if has_config else [source]
     if not source.is_dir():
         raise EncoderError(f"no encoder at {source}: give a folder that is there, or a hub id")
     visible = [

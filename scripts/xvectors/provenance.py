@@ -12,7 +12,6 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from xvectors.fetching import read_fingerprint
 from xvectors.files import write_atomically
 from xvectors.layout import Layout
 from xvectors.manifest import Stretch
+from xvectors.toolkits import TOOLKITS, installed_version
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ def make_recipe(config: DictConfig) -> dict[str, Any]:
     xvector = config.xvector
     return {
         "toolkit": xvector.toolkit,
-        "toolkit_version": _version(xvector.toolkit),
+        "toolkit_version": installed_version(TOOLKITS[xvector.toolkit].package),
         "precision": xvector.precision,
         "provider": xvector.provider,
         "runner": xvector.runner,
@@ -149,10 +149,3 @@ def _is_zip_without_comment(content: bytes) -> bool:
 
 def _sidecar(path: Path) -> Path:
     return path.with_name(f".{path.name}.provenance")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -4,12 +4,11 @@ import logging
 from pathlib import Path
 
 import torch
-from speechbrain.dataio.preprocess import AudioNormalizer
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
 from xvectors.config import first_line
-from xvectors.encoders import Encoder
+from xvectors.encoders import Encoder, embed_alike
 from xvectors.errors import EncoderError
 from xvectors.features import Features
 from xvectors.frame_budget import FrameBudget
@@ -38,9 +37,7 @@ class SpeechBrainEncoder(Encoder):
 
     def __init__(self, source: Path, device: str, precision: str) -> None:
         """Load the encoder in the folder `source`, see `load_encoder`."""
-        self.device = torch.device(device)
-        self.precision = precision
-        _set_matmul_precision(precision)
+        super().__init__(device, precision)
         self.classifier = _load_classifier(source, device)
         model = self.classifier.mods["embedding_model"]
         self.hop_length = _hop_length(self.classifier.mods["compute_features"])
@@ -48,12 +45,6 @@ class SpeechBrainEncoder(Encoder):
         self.features = Features(self.classifier.mods, self.device)
         self.packed = _pack(model, precision, self.device)
         self.budget = FrameBudget(_n_frames_at_a_time(self.packed, self.device))
-        self._normalizer = AudioNormalizer(sample_rate=SAMPLE_RATE)
-
-    def normalize(self, signal: torch.Tensor, sample_rate: int) -> torch.Tensor:
-        """Bring a signal to 16 kHz, mono, with SpeechBrain's AudioNormalizer."""
-        normalized: torch.Tensor = self._normalizer(signal, sample_rate)
-        return normalized
 
     def embed(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
@@ -75,26 +66,18 @@ class SpeechBrainEncoder(Encoder):
         model = self.classifier.mods["embedding_model"]
         if not isinstance(model, ECAPA_TDNN):
             return self._embed_alike(self.features([signal]))[0]
-        with self._autocast():
+        with self.autocast():
             return ChunkedEcapa(model, self.features.of_long(signal)).embed().flatten()
 
     def _embed_alike(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """Return the embeddings, (utterances, dim), those of the same length going together.
+        """Return the embeddings, (utterances, dim), by the model's own modules."""
+        return embed_alike(self._embed_batch, features)
 
-        Every model of the family treats the utterances of a batch alike, if none is padded.
-        """
+    def _embed_batch(self, features: torch.Tensor) -> torch.Tensor:
         model = self.classifier.mods["embedding_model"]
-        embeddings: dict[int, torch.Tensor] = {}
-        for length in {len(one) for one in features}:
-            alike = [i for i, one in enumerate(features) if len(one) == length]
-            batch = torch.stack([features[i] for i in alike])
-            with self._autocast():
-                found = model(batch, torch.ones(len(batch), device=self.device))
-            embeddings.update(zip(alike, found.flatten(1), strict=True))
-        return torch.stack([embeddings[i] for i in range(len(features))])
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        with self.autocast():
+            found: torch.Tensor = model(features, torch.ones(len(features), device=self.device))
+        return found.flatten(1)
 
 
 def _is_long(signal: torch.Tensor) -> bool:
@@ -144,12 +127,6 @@ def _load_classifier(source: Path, device: str) -> EncoderClassifier:
             f"{source}: SpeechBrain cannot load this encoder: "
             f"{type(error).__name__}: {first_line(error)}"
         ) from error
-
-
-def _set_matmul_precision(precision: str) -> None:
-    """Let GPUs round float32 products to TF32 only when asked (PyTorch's default is a mix)."""
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 def _hop_length(compute_features: torch.nn.Module) -> int:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from xvectors import toolkits
 from xvectors.encoders import choose_device, has_bf16, load_encoder
 from xvectors.errors import EncoderError
 
@@ -14,9 +15,22 @@ def test_bf16_only_where_the_processor_has_it(demo_encoder, monkeypatch):
     assert has_bf16("cpu")
 
 
-def test_a_toolkit_that_is_still_to_come(demo_encoder):
-    with pytest.raises(EncoderError, match="toolkit espnet is not supported yet"):
-        load_encoder("espnet", demo_encoder, "cpu", "fp32")
+@pytest.mark.parametrize(
+    ("toolkit", "message"),
+    [
+        ("kaldi", "no toolkit is named kaldi, there are speechbrain, espnet, rawnet"),
+        ("espnet", r"espnet needs packages that are not installed \(not-there\): make espnet"),
+    ],
+)
+def test_a_toolkit_that_is_not_there(demo_encoder, tmp_path, monkeypatch, toolkit, message):
+    (tmp_path / "espnet.txt").write_text("not-there==1.0\n")
+    monkeypatch.setattr(toolkits, "ENVS", tmp_path)
+    with pytest.raises(EncoderError, match=message):
+        load_encoder(toolkit, demo_encoder, "cpu", "fp32")
+
+
+def test_the_size_of_embeddings(demo_encoder):
+    assert load_encoder("speechbrain", demo_encoder, "cpu", "fp32").embedding_size == 192
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):

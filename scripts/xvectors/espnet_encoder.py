@@ -1,0 +1,155 @@
+"""ESPnet's encoders: whatever ESPnet-SPK trains."""
+
+import warnings
+from bisect import bisect_left
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nltk
+import torch
+import yaml
+
+from xvectors.checkpoints import load_weights, read_checkpoint
+from xvectors.config import first_line
+from xvectors.encoders import Encoder, embed_alike
+from xvectors.errors import EncoderError
+from xvectors.fetching import unpacked
+from xvectors.frame_budget import FrameBudget
+
+SAMPLE_RATE = 16000
+# Samples of a batch. On a CPU more make nothing faster; the GPU's are five minutes, which is
+# what a batch has at most.
+CPU_SAMPLES = 30 * SAMPLE_RATE
+GPU_SAMPLES = 300 * SAMPLE_RATE
+
+# ESPnet's front ends use a name of PyTorch's that is on its way out.
+warnings.filterwarnings("ignore", r".*torch\.cuda\.amp\.autocast", FutureWarning)
+# Its text front end, which no speaker encoder needs, asks the network for data when imported.
+_download, nltk.download = nltk.download, lambda *_, **__: False
+try:
+    from espnet2.bin.spk_inference import Speech2Embedding
+finally:
+    nltk.download = _download
+
+
+class EspnetEncoder(Encoder):
+    """An encoder of ESPnet-SPK.
+
+    Every signal gets the embedding that ``Speech2Embedding`` gives for it alone. ESPnet's
+    encoders do not know the lengths of signals (only the pooling does), so a padded one would
+    see its padding: only signals of the same length go together.
+    """
+
+    sample_rate = SAMPLE_RATE
+
+    def __init__(self, source: Path, device: str, precision: str) -> None:
+        """Load the encoder at `source`: a folder, an archive, or a ``.pth`` file."""
+        super().__init__(device, precision)
+        with unpacked(source) as place:
+            self.model = _load_model(*_locate(place), device)
+        self.budget = FrameBudget(CPU_SAMPLES if self.device.type == "cpu" else GPU_SAMPLES)
+        self.min_samples = self._find_shortest(source)
+
+    def embed(self, signals: list[torch.Tensor]) -> torch.Tensor:
+        """Embed signals of any lengths, each as if it were alone."""
+        with torch.inference_mode():
+            found = self.budget.run(
+                lambda pack: embed_alike(self._embed_batch, pack),
+                [signal.to(self.device) for signal in signals],
+                [len(signal) for signal in signals],
+            )
+            return torch.stack(found).float().cpu()
+
+    def _embed_batch(self, signals: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings, (utterances, dim), of (utterances, samples).
+
+        Features are computed one by one: a batch rounds the sinc filters' products otherwise,
+        and the logarithm of what is nearly zero makes that 1e-4 of an embedding.
+        """
+        found = [self.model.extract_feats(signal[None]) for signal in signals]
+        features, n_frames = (torch.cat(parts) for parts in zip(*found, strict=True))
+        with self.autocast():
+            frames = self.model.encode_frame(features)
+        pooled = self.model.pooling(frames.float(), feat_lengths=n_frames)
+        embeddings: torch.Tensor = self.model.project_spk_embd(pooled)
+        return embeddings
+
+    def _find_shortest(self, source: Path) -> int:
+        """Return the samples of the shortest signal that the network takes, by trying.
+
+        It depends on kernels and strides of every layer, of which there are many kinds.
+        """
+        noise = torch.randn(SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
+
+        def is_taken(n_samples: int) -> bool:
+            try:
+                return bool(self.embed([noise[:n_samples]]).isfinite().all())
+            except (RuntimeError, ValueError, IndexError, AssertionError):
+                return False
+
+        if not is_taken(SAMPLE_RATE):
+            raise EncoderError(f"{source}: this encoder cannot embed a second of noise")
+        return 1 + bisect_left(range(1, SAMPLE_RATE), True, key=is_taken)
+
+
+def _locate(place: Path) -> tuple[Path, Path]:
+    """Return an encoder's configuration and weights, in a folder or of a ``.pth`` file.
+
+    ESPnet's archives and hub repositories say in ``meta.yaml`` which they are.
+    """
+    weights, config = place, place.with_name("config.yaml")
+    if place.is_dir() and (place / "meta.yaml").is_file():
+        meta = _read_yaml(place / "meta.yaml")
+        try:
+            weights = place / meta["files"]["model_file"]
+            config = place / meta["yaml_files"]["train_config"]
+        except (KeyError, TypeError) as error:
+            raise EncoderError(
+                f"{place / 'meta.yaml'}: names no model_file and train_config, as those of "
+                "speaker encoders do"
+            ) from error
+    elif place.is_dir():
+        found = sorted(place.rglob("*.pth"))
+        if len(found) != 1:
+            raise EncoderError(
+                f"{place}: {len(found)} .pth files where one is needed; give the path of the one "
+                "that is wanted as xvector.pretrained_model"
+            )
+        weights, config = found[0], found[0].with_name("config.yaml")
+    for path in (config, weights):
+        if not path.is_file():
+            raise EncoderError(f"{path} is missing, without which there is no ESPnet encoder")
+    return config, weights
+
+
+def _load_model(config: Path, weights: Path, device: str) -> Any:
+    """Return the network that a configuration describes, with its weights.
+
+    ESPnet itself would run code in a checkpoint, and pass over weights that are missing.
+    """
+    settings = _read_yaml(config)
+    if settings.get("use_adapter"):
+        raise EncoderError(f"{config}: use_adapter is not supported")
+    try:
+        model = Speech2Embedding(config, None, device).spk_model
+    except Exception as error:  # whatever unfit settings may raise
+        raise EncoderError(
+            f"{config}: ESPnet cannot build this encoder: "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from error
+    model.loss = None  # it has weights of its own, of the training's speakers
+    found = read_checkpoint(weights)
+    found = {name: value for name, value in found.items() if not str(name).startswith("loss.")}
+    load_weights(model, found, weights)
+    return model
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise EncoderError(f"{path}: no YAML of plain data: {first_line(error)}") from error
+    if not isinstance(content, Mapping):
+        raise EncoderError(f"{path}: holds no settings")
+    return content

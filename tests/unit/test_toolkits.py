@@ -1,0 +1,80 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from xvectors import toolkits
+from xvectors.checks import check_config
+from xvectors.config import import_class, resolve_config
+from xvectors.encoders import Encoder
+from xvectors.errors import ConfigError
+from xvectors.provenance import make_recipe
+from xvectors.toolkits import ENVS, TOOLKITS, installed_version, missing_packages
+
+
+def test_the_schema_and_the_table_name_the_same_toolkits():
+    with pytest.raises(ConfigError, match=f"must be one of {', '.join(TOOLKITS)}, not 'none'"):
+        resolve_config({"xvector": {"toolkit": "none"}})
+
+
+@pytest.mark.parametrize("name", TOOLKITS)
+def test_every_toolkit_can_be_installed(name):
+    makefile = (ENVS.parent / "Makefile").read_text()
+    toolkit = TOOLKITS[name]
+    if name != "speechbrain":
+        requirements = (ENVS / f"{name}.txt").read_text().splitlines()
+        pinned = [line for line in requirements if not line.startswith("#")]
+        assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in pinned)
+        assert toolkit.package in {line.partition("==")[0] for line in pinned}
+        assert re.search(rf"^(\w+ )*{name}( \w+)*: ", makefile, re.MULTILINE)
+    if not missing_packages(name):
+        assert issubclass(import_class(toolkit.encoder, "toolkit"), Encoder)
+
+
+@pytest.mark.parametrize(("toolkit", "model"), [(n, t.default_model) for n, t in TOOLKITS.items()])
+def test_the_default_model_and_the_version_are_the_toolkits(toolkit, model):
+    config = resolve_config({"xvector": {"toolkit": toolkit, "spk_embed_tag": "tag"}})
+    assert config.xvector.pretrained_model == model
+    assert resolve_config(config) == config
+    version = installed_version(TOOLKITS[toolkit].package)
+    assert make_recipe(config)["toolkit_version"] == version
+    mine = {"toolkit": toolkit, "pretrained_model": "my/model"}
+    assert resolve_config({"xvector": mine}).xvector.pretrained_model == "my/model"
+
+
+def test_what_is_not_installed_is_one_line_before_any_job_starts(tmp_path, corpus, monkeypatch):
+    (tmp_path / "espnet.txt").write_text("# a comment\n\n" + "".join(f"none-{i}==1\n" for i in "abcd"))
+    monkeypatch.setattr(toolkits, "ENVS", tmp_path)
+    xvector = {"toolkit": "espnet", "splits": ["train"]}
+    xvector["manifest_paths"] = {"train": str(corpus / "train.tsv")}
+    with pytest.raises(ConfigError) as error:
+        check_config(resolve_config({"xvector": xvector}), "my.yaml")
+    assert str(error.value) == (
+        "my.yaml: xvector.toolkit: espnet needs packages that are not installed "
+        "(none-a, none-b, none-c, ...): make espnet"
+    )
+
+
+@pytest.mark.parametrize(
+    ("toolkit", "files", "source", "complaint"),
+    [
+        ("speechbrain", ["hyperparams.yaml"], "", None),
+        ("speechbrain", ["a/hyperparams.yaml"], "", "has no hyperparams.yaml, as encoders have"),
+        ("espnet", ["exp/a/1epoch.pth", "exp/a/config.yaml"], "", None),
+        ("espnet", ["exp/a/config.yaml"], "", r"has no \*\*/\*.pth, as encoders have"),
+        ("espnet", ["1epoch.pth", "config.yaml"], "1epoch.pth", None),
+        ("espnet", ["1epoch.pth"], "1epoch.pth", "1epoch.pth has no config.yaml beside it"),
+        ("espnet", ["model.zip"], "model.zip", None),
+        ("espnet", ["model.pt"], "model.pt", "give a folder or a .pth file or a .zip file"),
+        ("rawnet", ["model.pt"], "model.pt", None),
+        ("rawnet", ["model.pt"], "", None),
+        ("rawnet", ["model.ckpt"], "", r"has no \*.pt, as encoders have"),
+    ],
+)
+def test_what_is_no_encoder_by_its_names(tmp_path, toolkit, files, source, complaint):
+    for name in files:
+        path = Path(tmp_path / name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = TOOLKITS[toolkit].complaint(tmp_path / source)
+    assert found is None if complaint is None else re.search(complaint, found)
