@@ -1,10 +1,14 @@
 """Small encoders with random weights, in the formats of ESPnet-SPK and RawNet3."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import soundfile
 import torch
 import yaml
+
+from .checkout import DEMO
 
 # As in the recipe egs2/voxceleb/spk1, only smaller.
 MEL = {
@@ -42,6 +46,18 @@ ESPNET_MODELS: dict[str, dict[str, Any]] = {
 CHECKPOINT = "9epoch.pth"
 
 
+def speech(lengths: Sequence[int]) -> list[torch.Tensor]:
+    """Return signals of so many samples, of the demo's speakers in turn."""
+    found = []
+    for i, n_samples in enumerate(lengths):
+        folder = sorted((DEMO / "wav").iterdir())[i % 8]
+        (path,) = folder.glob("*_00.*")
+        samples, _ = soundfile.read(path, dtype="float32", always_2d=True)
+        repeats = -(-n_samples // len(samples))
+        found.append(torch.from_numpy(samples[:, 0]).repeat(repeats)[:n_samples])
+    return found
+
+
 def make_espnet_encoder(folder: Path, name: str = "ecapa") -> Path:
     """Write ``config.yaml`` and ``9epoch.pth`` as ESPnet's training does; return the folder."""
     from espnet2.bin.spk_inference import Speech2Embedding  # noqa: PLC0415
@@ -69,13 +85,14 @@ def make_rawnet_checkpoint(path: Path) -> Path:
 def save_random(network: torch.nn.Module, path: Path, wrap: bool) -> None:
     """Save random weights, and statistics as after training, under `model` or plainly."""
     generator = torch.Generator().manual_seed(0)
-    for name, value in network.state_dict().items():
+    for name, value in network.named_buffers():
         if name.endswith("running_var"):
             value.uniform_(0.5, 1.5, generator=generator)
         elif name.endswith("running_mean"):
             value.normal_(0, 0.1, generator=generator)
-        elif value.dim() > 1 and not name.endswith(("_", "flipped_filter", "window")):
-            value.normal_(0, value[0].numel() ** -0.5, generator=generator)
+    for name, value in network.named_parameters():
+        if value.dim() > 1 and "filterbank" not in name:
+            value.data.normal_(0, value[0].numel() ** -0.5, generator=generator)
     torch.save({"model": network.state_dict()} if wrap else network.state_dict(), path)
 
 

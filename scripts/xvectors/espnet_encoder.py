@@ -81,15 +81,21 @@ class EspnetEncoder(Encoder):
         It depends on kernels and strides of every layer, of which there are many kinds.
         """
         noise = torch.randn(SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
+        unfit = (RuntimeError, ValueError, IndexError, AssertionError)
 
         def is_taken(n_samples: int) -> bool:
             try:
                 return bool(self.embed([noise[:n_samples]]).isfinite().all())
-            except (RuntimeError, ValueError, IndexError, AssertionError):
+            except unfit:
                 return False
 
-        if not is_taken(SAMPLE_RATE):
-            raise EncoderError(f"{source}: this encoder cannot embed a second of noise")
+        try:
+            self.embed([noise])
+        except unfit as error:
+            raise EncoderError(
+                f"{source}: this encoder fails on a second of noise: "
+                f"{type(error).__name__}: {first_line(error)}"
+            ) from error
         return 1 + bisect_left(range(1, SAMPLE_RATE), True, key=is_taken)
 
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,52 @@ def test_a_single_file(tmp_path):
     description = tmp_path / ".encoder" / "encoder.json"
     fetch_encoder(str(tmp_path / "model.pth"), description)
     assert (description.parent / "model.pth").read_bytes() == b"weights"
+
+
+def test_a_checkpoint_brings_the_configuration_beside_it(tmp_path):
+    (tmp_path / "model.pth").write_bytes(b"weights")
+    (tmp_path / "config.yaml").write_text("a: 1")
+    (tmp_path / "other.pth").touch()
+    source, description = tmp_path / "model.pth", tmp_path / ".encoder" / "encoder.json"
+    fetch_encoder(str(source), description)
+    names = {path.name for path in description.parent.iterdir()}
+    assert names == {"model.pth", "config.yaml", "encoder.json"}
+    assert fingerprint_of(source) == fingerprint_of(description.parent)
+    (tmp_path / "config.yaml").write_text("a: 2")
+    assert not describes(description, str(source))
+    assert fingerprint_of(source) != fingerprint_of(description.parent)
+
+
+def test_an_archive_is_unpacked(tmp_path, encoder):
+    (encoder / "exp").mkdir()
+    (encoder / "exp" / "1epoch.pth").write_bytes(b"weights")
+    (encoder / "README.md").write_text("about it")
+    archive = shutil.make_archive(str(tmp_path / "model"), "zip", encoder)
+    description = tmp_path / ".encoder" / "encoder.json"
+    fetch_encoder(archive, description)
+    assert (description.parent / "exp" / "1epoch.pth").read_bytes() == b"weights"
+    assert fingerprint_of(description.parent) == fingerprint_of(encoder)
+    assert describes(description, archive)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1000])
+def test_an_archive_that_is_cut_off(tmp_path, encoder, n_bytes):
+    archive = Path(shutil.make_archive(str(tmp_path / "model"), "zip", encoder))
+    archive.write_bytes(archive.read_bytes()[:n_bytes])
+    with pytest.raises(EncoderError, match=r"model.zip: no archive, or cut off") as error:
+        fetch_encoder(str(archive), tmp_path / ".encoder" / "encoder.json")
+    assert len(str(error.value).splitlines()) == 1
+    assert not (tmp_path / ".encoder" / "encoder.json").exists()
+
+
+def test_an_archive_writes_nowhere_else(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
+        archive.writestr("../../outside.pth", b"weights")
+        archive.writestr("/tmp/outside.pth", b"weights")
+    description = tmp_path / "a" / "b" / ".encoder" / "encoder.json"
+    fetch_encoder(str(tmp_path / "model.zip"), description)
+    found = {path for path in tmp_path.rglob("outside.pth")}
+    assert all(path.is_relative_to(description.parent) for path in found)
 
 
 def test_no_encoder_at_all(tmp_path):

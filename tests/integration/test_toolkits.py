@@ -1,0 +1,108 @@
+"""Whole runs with the toolkits besides SpeechBrain."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from speechbrain.dataio.preprocess import AudioNormalizer
+from tests.conftest import TOLERANCE
+from tests.toolkit_models import CHECKPOINT, make_espnet_encoder, make_rawnet_checkpoint
+from xvectors.provenance import parse_provenance, read_provenance
+from xvectors.toolkits import TOOLKITS, installed_version, missing_packages
+
+pytestmark = pytest.mark.integration
+
+
+def make_espnet(folder):
+    """Return the path of an encoder, and ESPnet's own call with it."""
+    from espnet2.bin.spk_inference import Speech2Embedding  # noqa: PLC0415
+
+    make_espnet_encoder(folder, "rawnet3")
+    toolkit = Speech2Embedding(folder / "config.yaml", folder / CHECKPOINT)
+    return folder / CHECKPOINT, lambda signal: toolkit(signal)[0]
+
+
+def make_rawnet(folder):
+    """Return the path of a checkpoint, and the recipe's steps with it."""
+    from xvectors.rawnet_encoder import RawNetEncoder  # noqa: PLC0415
+
+    network = RawNetEncoder(make_rawnet_checkpoint(folder / "model.pt"), "cpu", "fp32").network
+
+    @torch.inference_mode()
+    def embed(signal):
+        audio = signal.numpy()
+        if len(audio) < 48000:
+            audio = np.pad(audio, (0, 48000 - len(audio) + 1), "wrap")
+        starts = np.linspace(0, len(audio) - 48000, num=10)
+        windows = [audio[int(start) : int(start) + 48000] for start in starts]
+        return network(torch.from_numpy(np.stack(windows))).mean(0)
+
+    return folder / "model.pt", embed
+
+
+MAKERS = {"espnet": make_espnet, "rawnet": make_rawnet}
+
+
+@pytest.fixture(params=MAKERS)
+def toolkit(request):
+    """The name of a toolkit that is installed."""
+    if missing_packages(request.param):
+        pytest.skip(f"{request.param} is not installed: make {request.param}")
+    return request.param
+
+
+def test_a_corpus_of_many_kinds(checkout, toolkit):
+    (checkout.root / "model").mkdir()
+    model, embed = MAKERS[toolkit](checkout.root / "model")
+    checkout.xvector |= {"toolkit": toolkit, "pretrained_model": str(model), "on_error": "skip"}
+    speech, rate = soundfile.read(checkout.audio("alba_00"), dtype="float32")
+    stereo = np.stack([speech, speech[::-1]], axis=1)
+    soundfile.write(checkout.corpus / "stereo.wav", stereo[: 2 * rate], rate)
+    soundfile.write(checkout.corpus / "low.wav", speech[:rate], 8000)
+    soundfile.write(checkout.corpus / "high.flac", speech[:rate], 48000)
+    soundfile.write(checkout.corpus / "short.wav", speech[:400], 16000)
+    with checkout.manifest.open("a") as file:
+        for name in ("stereo.wav", "low.wav", "high.flac", "short.wav"):
+            file.write(f"{Path(name).stem}\t{name}\twords\talba\n")
+    printed = checkout.run_well()
+    n_failed = 1 if toolkit == "espnet" else 0
+    assert f"{12 - n_failed} embedded, 0 skipped, {n_failed} failed" in printed
+    vectors = checkout.vectors()
+    assert ("short" in vectors) == (toolkit == "rawnet")
+    for name, vector in vectors.items():
+        samples, rate = soundfile.read(checkout.audio(name), dtype="float32", always_2d=True)
+        expected = embed(AudioNormalizer()(torch.from_numpy(samples), rate))
+        assert vector.dtype == torch.float32
+        assert vector.shape == expected.shape == (24,)
+        assert (vector - expected).abs().max() <= TOLERANCE * expected.abs().max()
+    made_by = parse_provenance(read_provenance(checkout.embeddings / "alba_00.pt"))
+    assert made_by["toolkit"] == toolkit
+    assert made_by["toolkit_version"] == installed_version(TOOLKITS[toolkit].package)
+    assert "Nothing to be done" in checkout.run_well()
+    if toolkit == "espnet":
+        reasons = [row[2] for row in checkout.rows("train.failed.tsv")[1:]]
+        assert re.match(r"too short: .*short.wav has 0.0250 s, this encoder needs", reasons[0])
+
+
+def test_a_damaged_checkpoint_ends_the_run_with_one_line(checkout, toolkit):
+    (checkout.root / "model").mkdir()
+    model, _ = MAKERS[toolkit](checkout.root / "model")
+    model.write_bytes(model.read_bytes()[:1000])
+    checkout.xvector |= {"toolkit": toolkit, "pretrained_model": str(model)}
+    checkout.run_badly()
+    (log, *_) = (checkout.root / "logs" / "embed_shard" / "tag" / "train").glob("*.log")
+    assert "cannot be read as weights" in log.read_text().splitlines()[-1]
+    assert not checkout.vectors()
+
+
+def test_a_toolkit_that_is_not_installed(checkout):
+    (checkout.root / "envs" / "espnet.txt").write_text("not-there==1\n")
+    checkout.xvector |= {"toolkit": "espnet", "pretrained_model": "espnet/voxcelebs12_rawnet3"}
+    (error,) = checkout.run_badly()
+    assert error.endswith(
+        "my.yaml: xvector.toolkit: espnet needs packages that are not installed (not-there): "
+        "make espnet"
+    )
