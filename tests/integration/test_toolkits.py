@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
+
 from tests.conftest import TOLERANCE
 from tests.toolkit_models import CHECKPOINT, make_espnet_encoder, make_rawnet_checkpoint
 from xvectors.provenance import parse_provenance, read_provenance

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from xvectors.toolkits import missing_packages
 
 if missing_packages("espnet"):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from xvectors.toolkits import missing_packages
 
 if missing_packages("rawnet"):
