@@ -29,7 +29,8 @@ def embed(encoder_folder: Path, manifests: list[Path]) -> tuple[Vectors, list[st
     for manifest in manifests:
         for utterance in read_manifest(manifest).utterances:
             path = locate_audio(manifest, utterance.wav_path)
-            signals.append(read_signal(path, encoder.sample_rate, encoder.normalize))
+            form = (encoder.sample_rate, encoder.normalize, utterance.stretch)
+            signals.append(read_signal(path, *form))
             speakers.append(utterance.speaker_id)
     return encoder.embed(signals).numpy(), speakers
 

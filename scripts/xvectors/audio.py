@@ -15,6 +15,9 @@ from xvectors.manifest import Stretch
 if TYPE_CHECKING:
     import torch
 
+# What libsndfile reads, by its usual endings.
+AUDIO_SUFFIXES = {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
+AUDIO_SUFFIXES |= {".rf64", ".sph", ".w64", ".wav"}
 HEADER_READERS = 16
 # A longer file is decoded and resampled in pieces, so that an hour of 48 kHz stereo fits into
 # memory. The margin is far wider than the resampler's filter (a few milliseconds).

@@ -11,13 +11,14 @@ from omegaconf import DictConfig
 
 from xvectors.config import import_class, is_local
 from xvectors.corpora import corpus_problems
-from xvectors.errors import ConfigError, EncoderError, ManifestError
+from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsError
 from xvectors.layout import Layout
 from xvectors.manifest import hash_manifest, read_manifest
 from xvectors.provider import EnvironmentProvider, XVectorProvider
-from xvectors.runner import BaseRunner
+from xvectors.runner import BaseRunner, makes_embeddings
 from xvectors.sharding import read_plan
 from xvectors.toolkits import TOOLKITS, toolkit_named
+from xvectors.trials import read_trials
 
 logger = logging.getLogger(__name__)
 
@@ -75,16 +76,30 @@ def _broken_references(xvector: DictConfig) -> Iterator[str]:
     for key, path in paths.items():
         if path is not None and set(path) & set("{}"):
             yield f"xvector.{key}: {path} has a brace, which Snakemake takes for a wildcard"
+    yield from _broken_classes(xvector)
+
+
+def _broken_classes(xvector: DictConfig) -> Iterator[str]:
     for key, base in (("provider", EnvironmentProvider), ("runner", BaseRunner)):
         try:
-            _check_class(import_class(xvector[key], f"xvector.{key}"), base)
+            found = import_class(xvector[key], f"xvector.{key}")
+            _check_class(found, base)
         except ConfigError as error:
             yield str(error)
         except TypeError as error:
             yield f"xvector.{key}: {xvector[key]} {error}"
+        else:
+            if key == "runner" and not makes_embeddings(found):
+                for product in ("exports", "trials"):
+                    if xvector[product]:
+                        yield f"xvector.{product}: {xvector.runner} leaves no speaker embeddings"
 
 
 def _broken_manifests(xvector: DictConfig) -> Iterator[str]:
+    for split, path in xvector.manifest_paths.items():
+        others = [other for other in xvector.corpora if xvector.manifest_paths[other] == path]
+        if split in others and others[0] != split:
+            yield f"xvector.corpora.{split}: its manifest, {path}, is that of {others[0]} too"
     for split in xvector.splits:
         manifest = xvector.manifest_paths.get(split)
         if split in xvector.corpora:
@@ -100,6 +115,12 @@ def _broken_trials(xvector: DictConfig) -> Iterator[str]:
     for name, path in xvector.trials.items():
         if not Path(path).is_file():
             yield f"xvector.trials.{name}: no such trial list: {path}"
+            continue
+        try:
+            read_trials(Path(path))
+        except TrialsError as error:
+            for line in str(error).splitlines():
+                yield f"xvector.trials.{name}: {line}"
     if xvector.cohort is not None and xvector.cohort not in xvector.splits:
         yield f"xvector.cohort: {xvector.cohort} is none of xvector.splits"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -12,7 +13,7 @@ from xvectors.errors import ExportError
 from xvectors.files import replacing
 from xvectors.safetensors_file import write_vectors
 from xvectors.speakers import read_speakers
-from xvectors.tables import IndexRow, load_embedding, read_index
+from xvectors.tables import IndexRow, load_embeddings, read_index
 
 # Rows that are in memory at a time; readers like them of this size, too.
 ROWS_PER_GROUP = 8192
@@ -21,8 +22,7 @@ ROWS_PER_GROUP = 8192
 def export_safetensors(index: Path, output: Path, metadata: Mapping[str, str]) -> None:
     """Write one tensor of shape (dim,) per utterance, named like the utterance."""
     names = [row.utt_id for row in read_index(index)]
-    vectors = (load_embedding(row.path) for row in read_index(index))
-    write_vectors(output, names, vectors, _dim(index), metadata)
+    write_vectors(output, names, load_embeddings(read_index(index)), _dim(index), metadata)
 
 
 def export_parquet(index: Path, output: Path, metadata: Mapping[str, str]) -> None:
@@ -40,8 +40,9 @@ def export_parquet(index: Path, output: Path, metadata: Mapping[str, str]) -> No
         metadata=dict(metadata),
     )
     with replacing(output) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        embeddings = load_embeddings(read_index(index))
         for rows in _groups(read_index(index)):
-            vectors = np.concatenate([load_embedding(row.path) for row in rows])
+            vectors = np.concatenate(list(islice(embeddings, len(rows))))
             columns = [
                 pa.array([row.utt_id for row in rows]),
                 pa.array([row.speaker_id for row in rows]),
@@ -72,7 +73,8 @@ def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
     means = read_speakers(speakers)
     mean_of = dict(zip(means.speaker_ids, means.means, strict=True))
     folder.mkdir(parents=True, exist_ok=True)
-    _write_ark(folder / "xvector", ((row.utt_id, load_embedding(row.path)) for row in rows))
+    utt_ids = (row.utt_id for row in rows)
+    _write_ark(folder / "xvector", zip(utt_ids, load_embeddings(rows), strict=True))
     _write_ark(folder / "spk_xvector", ((name, mean_of[name]) for name in names))
     _write_lines(folder / "utt2spk", (f"{row.utt_id} {row.speaker_id}" for row in rows))
     _write_lines(folder / "spk2utt", (" ".join([name, *utterances_of[name]]) for name in names))
@@ -122,5 +124,5 @@ def _groups(rows: Iterable[IndexRow]) -> Iterator[list[IndexRow]]:
 
 def _dim(index: Path) -> int:
     """Return the length of a split's embeddings, 0 when it has none."""
-    first = next(read_index(index), None)
-    return 0 if first is None else len(load_embedding(first.path))
+    first = next(load_embeddings(read_index(index)), None)
+    return 0 if first is None else len(first)

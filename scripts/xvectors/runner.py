@@ -334,9 +334,9 @@ def runner_class(config: DictConfig) -> type[BaseRunner]:
     return found
 
 
-def makes_embeddings(config: DictConfig) -> bool:
-    """Tell whether what the configured runner leaves is checked to be speaker embeddings."""
-    return runner_class(config).check_output is XVectorRunner.check_output
+def makes_embeddings(runner: type[BaseRunner]) -> bool:
+    """Tell whether what a runner leaves is checked to be speaker embeddings."""
+    return runner.check_output is XVectorRunner.check_output
 
 
 def batches(items: Sequence[Item], batch_size: int | None) -> Iterator[Sequence[Item]]:

@@ -2,40 +2,29 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from xvectors.config import first_line
 from xvectors.errors import TrialsError
 from xvectors.files import replacing, write_atomically
 from xvectors.layout import Layout
 from xvectors.report.score_summary import ScoreReport, report_scores
 from xvectors.report.trials_page import trials_page
 from xvectors.speakers import Speakers, read_speakers
-from xvectors.tables import IndexRow, load_embedding, read_failures, read_index
+from xvectors.tables import IndexRow, load_embeddings
+from xvectors.trials import Trial, find_utterances, read_trials
 from xvectors.verification import CONFIDENCE, Floats, Trials, Vectors, normalize_lengths
 
 logger = logging.getLogger(__name__)
 
-LABELS = {"1": True, "0": False, "target": True, "nontarget": False}
-MAX_PROBLEMS_SHOWN = 20
 TRIALS_AT_A_TIME = 65536
 UTTERANCES_AT_A_TIME = 1024
-
-
-class Trial(NamedTuple):
-    """A line of a trial list: two utterances, by utt_id, and whether their speaker is the same."""
-
-    is_target: bool
-    utt1: str
-    utt2: str
-    line: int
 
 
 @dataclass(frozen=True)
@@ -93,85 +82,6 @@ def score_list(config: DictConfig, name: str) -> None:
     write_atomically(layout.results(name), json.dumps(content, indent=2).encode() + b"\n")
 
 
-def read_trials(path: Path) -> list[Trial]:
-    """Read a trial list: lines of ``label utt1 utt2``, the label 1 (or target) for same speaker.
-
-    Utterances are named by their utt_id, or, as in VoxCeleb's own lists, by a path (`utt_id_of`).
-
-    Raises:
-        TrialsError: One line for every line that is wrong, but not more than a screenful.
-
-    """
-    trials = []
-    problems = []
-    for number, line in _numbered_lines(path):
-        fields = line.split()
-        if len(fields) != len(Trial._fields) - 1:
-            problems.append(f"{path}:{number}: {len(fields)} fields, not label, utt1 and utt2")
-        elif fields[0] not in LABELS:
-            problems.append(f"{path}:{number}: label {fields[0]!r} is none of {', '.join(LABELS)}")
-        else:
-            utt1, utt2 = map(utt_id_of, fields[1:])
-            trials.append(Trial(LABELS[fields[0]], utt1, utt2, number))
-    if not problems and not _has_both_kinds(trials):
-        problems.append(f"{path}: needs trials of both kinds, label 1 and label 0")
-    _refuse(problems, path)
-    return trials
-
-
-def utt_id_of(name: str) -> str:
-    """Return the utt_id of a path such as ``id10270/x6uYqmx31kE/00001.wav``; other names are ids.
-
-    It is the one that Kaldi's recipes and our own manifests give it: no suffix, and hyphens
-    for slashes.
-    """
-    return str(PurePosixPath(name).with_suffix("")).replace("/", "-") if "/" in name else name
-
-
-def find_utterances(
-    path: Path, trials: list[Trial], layout: Layout, splits: Sequence[str]
-) -> tuple[list[Trial], dict[str, IndexRow]]:
-    """Return the trials whose utterances are embedded, and these utterances by name.
-
-    Trials of utterances that could not be embedded are left out.
-
-    Args:
-        path: The trial list, for messages.
-        trials: Its trials.
-        layout: Where the tables are.
-        splits: The splits in which to look for utterances.
-
-    Raises:
-        TrialsError: One line for every line whose utterance is in no split, or in two.
-
-    """
-    names = {name for trial in trials for name in (trial.utt1, trial.utt2)}
-    rows: dict[str, IndexRow] = {}
-    failed = set()
-    twice = set()
-    for split in splits:
-        failed |= {row.utt_id for row in read_failures(layout.failures(split))}
-        for row in read_index(layout.index(split)):
-            if row.utt_id in names:
-                twice |= {row.utt_id} & rows.keys()
-                rows[row.utt_id] = row
-    problems = []
-    for trial in trials:
-        for name in (trial.utt1, trial.utt2):
-            if name in twice:
-                problems.append(f"{path}:{trial.line}: {name} is in two splits")
-            elif name not in rows and name not in failed:
-                problems.append(f"{path}:{trial.line}: {name} is in no split's manifest")
-    _refuse(problems, path)
-    usable = [trial for trial in trials if trial.utt1 in rows and trial.utt2 in rows]
-    if len(usable) < len(trials):
-        n_lost = len(trials) - len(usable)
-        logger.warning("%s: %d trials left out, utterances were not embedded", path, n_lost)
-    if not _has_both_kinds(usable):
-        raise TrialsError(f"{path}: too few of its utterances could be embedded")
-    return usable, rows
-
-
 def score_trials(
     trials: list[Trial], rows: Mapping[str, IndexRow], cohort: Cohort | None
 ) -> tuple[Trials, Trials | None]:
@@ -187,11 +97,15 @@ def score_trials(
         rows: Their utterances, by name.
         cohort: The speakers for normalization, if any.
 
+    Raises:
+        TrialsError: An utterance cannot be normalized.
+
     """
     names = sorted({name for trial in trials for name in (trial.utt1, trial.utt2)})
     number = {name: i for i, name in enumerate(names)}
     pairs = np.array([(number[trial.utt1], number[trial.utt2]) for trial in trials])
-    vectors = normalize_lengths(np.stack([load_embedding(rows[name].path) for name in names]))
+    embeddings = load_embeddings(rows[name] for name in names)
+    vectors = normalize_lengths(np.stack(list(embeddings)))
     speaker_ids = [rows[name].speaker_id for name in names]
     numbers = {name: i for i, name in enumerate(dict.fromkeys(speaker_ids))}
     speakers = np.array([numbers[name] for name in speaker_ids])[pairs]
@@ -206,6 +120,12 @@ def score_trials(
     if cohort is None:
         return plain, None
     mean, deviation = cohort_statistics(vectors, cohort)
+    for name, spread in zip(names, deviation, strict=True):
+        if not spread > 0:
+            raise TrialsError(
+                f"{name}: its scores against the cohort are all alike, so none can be normalized; "
+                "take another split as xvector.cohort"
+            )
     first, second = pairs.T
     normalized = (scores - mean[first]) / deviation[first]
     normalized += (scores - mean[second]) / deviation[second]
@@ -264,29 +184,6 @@ def _in_words(report: ScoreReport) -> str:
         f"{report.kind} of {n_trials} trials: EER {rate:.2%} "
         f"({CONFIDENCE:.0%} interval {low:.2%} to {high:.2%}), minDCF {costs}"
     )
-
-
-def _has_both_kinds(trials: list[Trial]) -> bool:
-    return {trial.is_target for trial in trials} == {True, False}
-
-
-def _refuse(problems: list[str], path: Path) -> None:
-    more = len(problems) - MAX_PROBLEMS_SHOWN
-    if more > 0:
-        problems = [*problems[:MAX_PROBLEMS_SHOWN], f"{path}: and {more} more"]
-    if problems:
-        raise TrialsError("\n".join(problems))
-
-
-def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not blank."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrialsError(f"{path}: cannot be read: {first_line(error)}") from error
 
 
 def _parts(rows: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:

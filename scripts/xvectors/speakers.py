@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.safetensors_file import write_vectors
-from xvectors.tables import load_embedding, read_index
+from xvectors.tables import load_embeddings, read_index
 from xvectors.verification import normalize_lengths
 
 
@@ -39,11 +39,10 @@ def average_speakers(
     """
     sums: dict[str, NDArray[np.float64]] = {}
     counts: dict[str, int] = {}
-    for row in read_index(index):
-        embedding = load_embedding(row.path)
-        if length_normalize:
-            embedding = normalize_lengths(embedding[None])[0]
-        sums[row.speaker_id] = sums.get(row.speaker_id, 0.0) + embedding.astype(np.float64)
+    rows = read_index(index)
+    for row, embedding in zip(read_index(index), load_embeddings(rows), strict=True):
+        vector = normalize_lengths(embedding[None])[0] if length_normalize else embedding
+        sums[row.speaker_id] = sums.get(row.speaker_id, 0.0) + vector.astype(np.float64)
         counts[row.speaker_id] = counts.get(row.speaker_id, 0) + 1
     names = sorted(sums)
     means = ((sums[name] / counts[name]).astype(np.float32) for name in names)

@@ -71,6 +71,26 @@ def load_embedding(path: str) -> NDArray[np.float32]:
     return np.asarray(embedding.float().numpy())
 
 
+def load_embeddings(rows: Iterable[IndexRow]) -> Iterator[NDArray[np.float32]]:
+    """Yield the embeddings of utterances, shape (dim,) each.
+
+    Raises:
+        ShardError: A file is missing or damaged, or its embedding is longer or shorter than the
+            first one.
+
+    """
+    first: tuple[str, int] | None = None
+    for row in rows:
+        embedding = load_embedding(row.path)
+        first = first or (row.path, len(embedding))
+        if len(embedding) != first[1]:
+            raise ShardError(
+                f"{row.path}: holds {len(embedding)} numbers, {first[0]} {first[1]}; embeddings "
+                "must be of one length"
+            )
+        yield embedding
+
+
 def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     lines = ["\t".join(row) for row in (header, *rows)]
     write_atomically(path, ("\n".join(lines) + "\n").encode())

@@ -86,6 +86,9 @@ def equal_error_interval(
         seed: Of the random numbers.
 
     """
+    # Sorted once, they need no sorting in each draw.
+    order = np.argsort(trials.scores, kind="stable")
+    trials = Trials(trials.scores[order], trials.is_target[order], trials.speakers[order])
     random = np.random.default_rng(seed)
     n_speakers = int(trials.speakers.max()) + 1
     found = []

@@ -3,6 +3,7 @@ import json
 import kaldiio
 import numpy as np
 import pytest
+import soundfile
 from pyarrow import parquet
 from safetensors.numpy import load_file
 
@@ -89,3 +90,20 @@ def test_mistakes_are_one_line_each(done):
     (done.root / "none.txt").write_text("1 alba_00 nobody\n0 alba_00 hugo_04\n")
     done.xvector["cohort"] = None
     assert "error: none.txt:1: nobody is in no split's manifest" in done.run_badly()
+
+
+def test_a_run_that_was_cut_short_after_collecting_leaves_nothing_stale(full):
+    full.run_well()
+    # As long as before, so that the table stays the same.
+    samples, rate = soundfile.read(full.audio("boris_01"))
+    soundfile.write(full.audio("boris_01"), samples[::-1], rate)
+    table = (full.out / "train.tsv").read_bytes()
+    full.run_well("--until", "collect_split")
+    assert (full.out / "train.tsv").read_bytes() == table
+    full.run_well()
+    changed = full.vectors()["boris_01"].numpy()
+    assert np.array_equal(load_file(full.out / "train.safetensors")["boris_01"], changed)
+    assert np.array_equal(load_file(full.out / "train.speakers.safetensors")["boris"], changed)
+    kaldi = kaldiio.load_scp(str(full.out / "train.kaldi" / "xvector.scp"))
+    assert np.array_equal(kaldi["boris_01"], changed)
+    assert "Nothing to be done" in full.run_well()

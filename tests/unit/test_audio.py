@@ -177,7 +177,9 @@ def test_an_mp3_that_was_cut_off(tmp_path):
         ("gsm.wav", "GSM610", None),
     ],
 )
-@pytest.mark.parametrize("stretch", [Stretch(0, 1.3), Stretch(2.71828, 5.5), Stretch(6, 7.2)])
+@pytest.mark.parametrize(
+    "stretch", [Stretch(0, 1.3), Stretch(2.71828, 5.5), Stretch(6, 7.2), Stretch(0.57, 1.14)]
+)
 def test_a_stretch_equals_that_part_of_the_whole(tmp_path, name, subtype, compression, stretch):
     rate = 8000
     seconds = np.arange(7.2 * rate) / rate

@@ -73,6 +73,7 @@ def test_an_empty_configuration_is_the_contracts_default():
             },
             "corpora": {},
             "splits": ["train", "valid", "test"],
+            "speaker_means": True,
             "length_normalize": False,
             "exports": [],
             "trials": {},

@@ -7,7 +7,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from xvectors import exporting, safetensors_file
-from xvectors.errors import ExportError
+from xvectors.errors import ExportError, ShardError
 from xvectors.exporting import export_kaldi, export_parquet, export_safetensors
 from xvectors.speakers import average_speakers
 from xvectors.tables import IndexRow, write_index
@@ -53,12 +53,15 @@ def test_safetensors_has_room_for_so_many_names_only(split, tmp_path, monkeypatc
     assert not list(tmp_path.glob("*.safetensors"))
 
 
-def test_vectors_of_two_lengths_are_refused(split, tmp_path):
+@pytest.mark.parametrize("export", [export_safetensors, export_parquet])
+def test_vectors_of_two_lengths_are_refused(split, tmp_path, export):
     index, _ = split
+    # Together they are as long as two others.
     torch.save(torch.zeros(3), index.parent / "b-1.pt")
-    with pytest.raises(ExportError, match=r"b-1: its shape is \(3,\), others' is \(5,\)"):
-        export_safetensors(index, tmp_path / "x.safetensors", {})
-    assert not list(tmp_path.glob("*.safetensors"))
+    torch.save(torch.zeros(7), index.parent / "é-1.pt")
+    with pytest.raises(ShardError, match=r"b-1\.pt: holds 3 numbers, .*é-2\.pt 5"):
+        export(index, tmp_path / "made", {})
+    assert not list(tmp_path.glob("*made*"))
 
 
 def test_a_name_that_the_format_has_taken(tmp_path):

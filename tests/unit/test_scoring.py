@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from xvectors import scoring
+from xvectors import scoring, tables
 from xvectors.config import resolve_config
 from xvectors.errors import TrialsError
 from xvectors.layout import Layout
-from xvectors.scoring import Cohort, read_trials, score_list, score_trials, utt_id_of
+from xvectors.scoring import Cohort, score_list, score_trials
 from xvectors.speakers import Speakers, average_speakers
 from xvectors.tables import FailureRow, IndexRow, write_failures, write_index
+from xvectors.trials import Trial, read_trials, utt_id_of
 
 # In the plane, by their angles in degrees: cosines are known.
 ANGLES = {"a-1": 0, "a-2": 60, "b-1": 90, "b-2": 120, "c-1": 180}
@@ -109,9 +110,9 @@ def test_normalization_against_a_cohort_by_hand(config, tmp_path):
 def test_many_trials_and_utterances_in_parts(monkeypatch):
     random = np.random.default_rng(0)
     vectors = random.normal(size=(9, 4)).astype(np.float32)
-    monkeypatch.setattr(scoring, "load_embedding", lambda path: vectors[int(path)])
+    monkeypatch.setattr(tables, "load_embedding", lambda path: vectors[int(path)])
     rows = {str(i): IndexRow(str(i), str(i % 3), str(i), 1.0) for i in range(9)}
-    trials = [scoring.Trial(i % 3 == j % 3, str(i), str(j), 1) for i in range(9) for j in range(9)]
+    trials = [Trial(i % 3 == j % 3, str(i), str(j), 1) for i in range(9) for j in range(9)]
     cohort = Cohort.of(Speakers(list("abc"), vectors[:3], [1, 1, 1]), 300)
     whole = score_trials(trials, rows, cohort)
     monkeypatch.setattr(scoring, "TRIALS_AT_A_TIME", 7)
@@ -124,6 +125,8 @@ def test_many_trials_and_utterances_in_parts(monkeypatch):
 def test_voxceleb_paths_name_utterances(config, tmp_path):
     assert utt_id_of("id10270/x6uYqmx31kE/00001.wav") == "id10270-x6uYqmx31kE-00001"
     assert utt_id_of("plain.name") == "plain.name"
+    assert utt_id_of("speaker/utterance.v2") == "speaker-utterance.v2"
+    assert utt_id_of("/") == "-"
     table, _ = run(config, tmp_path, "1 a/1.wav a/2.wav", "0 a/1.wav b/1.wav")
     assert table[1][1:3] == ["a-1", "a-2"]
 
@@ -175,6 +178,24 @@ def test_an_utterance_of_two_splits_is_ambiguous(config, tmp_path):
     write_split(resolve_config(config), "again", {"a-2": 1})
     with pytest.raises(TrialsError, match=r"list\.txt:1: a-2 is in two splits"):
         run(config, tmp_path, "1 a-1 a-2", "0 a-1 b-1")
+
+
+def test_a_cohort_that_tells_nothing(config, tmp_path):
+    for name in ("x-1", "y-1", "z-1"):
+        torch.save(torch.tensor([1.0, 0.0]), tmp_path / f"out/y/cohort/{name}.pt")
+    layout = Layout.of(resolve_config(config))
+    average_speakers(layout.index("cohort"), layout.speakers("cohort"), False, {})
+    config["xvector"] |= {"cohort": "cohort"}
+    with pytest.raises(TrialsError, match="a-1: its scores against the cohort are all alike"):
+        run(config, tmp_path, "1 a-1 a-2", "0 a-1 b-1")
+
+
+def test_a_list_in_kaldis_order(tmp_path):
+    (tmp_path / "list.txt").write_text("\ufeffa b target\na c nontarget\n", encoding="utf-8")
+    assert [trial[:3] for trial in read_trials(tmp_path / "list.txt")] == [
+        (True, "a", "b"),
+        (False, "a", "c"),
+    ]
 
 
 def test_a_cohort_of_one_speaker():

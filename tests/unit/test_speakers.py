@@ -57,3 +57,9 @@ def test_a_missing_embedding(index, tmp_path):
         average_speakers(index, tmp_path / "s.safetensors", False, {})
     assert not list(tmp_path.glob("*.safetensors"))
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_embeddings_of_two_lengths(index, tmp_path):
+    torch.save(torch.zeros(3), tmp_path / "a2.pt")
+    with pytest.raises(ShardError, match=r"a2\.pt: holds 3 numbers, .*a1\.pt 2"):
+        average_speakers(index, tmp_path / "s.safetensors", False, {})

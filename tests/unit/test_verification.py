@@ -79,6 +79,27 @@ def test_weights_count_like_repetitions():
     assert np.allclose(weighted.false_alarms, repeated.false_alarms)
 
 
+def test_a_draw_counts_pairs_as_if_its_speakers_were_there_so_often():
+    random = np.random.default_rng(1)
+    speakers = np.array([(a, b) for a in range(4) for b in range(a, 4)] * 3)
+    is_target = speakers[:, 0] == speakers[:, 1]
+    made = Trials(random.normal(size=len(speakers)) + is_target, is_target, speakers)
+    found = []
+    draws = np.random.default_rng(7)
+    for _ in range(50):
+        drawn = draws.integers(4, size=4).tolist()
+        rows = [
+            row
+            for row, (a, b) in enumerate(speakers)
+            for _ in range(drawn.count(a) * (1 if a == b else drawn.count(b)))
+        ]
+        repeated = Trials(made.scores[rows], is_target[rows], speakers[rows])
+        if repeated.is_target.any() and not repeated.is_target.all():
+            found.append(equal_error_rate(error_rates(repeated)))
+    expected = np.quantile(found, [0.025, 0.975])
+    assert np.allclose(equal_error_interval(made, replicates=50, seed=7), expected)
+
+
 def test_interval_covers_the_rate_and_narrows_with_more_speakers():
     def interval(n_speakers):
         first, second = np.triu_indices(4 * n_speakers, 1)

@@ -8,6 +8,8 @@ rule average_speakers:
     """Average the embeddings of each speaker."""
     input:
         index=rules.collect_split.output.index,
+        # The table may stay as it was when embeddings change.
+        markers=lambda wildcards: markers_of_split(wildcards.split),
     output:
         speakers=str(layout.speakers("{split}")),
     log:

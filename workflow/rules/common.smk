@@ -21,7 +21,7 @@ from xvectors.provenance import make_recipe
 from xvectors.python_path import share_package_with_jobs
 from xvectors.retraction import retract_untrue
 from xvectors.run_lock import RunLock, RunWatch
-from xvectors.runner import makes_embeddings
+from xvectors.runner import makes_embeddings, runner_class
 from xvectors.slurm_arrays import become_own_task
 from xvectors.summary import summarize
 
@@ -110,7 +110,7 @@ def all_products(wildcards: Wildcards) -> list[str]:
     """Return what is made of the embeddings: speakers' means, exports, scores."""
     splits = settings.xvector.splits
     makers = [getattr(layout, kind) for kind in settings.xvector.exports]
-    if makes_embeddings(settings):
+    if makes_embeddings(runner_class(settings)) and settings.xvector.speaker_means:
         makers.append(layout.speakers)
     products = [str(make(split)) for make in makers for split in splits]
     return products + [str(layout.results(name)) for name in settings.xvector.trials]

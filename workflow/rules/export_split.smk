@@ -8,6 +8,8 @@ rule export_safetensors:
     """Write a safetensors file, a tensor per utterance."""
     input:
         index=rules.collect_split.output.index,
+        # The table may stay as it was when embeddings change.
+        markers=lambda wildcards: markers_of_split(wildcards.split),
     output:
         vectors=str(layout.safetensors("{split}")),
     log:
@@ -23,6 +25,8 @@ rule export_parquet:
     """Write a Parquet table, a row per utterance."""
     input:
         index=rules.collect_split.output.index,
+        # The table may stay as it was when embeddings change.
+        markers=lambda wildcards: markers_of_split(wildcards.split),
     output:
         table=str(layout.parquet("{split}")),
     log:
@@ -38,6 +42,8 @@ rule export_kaldi:
     """Write Kaldi's archives of utterances and speakers, and who speaks what."""
     input:
         index=rules.collect_split.output.index,
+        # The table may stay as it was when embeddings change.
+        markers=lambda wildcards: markers_of_split(wildcards.split),
         speakers=rules.average_speakers.output.speakers,
     output:
         folder=directory(str(layout.kaldi("{split}"))),

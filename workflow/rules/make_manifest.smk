@@ -9,7 +9,8 @@ for split, corpus in settings.xvector.corpora.items():
         name:
             f"make_manifest_{split}"
         output:
-            manifest=settings.xvector.manifest_paths[split],
+            # What is there stays until the new one is whole.
+            manifest=update(settings.xvector.manifest_paths[split]),
         log:
             log_of("make_manifest", split),
         localrule: True

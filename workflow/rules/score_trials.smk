@@ -10,6 +10,8 @@ rule score_trials:
     input:
         trials=lambda wildcards: settings.xvector.trials[wildcards.trials],
         indexes=expand(layout.index("{split}"), split=settings.xvector.splits),
+        # The tables may stay as they were when embeddings change.
+        markers=all_markers,
         cohort=speakers_of_cohort,
     output:
         scores=str(layout.scores("{trials}")),

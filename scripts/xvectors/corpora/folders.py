@@ -4,13 +4,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from xvectors.audio import AUDIO_SUFFIXES
 from xvectors.corpora.entries import Entry, list_files, list_matches, read_lines, read_texts
 from xvectors.errors import CorpusError
 
 LJSPEECH_SPEAKER = "LJ"
-# What libsndfile reads, by its usual endings.
-AUDIO_SUFFIXES = {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
-AUDIO_SUFFIXES |= {".rf64", ".sph", ".w64", ".wav"}
 
 
 def read_libritts(path: Path, subsets: list[str] | None = None) -> Iterator[Entry]:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from omegaconf import DictConfig
 
-from xvectors.errors import ShardError
 from xvectors.files import remove_leftovers, write_atomically
 from xvectors.layout import Layout
 from xvectors.markers import DoneMarker, read_marker
@@ -26,8 +25,8 @@ from xvectors.report.embedding_space import (
 )
 from xvectors.report.sampling import Totals, add_up, sample_rows
 from xvectors.report.score_summary import ScoreSummary, summarize_scores
-from xvectors.runner import makes_embeddings
-from xvectors.tables import FailureRow, IndexRow, load_embedding, read_failures, read_index
+from xvectors.runner import makes_embeddings, runner_class
+from xvectors.tables import FailureRow, IndexRow, load_embeddings, read_failures, read_index
 from xvectors.verification import Floats, Vectors, normalize_lengths
 
 logger = logging.getLogger(__name__)
@@ -199,10 +198,10 @@ def gather(
     layout = Layout.of(config)
     totals = add_up(read_index(layout.index(split)))
     view = None
-    if makes_embeddings(config) and totals.seconds:
+    if makes_embeddings(runner_class(config)) and totals.seconds:
         index = read_index(layout.index(split))
         rows = sample_rows(index, totals.n_utterances, n_utterances)
-        view = view_speakers(rows, _load(rows), with_tsne)
+        view = view_speakers(rows, np.stack(list(load_embeddings(rows))), with_tsne)
     failures = read_failures(layout.failures(split))
     shown = list(islice(failures, MAX_FAILURES_SHOWN))
     return SplitReport(
@@ -264,20 +263,3 @@ def speeds(markers: Iterable[tuple[str, DoneMarker]]) -> list[ShardSpeed]:
         for shard, marker in markers
         if marker.n_written and marker.wall_seconds > 0
     ]
-
-
-def _load(rows: list[IndexRow]) -> Vectors:
-    """Return the embeddings of utterances, shape (n, dim).
-
-    Raises:
-        ShardError: One is missing or damaged, or they are not of one length.
-
-    """
-    embeddings = [load_embedding(row.path) for row in rows]
-    for row, embedding in zip(rows, embeddings, strict=True):
-        if len(embedding) != len(embeddings[0]):
-            raise ShardError(
-                f"{row.path}: holds {len(embedding)} numbers, {rows[0].path} {len(embeddings[0])}; "
-                "a runner derived from XVectorRunner writes embeddings of one length"
-            )
-    return np.stack(embeddings)
