@@ -123,6 +123,8 @@ def read_signal(
     try:
         with _Recording(path) as file:
             n_samples = _go_to(file, stretch) if stretch else file.frames
+            if n_samples == 0:
+                raise UtteranceError(f"zero samples: {path}")
             pieces = [
                 _cut_margins(normalize(samples, file.samplerate), margins, sample_rate)
                 for samples, margins in _pieces(file, n_samples)

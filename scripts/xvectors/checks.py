@@ -105,8 +105,6 @@ def _broken_manifests(xvector: DictConfig) -> Iterator[str]:
         if split in xvector.corpora:
             for problem in corpus_problems(xvector.corpora[split], Path(manifest)):
                 yield f"xvector.corpora.{split}.{problem}"
-        elif manifest is None:
-            yield f"xvector.manifest_paths.{split}: split {split!r} has no manifest"
         elif not Path(manifest).is_file():
             yield f"xvector.manifest_paths.{split}: no such manifest: {manifest}"
 

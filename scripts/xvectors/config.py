@@ -17,7 +17,6 @@ from xvectors.errors import ConfigError
 from xvectors.toolkits import TOOLKITS
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
-MANIFEST_OF_CORPUS = "${{data_dir}}/manifest/{split}.tsv"
 # No hub id ends so.
 ENCODER_FILES = {suffix for toolkit in TOOLKITS.values() for suffix in toolkit.single_files}
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
@@ -50,8 +49,6 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
         toolkit = TOOLKITS.get(str(merged.xvector.toolkit))
         if "pretrained_model" not in own and toolkit is not None:
             merged.xvector.pretrained_model = toolkit.default_model
-        for split in merged.xvector.corpora or ():
-            merged.xvector.manifest_paths.setdefault(split, MANIFEST_OF_CORPUS.format(split=split))
         xvector = OmegaConf.to_container(merged.xvector, resolve=True)
     except OmegaConfBaseException as error:
         key = f" {error.full_key}:" if getattr(error, "full_key", None) else ""
@@ -71,6 +68,9 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
     if problems:
         raise ConfigError("\n".join(problems))
     assert isinstance(merged, DictConfig)
+    for split in (*xvector["splits"], *xvector["corpora"]):
+        if split not in xvector["manifest_paths"]:
+            xvector["manifest_paths"][split] = f"{_data_dir(merged, source)}/manifest/{split}.tsv"
     merged.xvector = xvector
     return merged
 
@@ -161,6 +161,13 @@ def _other_sections(user: DictConfig) -> dict[str, Any]:
     sections = OmegaConf.to_container(user, resolve=False)
     assert isinstance(sections, dict)
     return {str(key): value for key, value in sections.items() if key != "xvector"}
+
+
+def _data_dir(config: DictConfig, source: str) -> str:
+    try:
+        return str(config.data_dir)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{source}: data_dir: {first_line(error)}") from error
 
 
 def _checked_workers(workers: Any, source: str) -> int:

@@ -189,7 +189,10 @@ def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(checkout):
 BAD_CONFIGS = [
     ({"batchsize": 3}, "my.yaml: xvector.batchsize: unknown key, did you mean batch_size?"),
     ({"batch_size": "many"}, "my.yaml: xvector.batch_size: must be integer or null, not 'many'"),
-    ({"splits": ["dev"]}, "my.yaml: xvector.manifest_paths.dev: split 'dev' has no manifest"),
+    (
+        {"splits": ["dev"]},
+        "my.yaml: xvector.manifest_paths.dev: no such manifest: data/manifest/dev.tsv",
+    ),
     ({"manifest_paths": {"train": "x.tsv"}}, "xvector.manifest_paths.train: no such manifest"),
     ({"pretrained_model": "/none"}, "my.yaml: xvector.pretrained_model: no such folder: /none"),
 ]

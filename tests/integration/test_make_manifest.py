@@ -49,6 +49,11 @@ def test_a_manifest_follows_its_corpus_settings_and_is_made_again_when_deleted(f
     from_folder.run_well()
     assert [row[0] for row in from_folder.rows("train.tsv")] == ["utt_id", "clara-01"]
 
+    text = manifest.read_text()
+    from_folder.xvector["corpora"]["train"]["pattern"] = "{speaker}/nothing/*.*"
+    from_folder.run_badly()
+    assert manifest.read_text() == text
+
     from_folder.xvector["corpora"]["train"]["pattern"] = "{speaker}/**/*.*"
     copy("hugo_00", from_folder.root / "mine" / "hugo" / "02.wav")
     from_folder.run_well()

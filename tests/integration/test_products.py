@@ -60,6 +60,9 @@ def test_scoring_alone(full):
     full.xvector |= {"exports": ["parquet"], "cohort": None}
     assert "mine: cosine of 2 trials" in full.run_well("--", "score")
     assert not (full.out / "train.parquet").exists()
+    (full.out / "mine.scores.html").unlink()
+    full.run_well("--", "score")
+    assert (full.out / "mine.scores.html").exists()
     del full.xvector["trials"]
     result = full.run("--", "score")
     assert result.returncode != 0

@@ -176,7 +176,7 @@ def test_a_trial_list(tmp_path, window):
     assert n_marks(frame, "similarity0")["rect"] > 50
     assert n_marks(frame, "similarity1")["rect"] > 20
     tiles = frame.locator("main").inner_text()
-    assert tiles.count("minDCF at 0.01") == tiles.count("minDCF at 0.05") == 2
+    assert tiles.count("minDCF, prior 0.01") == tiles.count("minDCF, prior 0.05") == 2
     assert_within_width(frame)
 
 

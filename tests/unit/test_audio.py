@@ -58,6 +58,13 @@ def test_a_folder_and_a_pipe_are_no_files(tmp_path):
     assert durations([str(tmp_path / "pipe.wav")]) == [0.0]
 
 
+@pytest.mark.parametrize("rate", [8000, RATE])
+def test_no_samples(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", np.zeros((0, 1)), rate)
+    with pytest.raises(UtteranceError, match=r"zero samples: .*a\.wav"):
+        read(tmp_path / "a.wav")
+
+
 def test_a_name_that_is_too_long(tmp_path):
     with pytest.raises(UtteranceError, match=r"cannot be read: .*File name too long"):
         read(tmp_path / ("a" * 300))

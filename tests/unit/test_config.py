@@ -5,6 +5,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from xvectors import BaseRunner
 from xvectors.checks import check_config, check_manifests
 from xvectors.config import SCHEMA, resolve_config, shards_of_split
 from xvectors.errors import ConfigError
@@ -224,6 +225,12 @@ def test_a_section_that_is_no_map(section):
         resolve_config({"xvector": section})
 
 
+class OtherRunner(BaseRunner):
+    @staticmethod
+    def forward(idx):
+        return idx
+
+
 def settings(corpus: Path, encoder: Path, **others) -> dict:
     xvector = {
         "pretrained_model": str(encoder),
@@ -240,7 +247,21 @@ def test_what_is_all_there_passes(corpus, demo_encoder):
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ({"splits": ["train", "dev"]}, "xvector.manifest_paths.dev: split 'dev' has no manifest"),
+        ({"splits": ["train", "dev"]}, "manifest_paths.dev: no such manifest: data/manifest/dev"),
+        (
+            {
+                "corpora": {
+                    "train": {"kind": "folder", "path": ".", "pattern": "{speaker}/*"},
+                    "other": {"kind": "folder", "path": ".", "pattern": "{speaker}/*"},
+                },
+                "manifest_paths": {"train": "same.tsv", "other": "same.tsv"},
+            },
+            "xvector.corpora.other: its manifest, same.tsv, is that of train too",
+        ),
+        (
+            {"runner": "tests.unit.test_config.OtherRunner", "exports": ["parquet"]},
+            "xvector.exports: tests.unit.test_config.OtherRunner leaves no speaker embeddings",
+        ),
         ({"manifest_paths": {"train": "none.tsv"}}, "train: no such manifest: none.tsv"),
         ({"pretrained_model": "/none/here"}, "xvector.pretrained_model: no such folder"),
         ({"pretrained_model": "./none"}, "xvector.pretrained_model: no such folder"),

@@ -99,11 +99,17 @@ def speakers_of_cohort(wildcards: Wildcards) -> list[str]:
     return [] if cohort is None else [str(layout.speakers(cohort))]
 
 
-def all_results(wildcards: Wildcards) -> list[str]:
-    """Return the results of all trial lists."""
+def all_scores() -> list[str]:
+    """Return what is made of all trial lists."""
+    makers = (layout.scores, layout.results, layout.trials_page)
+    return [str(make(name)) for make in makers for name in settings.xvector.trials]
+
+
+def wanted_scores(wildcards: Wildcards) -> list[str]:
+    """Return what is made of all trial lists, of which there must be one."""
     if not settings.xvector.trials:
         raise WorkflowError("nothing to score: give lists of trials as xvector.trials")
-    return [str(layout.results(name)) for name in settings.xvector.trials]
+    return all_scores()
 
 
 def all_products(wildcards: Wildcards) -> list[str]:
@@ -113,7 +119,7 @@ def all_products(wildcards: Wildcards) -> list[str]:
     if makes_embeddings(runner_class(settings)) and settings.xvector.speaker_means:
         makers.append(layout.speakers)
     products = [str(make(split)) for make in makers for split in splits]
-    return products + [str(layout.results(name)) for name in settings.xvector.trials]
+    return products + all_scores()
 
 
 def markers_of_split(split: str) -> list[str]:

@@ -37,5 +37,5 @@ rule score_trials:
 rule score:
     """All trial lists are scored."""
     input:
-        results=all_results,
+        scores=wanted_scores,
     localrule: True
