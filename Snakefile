@@ -36,5 +36,4 @@ rule all:
         index=expand(layout.index("{split}"), split=settings.xvector.splits),
         failures=expand(layout.failures("{split}"), split=settings.xvector.splits),
         products=all_products,
-        pages=expand(layout.page("{split}"), split=settings.xvector.splits),
     localrule: True

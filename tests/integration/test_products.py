@@ -14,6 +14,7 @@ pytestmark = pytest.mark.integration
 def full(done):
     """An embedded checkout that is asked for all there is."""
     done.xvector |= {"exports": ["kaldi", "safetensors", "parquet"], "cohort": "train"}
+    done.xvector |= {"speaker_means": True, "report": True}
     done.add_utterance("alba_07", "alba_07")
     (done.root / "trials.txt").write_text("1 alba_00 alba_07\n0 alba_00 hugo_04\n")
     done.xvector["trials"] = {"mine": "trials.txt"}
@@ -42,7 +43,8 @@ def test_all_that_is_made_of_embeddings(full):
     assert float(full.rows("mine.scores.tsv")[1][3]) == pytest.approx(cosine, abs=1e-5)
     results = json.loads((full.out / "mine.scores.json").read_text())
     assert results["normalized_score"]["eer"] == 0
-    assert (full.out / "mine.scores.html").stat().st_size > 100_000
+    for page in ("mine.scores.html", "train.report.html"):
+        assert (full.out / page).stat().st_size > 100_000
 
     assert "Nothing to be done" in full.run_well()
 
@@ -70,6 +72,7 @@ def test_scoring_alone(full):
 
 
 def test_lengths_are_normalized_when_asked(done):
+    done.xvector["speaker_means"] = True
     done.run_well()
     before = load_file(done.out / "train.speakers.safetensors")
     done.xvector["length_normalize"] = True

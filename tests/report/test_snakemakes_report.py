@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 
 from .browser import n_marks, point_at
@@ -6,8 +8,11 @@ from .browser import n_marks, point_at
 @pytest.fixture(scope="module")
 def report(embedded):
     """Snakemake's report on a run of eight utterances."""
+    shown = copy.copy(embedded)
+    shown.xvector = embedded.xvector | {"report": True}
     path = embedded.root / "report.html"
-    embedded.run_well("--report", str(path))
+    shown.run_well()
+    shown.run_well("--report", str(path))
     return path
 
 

@@ -82,6 +82,7 @@ def test_an_empty_configuration_is_the_contracts_default():
             "cohort_size": 300,
             "provider": "xvectors.XVectorProvider",
             "runner": "xvectors.XVectorRunner",
+            "report": True,
             "report_utterances": 5000,
             "report_tsne": False,
             "async_mode": None,
