@@ -194,7 +194,10 @@ BAD_CONFIGS = [
         "my.yaml: xvector.manifest_paths.dev: no such manifest: data/manifest/dev.tsv",
     ),
     ({"manifest_paths": {"train": "x.tsv"}}, "xvector.manifest_paths.train: no such manifest"),
-    ({"pretrained_model": "/none"}, "my.yaml: xvector.pretrained_model: no such folder: /none"),
+    (
+        {"pretrained_model": "/none"},
+        "my.yaml: xvector.pretrained_model: no such folder or file: /none",
+    ),
 ]
 
 
