@@ -139,7 +139,8 @@ def test_stretches_are_those_of_lhotse(tmp_path, manifest):
     """Where lhotse itself can trim a cut to its supervisions, without overlap."""
     recording = lhotse.Recording.from_file(copy("hugo_01", tmp_path / "h.wav"))
     parts = [
-        lhotse.SupervisionSegment("s1", recording.id, 0.1, 0.5, speaker="a"),
+        # It begins before the cut.
+        lhotse.SupervisionSegment("s1", recording.id, -0.1, 0.7, speaker="a"),
         lhotse.SupervisionSegment("s2", recording.id, 0.75, 0.7, speaker="b"),
     ]
     cuts = lhotse.CutSet.from_cuts([lhotse.MonoCut("a", 0.3, 1.5, 0, parts, recording=recording)])
