@@ -139,8 +139,7 @@ def test_stretches_are_those_of_lhotse(tmp_path, manifest):
     """Where lhotse itself can trim a cut to its supervisions, without overlap."""
     recording = lhotse.Recording.from_file(copy("hugo_01", tmp_path / "h.wav"))
     parts = [
-        # It begins before the cut.
-        lhotse.SupervisionSegment("s1", recording.id, -0.1, 0.7, speaker="a"),
+        lhotse.SupervisionSegment("s1", recording.id, 0.1, 0.5, speaker="a"),
         lhotse.SupervisionSegment("s2", recording.id, 0.75, 0.7, speaker="b"),
     ]
     cuts = lhotse.CutSet.from_cuts([lhotse.MonoCut("a", 0.3, 1.5, 0, parts, recording=recording)])
@@ -152,6 +151,15 @@ def test_stretches_are_those_of_lhotse(tmp_path, manifest):
     # lhotse rounds the cut's and the supervision's times to samples.
     samples = 2 / recording.sampling_rate
     assert found == [pytest.approx([cut.start, cut.end], abs=samples) for cut in trimmed]
+
+
+def test_a_supervision_reaches_no_further_than_its_cut(tmp_path, manifest):
+    recording = lhotse.Recording.from_file(copy("hugo_01", tmp_path / "h.wav"))
+    part = lhotse.SupervisionSegment("s", recording.id, -0.125, 9.0, speaker="a")
+    cut = lhotse.MonoCut("c", 0.25, 1.5, 0, [part], recording=recording)
+    lhotse.CutSet.from_cuts([cut]).to_file(tmp_path / "cuts.jsonl")
+    make_manifest({"kind": "lhotse", "path": str(tmp_path / "cuts.jsonl")}, manifest)
+    assert [row[5:] for row in rows(manifest)] == [["start=0.25", "end=1.75"]]
 
 
 @pytest.mark.parametrize(
