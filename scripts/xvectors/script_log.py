@@ -25,6 +25,8 @@ def script_log(path: str) -> Iterator[None]:
     to_terminal.setFormatter(logging.Formatter("%(message)s"))
     logger.setLevel(logging.INFO)
     logger.handlers = [to_file, to_terminal]
+    # Toolkits give the root logger a handler when imported, and lines would come twice.
+    logger.propagate = False
     try:
         yield
     except XVectorsError as error:
