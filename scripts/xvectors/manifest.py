@@ -1,16 +1,27 @@
 """Manifests: the utterances of a split, in order, checked line by line."""
 
 import hashlib
-import unicodedata
-from collections.abc import Iterator
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xvectors.errors import ManifestError
 
 MIN_COLUMNS = 4
 MAX_UTT_ID_BYTES = 200
+# Unicode's control characters, category Cc.
+CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BLOCK_BYTES = 2**24
+# Lines that were asked for last stay in memory, as one and the same is asked for several times.
+N_REMEMBERED = 256
 
 
 class Stretch(NamedTuple):
@@ -35,6 +46,86 @@ class Utterance(NamedTuple):
     stretch: Stretch | None = None
 
 
+class Utterances(Sequence[Utterance]):
+    """The utterances of a manifest, in order, each read from the file when it is asked for.
+
+    What is kept in memory is where the lines begin: 8 bytes per utterance, however long its line.
+    """
+
+    def __init__(self, path: Path, starts: "NDArray[np.int64] | array[int] | None" = None) -> None:
+        """Look up where the lines of a manifest begin; nothing else is read or checked.
+
+        Args:
+            path: The manifest.
+            starts: The bytes at which its utterances' lines begin, if that is known.
+
+        Raises:
+            ManifestError: It cannot be read.
+
+        """
+        self.path = path
+        self._version = _version(path)
+        found = _line_starts(path) if starts is None else starts
+        self._starts = np.asarray(found, dtype=np.int64)
+        self._remembered = lru_cache(N_REMEMBERED)(self._read)
+
+    def __len__(self) -> int:
+        """Return the number of utterances."""
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, index: int) -> Utterance: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Utterance]: ...
+    def __getitem__(self, index: int | slice) -> Utterance | list[Utterance]:
+        """Return an utterance, or a list of them."""
+        if isinstance(index, slice):
+            return list(self.at(range(*index.indices(len(self)))))
+        return self._remembered(range(len(self))[index])
+
+    def __iter__(self) -> Iterator[Utterance]:
+        """Yield the utterances in order."""
+        return self.at(range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether `other` holds the same utterances, as a list does."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def at(self, positions: Iterable[int]) -> Iterator[Utterance]:
+        """Yield the utterances at `positions`.
+
+        Raises:
+            ManifestError: The manifest has changed since it was looked at.
+
+        """
+        self._check_version()
+        with self.path.open("rb") as file:
+            for position in positions:
+                start = int(self._starts[position])
+                if file.tell() != start:
+                    file.seek(start)
+                yield self._parse(position, file.readline())
+        self._check_version()
+
+    def _read(self, position: int) -> Utterance:
+        return next(self.at([position]))
+
+    def _parse(self, position: int, line: bytes) -> Utterance:
+        try:
+            return _parse(_content(line, is_first=self._starts[position] == 0))
+        except ManifestError as problem:
+            self._check_version()
+            raise ManifestError(f"{self.path}: utterance {position}: {problem}") from problem
+
+    def _check_version(self) -> None:
+        if _version(self.path) != self._version:
+            raise ManifestError(
+                f"{self.path}: changed while it was read; run the same command again"
+            )
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The utterances of a manifest, in order; their positions are the indices of a runner.
@@ -43,7 +134,7 @@ class Manifest:
     """
 
     path: Path
-    utterances: list[Utterance]
+    utterances: Utterances
     digest: str
 
 
@@ -59,25 +150,25 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: One line, ``<file>:<line>: <reason>``, for each line that is wrong.
 
     """
-    utterances: list[Utterance] = []
-    problems: list[str] = []
-    line_of: dict[str, int] = {}
+    starts, hashes = array("q"), array("q")
+    problems: list[tuple[int, str]] = []
     digest = hashlib.sha256()
-    for number, line in _lines(path, digest):
+    for number, start, line in _lines(path, digest):
         try:
             utterance = _parse(line)
-            first = line_of.setdefault(utterance.utt_id, number)
-            if first != number:
-                raise ManifestError(f"repeated utt_id {utterance.utt_id!r}, first on line {first}")
         except ManifestError as problem:
-            problems.append(f"{path}:{number}: {problem}")
+            problems.append((number, str(problem)))
         else:
-            utterances.append(utterance)
-    if not utterances and not problems:
-        problems = [f"{path}:1: no utterance at all"]
+            starts.append(start)
+            hashes.append(hash(utterance.utt_id))
+    problems += _repetitions(path, hashes)
+    if not starts and not problems:
+        problems = [(1, "no utterance at all")]
     if problems:
-        raise ManifestError("\n".join(problems))
-    return Manifest(path, utterances, digest.hexdigest())
+        raise ManifestError(
+            "\n".join(f"{path}:{number}: {problem}" for number, problem in sorted(problems))
+        )
+    return Manifest(path, Utterances(path, starts), digest.hexdigest())
 
 
 def hash_manifest(path: Path) -> str:
@@ -86,18 +177,89 @@ def hash_manifest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _lines(path: Path, digest: "hashlib._Hash") -> Iterator[tuple[int, bytes]]:
-    """Yield the numbered lines that are not blank; only a line feed ends a line."""
+def _version(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _lines(path: Path, digest: "hashlib._Hash | None" = None) -> Iterator[tuple[int, int, bytes]]:
+    """Yield number, first byte and content of the lines that are not blank.
+
+    Only a line feed ends a line.
+    """
+    start = 0
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                digest.update(line)
-                content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                content = content.removesuffix(b"\n").removesuffix(b"\r")
-                if content.strip(b" "):
-                    yield number, content
+                if digest is not None:
+                    digest.update(line)
+                content = _content(line, is_first=number == 1)
+                if not _is_blank(content):
+                    yield number, start, content
+                start += len(line)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _content(line: bytes, is_first: bool) -> bytes:
+    """Return a line without what ends it, and the first one without a byte order mark."""
+    content = line.removeprefix(BYTE_ORDER_MARK) if is_first else line
+    return content.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _is_blank(content: bytes) -> bool:
+    return not content.strip(b" ")
+
+
+def _line_starts(path: Path) -> NDArray[np.int64]:
+    """Return the first byte of every line of a file that is not blank, without parsing them."""
+    found = []
+    start, is_new_line = 0, True
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            characters = np.frombuffer(block, dtype=np.uint8)
+            begins = np.flatnonzero(characters == ord("\n")) + 1
+            begins = np.concatenate([np.zeros(int(is_new_line), dtype=np.int64), begins])
+            is_new_line = block.endswith(b"\n")
+            begins = begins[begins < len(block)]
+            # Few lines begin as a blank one may; those are looked at.
+            suspects = np.isin(characters[begins], np.frombuffer(b" \r\n\xef", dtype=np.uint8))
+            for i in np.flatnonzero(suspects):
+                suspects[i] = _is_blank_at(path, start + int(begins[i]))
+            found.append(begins[~suspects] + start)
+            start += len(block)
+    return np.concatenate([np.zeros(0, dtype=np.int64), *found])
+
+
+def _is_blank_at(path: Path, start: int) -> bool:
+    with path.open("rb") as file:
+        file.seek(start)
+        return _is_blank(_content(file.readline(), is_first=start == 0))
+
+
+def _repetitions(path: Path, hashes: "array[int]") -> Iterator[tuple[int, str]]:
+    """Yield number and problem of the lines whose utt_id an earlier one has.
+
+    Args:
+        path: The manifest.
+        hashes: The hashes of its utt_ids, by which the few lines are found that may be such.
+
+    """
+    ordered = np.sort(np.asarray(hashes, dtype=np.int64))
+    repeated = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+    line_of: dict[str, int] = {}
+    for number, _, line in _lines(path) if repeated else ():
+        try:
+            utt_id = _parse(line).utt_id
+        except ManifestError:
+            continue  # of which another problem tells
+        if hash(utt_id) in repeated:
+            first = line_of.setdefault(utt_id, number)
+            if first != number:
+                yield number, f"repeated utt_id {utt_id!r}, first on line {first}"
 
 
 def _parse(line: bytes) -> Utterance:
@@ -136,7 +298,7 @@ def _check_utt_id(utt_id: str) -> None:
 
 
 def _has_control_character(text: str) -> bool:
-    return any(unicodedata.category(letter) == "Cc" for letter in text)
+    return CONTROL_CHARACTER.search(text) is not None
 
 
 def _seconds(more_columns: list[str]) -> float | None:

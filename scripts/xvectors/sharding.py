@@ -11,20 +11,30 @@ import contextlib
 import hashlib
 import heapq
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xvectors.audio import audio_version, durations
 from xvectors.errors import ShardError
 from xvectors.files import remove_leftovers, write_atomically, write_if_changed
 from xvectors.layout import Layout, shard_names
-from xvectors.manifest import Manifest, Stretch, locate_audio
+from xvectors.manifest import Manifest, Stretch, Utterance, locate_audio
 
 # Seconds of audio that the handling of one file is worth, whatever its length.
 FILE_OVERHEAD = 0.1
 # How far above a fair share, apart from its longest utterance, a shard may grow over time
 # before utterances move.
 TOLERANCE = 1.1
+# Audio files whose headers are read at a time.
+FILES_AT_A_TIME = 100_000
+
+Numbers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -56,37 +66,42 @@ class Plan:
 
 
 def assign_shards(
-    utt_ids: list[str], seconds: list[float], n_shards: int, earlier: dict[str, int] | None = None
-) -> list[int]:
-    """Return the shard, 0 to `n_shards` - 1, of each utterance.
+    keys: Numbers, seconds: Floats, n_shards: int, earlier: Mapping[int, Numbers] | None = None
+) -> Numbers:
+    """Return the shard, 0 to `n_shards` - 1, of each of n utterances.
 
     Args:
-        utt_ids: The utterances.
-        seconds: Their durations.
+        keys: The utterances' keys, shape (n,), see `utterance_key`.
+        seconds: Their durations, shape (n,).
         n_shards: The number of shards.
-        earlier: The shards that utterances had before, to be kept where balance allows.
+        earlier: For each shard the keys of the utterances that it had before, to be kept where
+            balance allows.
 
     """
-    earlier = earlier or {}
-    weights = [duration + FILE_OVERHEAD for duration in seconds]
-    room = TOLERANCE * sum(weights) / n_shards + max(weights, default=0.0)
+    weights = seconds + FILE_OVERHEAD
+    room = TOLERANCE * float(weights.sum()) / n_shards + float(weights.max(initial=0.0))
     loads = [0.0] * n_shards
-    shards = [0] * len(utt_ids)
+    shards = _earlier_of(keys, earlier or {})
+    longest_first = np.lexsort((keys, -weights))
     newcomers = []
-    longest_first = sorted(range(len(utt_ids)), key=lambda i: (-weights[i], utt_ids[i]))
-    for i in longest_first:
-        shard = earlier.get(utt_ids[i])
-        if shard is None or loads[shard] + weights[i] > room:
+    for i in longest_first.tolist():
+        shard = int(shards[i])
+        if shard < 0 or loads[shard] + weights[i] > room:
             newcomers.append(i)
         else:
-            loads[shard] += weights[i]
-            shards[i] = shard
+            loads[shard] += float(weights[i])
     by_load = [(load, shard) for shard, load in enumerate(loads)]
     heapq.heapify(by_load)
     for i in newcomers:
         load, shards[i] = by_load[0]
-        heapq.heapreplace(by_load, (load + weights[i], shards[i]))
+        heapq.heapreplace(by_load, (load + float(weights[i]), int(shards[i])))
     return shards
+
+
+def utterance_key(utt_id: str) -> int:
+    """Return a hash of an utterance's name, 64 bits, the same at all times."""
+    digest = hashlib.blake2b(utt_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
 
 
 def split_manifest(manifest: Manifest, split: str, n_shards: int, layout: Layout) -> None:
@@ -96,30 +111,45 @@ def split_manifest(manifest: Manifest, split: str, n_shards: int, layout: Layout
     Shards of an earlier, other number are removed.
     """
     utterances = manifest.utterances
-    seconds = _seconds(manifest)
+    keys = np.empty(len(utterances), dtype=np.int64)
+    seconds = np.empty(len(utterances))
+    unknown = []
+    for i, utterance in enumerate(utterances):
+        keys[i] = utterance_key(utterance.utt_id)
+        seconds[i] = utterance.seconds or 0.0
+        if utterance.seconds is None:
+            unknown.append(i)
+    seconds[unknown] = np.fromiter(_stated_seconds(manifest, unknown), float, len(unknown))
+    seconds = seconds.round(4)
     names = shard_names(n_shards)
     paths = [layout.index_shard(split, name) for name in names]
-    utt_ids = [utterance.utt_id for utterance in utterances]
-    shards = assign_shards(utt_ids, seconds, n_shards, _earlier_shards(paths))
-    members: list[list[int]] = [[] for _ in range(n_shards)]
-    for position, shard in enumerate(shards):
-        members[shard].append(position)
+    shards = assign_shards(keys, seconds, n_shards, _earlier_shards(paths))
     folder = layout.index_shard(split, "any").parent
     folder.mkdir(parents=True, exist_ok=True)
     _remove_other_shards(folder, set(names))
-    for path, positions in zip(paths, members, strict=True):
-        wav_paths = [utterances[i].wav_path for i in positions]
-        content = IndexShard(
-            positions,
-            [utterances[i].utt_id for i in positions],
-            wav_paths,
-            [utterances[i].stretch for i in positions],
-            [seconds[i] for i in positions],
-            hash_audio(manifest.path, wav_paths),
+    by_shard = np.argsort(shards, kind="stable")
+    ends = np.bincount(shards, minlength=n_shards).cumsum()
+    for path, positions in zip(paths, np.split(by_shard, ends[:-1]), strict=True):
+        members = list(utterances.at(positions.tolist()))
+        write_if_changed(
+            path, _as_json(_index_shard(manifest.path, positions, members, seconds[positions]))
         )
-        write_if_changed(path, _as_json(content))
-    plan = Plan(n_shards, len(utterances), round(sum(seconds), 3), manifest.digest)
+    plan = Plan(n_shards, len(utterances), round(float(seconds.sum()), 3), manifest.digest)
     write_atomically(layout.plan(split), _as_json(plan))
+
+
+def _index_shard(
+    manifest_path: Path, positions: Numbers, utterances: list[Utterance], seconds: Floats
+) -> IndexShard:
+    wav_paths = [utterance.wav_path for utterance in utterances]
+    return IndexShard(
+        positions.tolist(),
+        [utterance.utt_id for utterance in utterances],
+        wav_paths,
+        [utterance.stretch for utterance in utterances],
+        seconds.tolist(),
+        hash_audio(manifest_path, wav_paths),
+    )
 
 
 def read_plan(path: Path) -> Plan | None:
@@ -130,7 +160,7 @@ def read_plan(path: Path) -> Plan | None:
         return None
 
 
-def hash_audio(manifest_path: Path, wav_paths: list[str]) -> str:
+def hash_audio(manifest_path: Path, wav_paths: Iterable[str]) -> str:
     """Return a hash of audio files' names and present versions."""
     digest = hashlib.sha256()
     for wav_path in wav_paths:
@@ -165,24 +195,35 @@ def read_index_shard(path: Path) -> IndexShard:
     return shard
 
 
-def _seconds(manifest: Manifest) -> list[float]:
-    """Return each utterance's seconds: the manifest's, else those that its file's header states."""
-    seconds = [utterance.seconds for utterance in manifest.utterances]
-    unknown = [i for i, value in enumerate(seconds) if value is None]
-    paths = [locate_audio(manifest.path, manifest.utterances[i].wav_path) for i in unknown]
-    for i, duration in zip(unknown, durations(paths), strict=True):
-        seconds[i] = duration
-    return [round(value or 0.0, 4) for value in seconds]
+def _stated_seconds(manifest: Manifest, positions: list[int]) -> Iterator[float]:
+    """Yield the seconds that the headers of utterances' files state, 0 for unreadable ones."""
+    utterances = manifest.utterances.at(positions)
+    while some := list(islice(utterances, FILES_AT_A_TIME)):
+        yield from durations([locate_audio(manifest.path, one.wav_path) for one in some])
 
 
-def _earlier_shards(paths: list[Path]) -> dict[str, int]:
-    """Return the shards that an earlier split of as many shards gave to its utterances."""
+def _earlier_shards(paths: list[Path]) -> dict[int, Numbers]:
+    """Return the keys of the utterances that an earlier split of as many shards gave to each."""
     earlier = {}
     for shard, path in enumerate(paths):
         if path.is_file():
             with contextlib.suppress(ShardError):  # damaged: its utterances come as new ones
-                earlier.update(dict.fromkeys(read_index_shard(path).utt_ids, shard))
+                utt_ids = read_index_shard(path).utt_ids
+                keys = (utterance_key(utt_id) for utt_id in utt_ids)
+                earlier[shard] = np.fromiter(keys, np.int64, len(utt_ids))
     return earlier
+
+
+def _earlier_of(keys: Numbers, earlier: Mapping[int, Numbers]) -> Numbers:
+    """Return the shard that each utterance had before, -1 for none."""
+    known = np.concatenate([np.zeros(0, dtype=np.int64), *earlier.values()])
+    sizes = [len(one) for one in earlier.values()]
+    shards = np.repeat(np.fromiter(earlier, np.int64, len(earlier)), sizes)
+    if not len(known):
+        return np.full(len(keys), -1)
+    order = known.argsort()
+    places = np.searchsorted(known, keys, sorter=order).clip(max=len(known) - 1)
+    return np.where(known[order[places]] == keys, shards[order[places]], -1)
 
 
 def _remove_other_shards(folder: Path, names: set[str]) -> None:
@@ -193,5 +234,6 @@ def _remove_other_shards(folder: Path, names: set[str]) -> None:
 
 
 def _as_json(value: IndexShard | Plan) -> bytes:
-    content = json.dumps(asdict(value), ensure_ascii=False, separators=(",", ":"))
-    return content.encode() + b"\n"
+    # Unlike asdict this makes no copies, which for large shards take long.
+    content = {field.name: getattr(value, field.name) for field in fields(value)}
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
