@@ -15,7 +15,7 @@ from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsErro
 from xvectors.layout import Layout
 from xvectors.manifest import hash_manifest, read_manifest
 from xvectors.provider import EnvironmentProvider, XVectorProvider
-from xvectors.runner import BaseRunner, makes_embeddings
+from xvectors.runner import BaseRunner, can_pack, makes_embeddings
 from xvectors.sharding import read_plan
 from xvectors.toolkits import TOOLKITS, toolkit_named
 from xvectors.trials import read_trials
@@ -89,6 +89,8 @@ def _broken_classes(xvector: DictConfig) -> Iterator[str]:
         except TypeError as error:
             yield f"xvector.{key}: {xvector[key]} {error}"
         else:
+            if key == "runner" and xvector.storage == "packed" and not can_pack(found):
+                yield f"xvector.storage: {xvector.runner} writes files of its own, it cannot pack"
             if key == "runner" and not makes_embeddings(found):
                 for product in ("exports", "trials"):
                     if xvector[product]:

@@ -25,7 +25,7 @@ class DoneMarker:
     `n_written`, `audio_seconds` and `wall_seconds` (reading, embedding and writing) belong
     together: they count what this job embedded, not what was there before. `startup_seconds`
     are imports and loading. `encoder` is the encoder's fingerprint, `recipe` what else changes
-    vectors.
+    vectors. `storage` is how they are kept.
     """
 
     n_utterances: int
@@ -40,6 +40,7 @@ class DoneMarker:
     encoder: str | None
     recipe: dict[str, Any]
     failures: list[Failure] = field(default_factory=list)
+    storage: str = "files"
 
 
 def write_marker(path: Path, marker: DoneMarker) -> None:

@@ -1,5 +1,6 @@
 """Providers: what builds the environment that a runner works in, once per process."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from xvectors.config import import_class, resolve_config
 from xvectors.errors import ConfigError, TaskError
 from xvectors.fetching import fingerprint_of, locate_encoder
-from xvectors.manifest import locate_audio, read_manifest
+from xvectors.manifest import Column, Utterances, UtterancesOfSpeakers, locate_audio, read_manifest
 from xvectors.provenance import Origin, make_recipe
+from xvectors.run_lock import RUN_VARIABLE
 
 Environment = dict[str, Any]
 
@@ -56,7 +58,8 @@ class XVectorProvider(EnvironmentProvider):
     The environment holds ``model`` (an `Encoder`), ``toolkit``, ``device``, ``utterances`` (a
     list of ``(utt_id, wav_path)``, the path ready to be opened), ``stretches`` (for each of them
     the part of that file which it is, None for all), ``speaker_to_utterances`` (a dict from
-    speaker to utt_ids), ``output_dir`` and ``origin`` (what the embeddings are made by).
+    speaker to utt_ids), ``output_dir`` and ``origin`` (what the embeddings are made by). In the
+    jobs of a run lists and dict are read from the manifest as they are asked for.
     """
 
     def build_env_local(self) -> Environment:
@@ -78,30 +81,26 @@ def _build_xvector_environment(config: DictConfig, params: Mapping[str, Any]) ->
     xvector = config.xvector
     if xvector.pretrained_model is None:
         raise ConfigError("xvector.pretrained_model: XVectorProvider needs an encoder")
-    manifest = read_manifest(Path(params["manifest_path"]))
+    path = Path(params["manifest_path"])
+    # A run has checked its manifests before its jobs begin; they look up the lines that they
+    # need, of what may be millions.
+    is_job = RUN_VARIABLE in os.environ
+    lines = Utterances(path) if is_job else read_manifest(path).utterances
+    utterances = Column(lines, lambda one: (one.utt_id, locate_audio(path, one.wav_path)))
+    stretches = Column(lines, lambda one: one.stretch)
+    wav_paths = Column(lines, lambda one: one.wav_path)
+    speakers = UtterancesOfSpeakers(lines)
     output_dir = Path(params["output_dir"])
     output_dir.mkdir(parents=True, exist_ok=True)
     source = locate_encoder(xvector.pretrained_model)
     device = choose_device(xvector.device)
-    speaker_to_utterances: dict[str, list[str]] = {}
-    for utterance in manifest.utterances:
-        speaker_to_utterances.setdefault(utterance.speaker_id, []).append(utterance.utt_id)
-    stretches = [utterance.stretch for utterance in manifest.utterances]
     return {
         "model": load_encoder(xvector.toolkit, source, device, xvector.precision),
         "toolkit": xvector.toolkit,
         "device": device,
-        "utterances": [
-            (utterance.utt_id, locate_audio(manifest.path, utterance.wav_path))
-            for utterance in manifest.utterances
-        ],
-        "stretches": stretches,
-        "speaker_to_utterances": speaker_to_utterances,
+        "utterances": utterances if is_job else list(utterances),
+        "stretches": stretches if is_job else list(stretches),
+        "speaker_to_utterances": speakers if is_job else dict(speakers),
         "output_dir": output_dir,
-        "origin": Origin(
-            make_recipe(config),
-            fingerprint_of(source),
-            [utterance.wav_path for utterance in manifest.utterances],
-            stretches,
-        ),
+        "origin": Origin(make_recipe(config), fingerprint_of(source), wav_paths, stretches),
     }

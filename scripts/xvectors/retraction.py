@@ -8,7 +8,6 @@ embedding.
 """
 
 import logging
-import os
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -20,7 +19,7 @@ from xvectors.layout import Layout, shard_names
 from xvectors.manifest import hash_manifest
 from xvectors.markers import read_marker
 from xvectors.provenance import make_recipe
-from xvectors.runner import runner_class
+from xvectors.runner import storage_of
 from xvectors.sharding import IndexShard, hash_audio, read_index_shard, read_plan
 
 logger = logging.getLogger(__name__)
@@ -75,22 +74,12 @@ def _is_done(config: DictConfig, layout: Layout, split: str, name: str, shard: I
         encoder = read_fingerprint(layout.encoder) if layout.encoder.exists() else marker.encoder
     except (ShardError, EncoderError):
         return False
-    if (marker.encoder, marker.recipe) != (encoder, make_recipe(config)):
+    made = (marker.encoder, marker.recipe, marker.storage)
+    if made != (encoder, make_recipe(config), config.xvector.storage):
         return False
     if marker.failures and config.xvector.on_error == "fail":
         return False
     failed = {failure.utt_id for failure in marker.failures}
     marked = path.stat().st_mtime_ns
-    output_path = runner_class(config).output_path
-    return all(
-        _is_older(output_path(layout.embeddings(split), utt_id), marked)
-        for utt_id in shard.utt_ids
-        if utt_id not in failed
-    )
-
-
-def _is_older(output: Path, marked: int) -> bool:
-    try:
-        return os.stat(output).st_mtime_ns <= marked  # noqa: PTH116
-    except OSError:
-        return False
+    embedded = (utt_id for utt_id in shard.utt_ids if utt_id not in failed)
+    return storage_of(config, split, name).is_unchanged_since(embedded, marked)

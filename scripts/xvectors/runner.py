@@ -3,7 +3,6 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
@@ -13,10 +12,12 @@ from tqdm import tqdm
 from xvectors.audio import check_audio, read_signal
 from xvectors.config import import_class
 from xvectors.errors import TaskError, UtteranceError
+from xvectors.layout import Layout
 from xvectors.manifest import Stretch
-from xvectors.provenance import Origin, read_provenance, save_embedding
+from xvectors.provenance import Origin
 from xvectors.provider import Environment, EnvironmentProvider
 from xvectors.stages import Stages, run_in_turn
+from xvectors.storage import FileStorage, PackedStorage, Storage
 
 Item = TypeVar("Item")
 OutputPath = Callable[[Path, str], Path]
@@ -187,6 +188,7 @@ class XVectorRunner(BaseRunner):
         stretches: Stretches = None,
         origin: Origin | None = None,
         output_path: OutputPath | None = None,
+        storage: Storage | None = None,
         **_: Any,
     ) -> Outcome | list[Outcome]:
         """Embed one utterance or several and write ``<output_dir>/<utt_id>.pt``.
@@ -201,13 +203,14 @@ class XVectorRunner(BaseRunner):
             origin: What the embeddings are made by. Without it they carry no provenance, and
                 none is skipped.
             output_path: As `BaseRunner.output_path`, for subclasses that write elsewhere.
+            storage: Where embeddings are kept; without it each has a file.
 
         Returns:
             An outcome, or a list of them, one per index.
 
         """
-        place = partial(output_path or XVectorRunner.output_path, Path(output_dir))
-        stages = XVectorStages(model, utterances, place, stretches, origin)
+        storage = storage or XVectorRunner._files(output_dir, output_path)
+        stages = XVectorStages(model, utterances, storage, stretches, origin)
         outcomes = list(run_in_turn(stages, [idx] if isinstance(idx, int) else idx))
         return outcomes[0] if isinstance(idx, int) else outcomes
 
@@ -220,10 +223,16 @@ class XVectorRunner(BaseRunner):
         stretches: Stretches = None,
         origin: Origin | None = None,
         output_path: OutputPath | None = None,
+        storage: Storage | None = None,
     ) -> Stages:
         """Return reading, embedding and writing, with the arguments of `forward`."""
-        place = partial(output_path or XVectorRunner.output_path, Path(output_dir))
-        return XVectorStages(model, utterances, place, stretches, origin)
+        storage = storage or XVectorRunner._files(output_dir, output_path)
+        return XVectorStages(model, utterances, storage, stretches, origin)
+
+    @staticmethod
+    def _files(output_dir: Path, output_path: OutputPath | None) -> FileStorage:
+        place = output_path or XVectorRunner.output_path
+        return FileStorage(Path(output_dir), place, XVectorRunner.check_output)
 
     @staticmethod
     def check_output(path: Path) -> None:
@@ -254,7 +263,6 @@ class _Utterance(NamedTuple):
     """An utterance that was read: the signal is None when there is nothing to embed."""
 
     outcome: Outcome
-    output: Path
     made_by: bytes
     signal: Any = None
 
@@ -266,31 +274,30 @@ class XVectorStages(Stages):
         self,
         model: Any,
         utterances: Sequence[tuple[str, str]],
-        place: Callable[[str], Path],
+        storage: Storage,
         stretches: Stretches,
         origin: Origin | None,
     ) -> None:
-        """Take what `XVectorRunner.forward` takes; `place` is an utterance's output file."""
+        """Take what `XVectorRunner.forward` takes."""
         self.model = model
         self.utterances = utterances
-        self.place = place
+        self.storage = storage
         self.stretches = stretches
         self.origin = origin
 
     def load(self, index: int) -> _Utterance:
         """Read an utterance's signal, unless its embedding is current or it cannot be read."""
         utt_id, audio_path = self.utterances[index]
-        output = self.place(utt_id)
         outcome: Outcome = {"utt_id": utt_id, "status": "ok"}
         try:
             version = check_audio(audio_path)
             made_by = self.origin.provenance(index, version) if self.origin else b""
-            if made_by and read_provenance(output) == made_by:
-                return _Utterance(outcome | {"status": "skipped"}, output, made_by)
+            if made_by and self.storage.is_current(utt_id, made_by):
+                return _Utterance(outcome | {"status": "skipped"}, made_by)
             stretch = self.stretches[index] if self.stretches else None
-            return _Utterance(outcome, output, made_by, self._read(audio_path, stretch))
+            return _Utterance(outcome, made_by, self._read(audio_path, stretch))
         except UtteranceError as error:
-            return _Utterance(outcome | _failure(str(error)), output, b"")
+            return _Utterance(outcome | _failure(str(error)), b"")
 
     def _read(self, path: str, stretch: Stretch | None) -> Any:
         """Return a file's signal as the encoder wants it, if that is long enough."""
@@ -315,8 +322,7 @@ class XVectorStages(Stages):
             return item.outcome
         if not bool(result.isfinite().all()):
             return item.outcome | _failure("the embedding is not finite")
-        item.output.parent.mkdir(parents=True, exist_ok=True)
-        save_embedding(result, item.output, item.made_by)
+        self.storage.save(item.outcome["utt_id"], result, item.made_by)
         return item.outcome
 
     def n_bytes(self, item: _Utterance) -> int:
@@ -332,6 +338,20 @@ def runner_class(config: DictConfig) -> type[BaseRunner]:
     """Return the runner that a resolved configuration names."""
     found: type[BaseRunner] = import_class(config.xvector.runner, "xvector.runner")
     return found
+
+
+def storage_of(config: DictConfig, split: str, shard: str) -> Storage:
+    """Return where the embeddings of a shard are kept."""
+    folder = Layout.of(config).embeddings(split)
+    if config.xvector.storage == "packed":
+        return PackedStorage(folder, shard)
+    runner = runner_class(config)
+    return FileStorage(folder, runner.output_path, runner.check_output)
+
+
+def can_pack(runner: type[BaseRunner]) -> bool:
+    """Tell whether a runner keeps its embeddings wherever it is told to."""
+    return runner.forward is XVectorRunner.forward and runner.stages is XVectorRunner.stages
 
 
 def makes_embeddings(runner: type[BaseRunner]) -> bool:

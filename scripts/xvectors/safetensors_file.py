@@ -1,4 +1,6 @@
-"""Writing safetensors files of many vectors one by one; the library's own writer wants them all.
+"""Safetensors files of many vectors, which are written one by one and found by the header alone.
+
+The library's own writer wants all vectors at once, and its reader keeps all names in memory.
 
 The format (huggingface/safetensors, "Format"): the length of the header as 8 bytes, the header as
 JSON, which tells every tensor's type, shape and place, and the tensors' bytes without gaps.
@@ -8,6 +10,7 @@ import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +49,24 @@ def write_vectors(
         file.write(struct.pack("<Q", len(header)) + header)
         for _, vector in zip(names, vectors, strict=True):
             file.write(vector.astype("<f4").tobytes())
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return what the header of a file tells, in its order, and the first byte after it.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It has no header.
+
+    """
+    with path.open("rb") as file:
+        (n_bytes,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
+        if n_bytes > MAX_HEADER_BYTES:
+            raise ValueError("it has no header")
+        header = json.loads(file.read(n_bytes))
+        if not isinstance(header, dict):
+            raise ValueError("its header is no map")
+        return header, file.tell()
 
 
 def _header(path: Path, names: Sequence[str], dim: int, metadata: Mapping[str, str]) -> bytes:

@@ -4,6 +4,7 @@ import logging
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from omegaconf import DictConfig
 
@@ -20,11 +21,14 @@ from xvectors.gpu_lease import GpuLease, node_name
 from xvectors.layout import Layout
 from xvectors.markers import DoneMarker, Failure, write_marker
 from xvectors.progress import Progress, speed
+from xvectors.provenance import describe_origin
 from xvectors.provider import EnvironmentProvider, provider_class
 from xvectors.run_lock import RunWatch
-from xvectors.runner import Outcome, build_worker_environment, runner_class
+from xvectors.runner import Outcome, build_worker_environment, runner_class, storage_of
+from xvectors.sharding import IndexShard
 from xvectors.stages import run_overlapped
-from xvectors.tasks import Task, TaskStages, manifest_of, tasks_of_shard
+from xvectors.storage import Storage
+from xvectors.tasks import ShardTasks, TaskStages, manifest_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +44,7 @@ MAX_FAILURES_AT_FIRST = 10
 
 @dataclass
 class _Work:
-    """What a job did."""
+    """What a job did; `failures` are by the utterances' rows in the shard."""
 
     device: str = "none"
     startup_seconds: float = 0.0
@@ -49,7 +53,14 @@ class _Work:
     n_written: int = 0
     n_skipped: int = 0
     n_unexpected: int = 0
-    failures: list[Failure] = field(default_factory=list)
+    failures: dict[int, Failure] = field(default_factory=dict)
+
+
+class _Pace(NamedTuple):
+    """How many utterances are computed together, and how many threads read."""
+
+    batch_size: int
+    n_readers: int
 
 
 @dataclass(frozen=True)
@@ -89,14 +100,22 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float, thre
 
     """
     job = _Job(config, split, shard, started, threads)
-    layout = job.layout
-    origin, tasks = tasks_of_shard(config, split, layout.index_shard(split, shard))
-    missing = [task for task in tasks if not task.is_current]
+    tasks = ShardTasks(config, split, shard)
+    with closing(storage_of(config, split, shard)) as storage:
+        _embed(job, tasks, storage)
+
+
+def _embed(job: _Job, tasks: ShardTasks, storage: Storage) -> None:
+    """Embed what is missing in the storage, and write the marker."""
+    layout, origin = job.layout, tasks.origin
+    missing = [
+        row for row, task in enumerate(tasks) if not storage.is_current(task.utt_id, task.made_by)
+    ]
     work = _Work()
     if missing:
         # It lists vectors that are about to be replaced; collect_split writes it anew.
-        layout.index(split).unlink(missing_ok=True)
-        work = _embed_missing(job, missing, origin.fingerprint)
+        layout.index(job.split).unlink(missing_ok=True)
+        work = _embed_missing(job, tasks, missing, storage)
     account = DoneMarker(
         n_utterances=len(tasks),
         n_written=work.n_written,
@@ -106,15 +125,16 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float, thre
         startup_seconds=round(work.startup_seconds, 3),
         wall_seconds=round(work.wall_seconds, 3),
         device=work.device,
-        precision=config.xvector.precision,
+        precision=job.config.xvector.precision,
         encoder=origin.fingerprint,
         recipe=origin.recipe,
-        failures=work.failures,
+        failures=[failure for _, failure in sorted(work.failures.items())],
+        storage=job.config.xvector.storage,
     )
     _report(job, account)
     RunWatch(layout.root).check()
-    if account.n_failed and config.xvector.on_error == "fail":
-        write_marker(layout.unfinished(split, shard), account)
+    if account.n_failed and job.config.xvector.on_error == "fail":
+        write_marker(layout.unfinished(job.split, job.shard), account)
         names = ", ".join(failure.utt_id for failure in account.failures[:MAX_NAMES])
         names += ", ..." if account.n_failed > MAX_NAMES else ""
         raise ShardError(
@@ -122,21 +142,22 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float, thre
             f"({names}), all others are embedded; mend them and run the same command again, or "
             "set xvector.on_error to skip"
         )
-    layout.unfinished(split, shard).unlink(missing_ok=True)
-    write_marker(layout.marker(split, shard), account)
+    storage.finish(tasks.content.utt_ids, describe_origin(job.config))
+    layout.unfinished(job.split, job.shard).unlink(missing_ok=True)
+    write_marker(layout.marker(job.split, job.shard), account)
 
 
-def _embed_missing(job: _Job, missing: list[Task], fingerprint: str | None) -> _Work:
-    """Take a GPU if there is one, build the environment, and run the tasks."""
+def _embed_missing(job: _Job, tasks: ShardTasks, missing: list[int], storage: Storage) -> _Work:
+    """Take a GPU if there is one, build the environment, and run the tasks of `missing` rows."""
     asked = time.monotonic()
     xvector = job.config.xvector
     with GpuLease(xvector.device, xvector.jobs_per_gpu) as lease:
         waited = time.monotonic() - asked
         if lease.gpu:
             logger.info("%s: on GPU %s of %s", job.name, lease.gpu, node_name())
-        provider = _provider(job, fingerprint, lease.gpu)
+        provider = _provider(job, tasks.origin.fingerprint, lease.gpu)
         runner = runner_class(job.config)(provider, xvector.batch_size)
-        env = build_worker_environment(provider)
+        env = {**build_worker_environment(provider), "storage": storage}
         if lease.gpu and env.get("device") == "cpu":
             logger.warning("%s: PyTorch can use no GPU here, going on with the CPU", job.name)
             lease.release()
@@ -144,9 +165,11 @@ def _embed_missing(job: _Job, missing: list[Task], fingerprint: str | None) -> _
             device=str(env.get("device", "none")),
             startup_seconds=time.monotonic() - job.started - waited,
         )
-        stages = TaskStages(runner, runner.in_stages(env), missing)
+        watch = RunWatch(job.layout.root)
+        stages = TaskStages(runner.in_stages(env), tasks, storage, watch)
         n_readers = GPU_READERS if lease.gpu else max(job.threads, MIN_READERS)
-        _run(stages, runner.batch_size or 1, n_readers, Progress(job.name, len(missing)), work)
+        pace = _Pace(runner.batch_size or 1, n_readers)
+        _run(stages, missing, pace, Progress(job.name, len(missing)), work)
     return work
 
 
@@ -172,20 +195,19 @@ def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> Environmen
 
 
 def _run(
-    stages: TaskStages, batch_size: int, n_readers: int, progress: Progress, work: _Work
+    stages: TaskStages, missing: list[int], pace: _Pace, progress: Progress, work: _Work
 ) -> None:
-    """Run all tasks, and count in `work` what became of them."""
+    """Run the tasks of `missing` rows, and count in `work` what became of them."""
+    content = stages.tasks.content
     # Utterances of similar length together, and the most memory at the beginning.
-    longest_first = sorted(stages.tasks.values(), key=lambda task: task.seconds, reverse=True)
-    positions = [task.position for task in longest_first]
-    outcomes = run_overlapped(stages, positions, batch_size, n_readers)
+    longest_first = sorted(missing, key=content.seconds.__getitem__, reverse=True)
+    positions = (content.positions[row] for row in longest_first)
+    outcomes = run_overlapped(stages, positions, pace.batch_size, pace.n_readers)
     with closing(outcomes), progress:
         for position, outcome in outcomes:
-            _count(stages.tasks[position], outcome, work)
+            _count(content, stages.tasks.row_of(position), outcome, work)
             progress.update(1, work.audio_seconds)
         work.wall_seconds = progress.wall_seconds
-    order = {task.utt_id: place for place, task in enumerate(stages.tasks.values())}
-    work.failures.sort(key=lambda failure: order[failure.utt_id])
 
 
 def _concerns_all(error: Exception, work: _Work) -> bool:
@@ -207,8 +229,8 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _count(task: Task, outcome: Outcome | BaseException, work: _Work) -> None:
-    """Count what became of a task; what goes wrong with an utterance costs only that utterance."""
+def _count(shard: IndexShard, row: int, outcome: Outcome | BaseException, work: _Work) -> None:
+    """Count what became of an utterance; what goes wrong with one costs only that one."""
     if isinstance(outcome, BaseException):
         if not isinstance(outcome, Exception) or _concerns_all(outcome, work):
             raise outcome
@@ -216,12 +238,13 @@ def _count(task: Task, outcome: Outcome | BaseException, work: _Work) -> None:
         reason = str(outcome) if is_expected else _describe(outcome)
         outcome = {"status": "failed", "reason": reason}
     if outcome["status"] == "failed":
-        work.failures.append(Failure(task.utt_id, task.wav_path, outcome["reason"]))
+        reason = outcome["reason"]
+        work.failures[row] = Failure(shard.utt_ids[row], shard.wav_paths[row], reason)
     elif outcome["status"] == "skipped":
         work.n_skipped += 1
     else:
         work.n_written += 1
-        work.audio_seconds += task.seconds
+        work.audio_seconds += shard.seconds[row]
 
 
 def _report(job: _Job, marker: DoneMarker) -> None:

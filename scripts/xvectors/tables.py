@@ -1,6 +1,7 @@
 """The tables of a split, which utterances are embedded and which are not, and the embeddings."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from xvectors.config import first_line
 from xvectors.errors import ShardError
-from xvectors.files import write_atomically
+from xvectors.files import replacing
+from xvectors.packs import PACK_SUFFIX, Pack
 
 
 class IndexRow(NamedTuple):
@@ -80,8 +82,14 @@ def load_embeddings(rows: Iterable[IndexRow]) -> Iterator[NDArray[np.float32]]:
 
     """
     first: tuple[str, int] | None = None
+    opened: dict[str, Pack] = {}
     for row in rows:
-        embedding = load_embedding(row.path)
+        if row.path.endswith(PACK_SUFFIX):
+            if row.path not in opened:
+                opened[row.path] = Pack(Path(row.path))
+            embedding = opened[row.path][row.utt_id]
+        else:
+            embedding = load_embedding(row.path)
         first = first or (row.path, len(embedding))
         if len(embedding) != first[1]:
             raise ShardError(
@@ -92,8 +100,8 @@ def load_embeddings(rows: Iterable[IndexRow]) -> Iterator[NDArray[np.float32]]:
 
 
 def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    lines = ["\t".join(row) for row in (header, *rows)]
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines("\t".join(row) + "\n" for row in chain([header], rows))
 
 
 def _read(path: Path) -> Iterator[list[str]]:

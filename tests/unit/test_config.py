@@ -64,6 +64,7 @@ def test_an_empty_configuration_is_the_contracts_default():
             "precision": "fp32",
             "spk_embed_tag": "spkrec-ecapa-voxceleb",
             "save_path": "data/x_vectors",
+            "storage": "files",
             "batch_size": 20,
             "n_shards": 8,
             "on_error": "fail",
