@@ -4,8 +4,10 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from xvectors.errors import WriteError
 
 
 @contextmanager
@@ -14,14 +16,32 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Whoever reads `path` sees the old content or the new, never a part, whatever kills the
     writer. The temporary name starts with a dot and ends in ``.tmp``, see `remove_leftovers`.
+
+    Raises:
+        WriteError: The disk is full, say, or the folder is not ours.
+
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         yield temporary
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        _remove(temporary)
+        if error.filename in (None, str(temporary)):
+            raise WriteError(
+                f"{path}: cannot be written: {error.strerror}; mend that and run the same command "
+                "again, what is done stays"
+            ) from error
         raise
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _remove(temporary: Path) -> None:
+    # Where it cannot be removed, the reason that it could not be written says more.
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -9,11 +9,11 @@ from omegaconf import DictConfig
 
 from xvectors.config import first_line
 from xvectors.errors import (
-    MACHINE_ERRORS,
     EncoderError,
     ShardError,
     UtteranceError,
     XVectorsError,
+    machine_problem,
 )
 from xvectors.fetching import fingerprint_of
 from xvectors.gpu_lease import GpuLease, node_name
@@ -32,8 +32,6 @@ MAX_NAMES = 10
 # Threads that read: on a CPU as many as the job's, but they may have to wait for the disk.
 MIN_READERS = 2
 GPU_READERS = 8
-# PyTorch's words for no memory on a GPU and on a CPU, and for a GPU that is out of order.
-MACHINE_SIGNS = ("out of memory", "can't allocate memory", "CUDA")
 # So many unexpected failures without a single success are a defect of the task.
 MAX_FAILURES_AT_FIRST = 10
 
@@ -192,11 +190,7 @@ def _concerns_all(error: Exception, work: _Work) -> bool:
     """Tell whether an exception says more about this machine or the task than of one utterance."""
     if isinstance(error, UtteranceError):
         return False
-    if isinstance(error, XVectorsError | MemoryError):
-        return True
-    if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
-        return True
-    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in MACHINE_SIGNS):
+    if isinstance(error, XVectorsError) or machine_problem(error):
         return True
     work.n_unexpected += 1
     return work.n_written == 0 and work.n_unexpected > MAX_FAILURES_AT_FIRST
