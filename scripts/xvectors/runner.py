@@ -14,7 +14,7 @@ from xvectors.audio import check_audio, read_signal
 from xvectors.config import import_class
 from xvectors.errors import TaskError, UtteranceError
 from xvectors.manifest import Stretch
-from xvectors.provenance import Origin, read_provenance, save_embedding
+from xvectors.provenance import Origin, load_tensor, read_provenance, save_embedding
 from xvectors.provider import Environment, EnvironmentProvider
 from xvectors.stages import Stages, run_in_turn
 
@@ -84,7 +84,7 @@ class BaseRunner(ABC):
         """
         import torch  # noqa: PLC0415 - asked for once per split only
 
-        tensor = torch.load(path, weights_only=True, map_location="cpu")
+        tensor = load_tensor(path)
         if not isinstance(tensor, torch.Tensor):
             raise ValueError("holds no tensor")
         if not bool(torch.isfinite(tensor).all()):
