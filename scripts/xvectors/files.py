@@ -1,5 +1,6 @@
 """Files written whole or not at all."""
 
+import ctypes
 import os
 import re
 import uuid
@@ -11,11 +12,16 @@ from xvectors.errors import WriteError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """Give a temporary name in the folder of `path`, and rename to `path` what was written there.
 
     Whoever reads `path` sees the old content or the new, never a part, whatever kills the
     writer. The temporary name starts with a dot and ends in ``.tmp``, see `remove_leftovers`.
+
+    Args:
+        path: The file.
+        durable: Whether power loss too leaves the old content or the new. It costs milliseconds;
+            where many files are written, `flush_to_disk` at the end does it for all of them.
 
     Raises:
         WriteError: The disk is full, say, or the folder is not ours.
@@ -24,6 +30,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         yield temporary
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         _remove(temporary)
@@ -44,16 +53,36 @@ def _remove(temporary: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, whole or not at all."""
-    with replacing(path) as temporary:
+def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
+    """Write `content` to `path`, whole or not at all, see `replacing`."""
+    with replacing(path, durable) as temporary:
         temporary.write_bytes(content)
+
+
+def flush_to_disk(folder: Path) -> None:
+    """Wait until all that was written to a folder's file system has reached its disk.
+
+    Raises:
+        WriteError: Something did not; the disk is broken, say.
+
+    """
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:  # only Linux has it
+        os.sync()
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if syncfs(descriptor) != 0:
+            reason = os.strerror(ctypes.get_errno())
+            raise WriteError(f"{folder}: what was written there may be lost: {reason}")
+    finally:
+        os.close(descriptor)
 
 
 def write_if_changed(path: Path, content: bytes) -> None:
     """Write `content` atomically unless `path` holds it already, so that its time stays."""
     if not path.is_file() or path.read_bytes() != content:
-        write_atomically(path, content)
+        write_atomically(path, content, durable=False)
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:

@@ -100,7 +100,7 @@ def save_embedding(embedding: "torch.Tensor", path: Path, made_by: bytes = b"") 
     buffer = io.BytesIO()
     # A row of a batch would take the whole batch's storage along.
     torch.save(embedding.clone(), buffer)
-    write_atomically(path, _with_comment(buffer.getvalue(), made_by))
+    write_atomically(path, _with_comment(buffer.getvalue(), made_by), durable=False)
 
 
 def load_tensor(path: Path) -> Any:
@@ -126,9 +126,9 @@ def stamp(path: Path, made_by: bytes) -> None:
     """Give a file that a runner has written its provenance."""
     content = path.read_bytes()
     if _is_zip_without_comment(content):
-        write_atomically(path, _with_comment(content, made_by))
+        write_atomically(path, _with_comment(content, made_by), durable=False)
     else:
-        write_atomically(_sidecar(path), made_by)
+        write_atomically(_sidecar(path), made_by, durable=False)
 
 
 def read_provenance(path: Path) -> bytes | None:
