@@ -8,7 +8,6 @@ embedding.
 """
 
 import logging
-import os
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -18,7 +17,7 @@ from xvectors.errors import EncoderError, ShardError
 from xvectors.fetching import describes, read_fingerprint
 from xvectors.layout import Layout, shard_names
 from xvectors.manifest import hash_manifest
-from xvectors.markers import read_marker
+from xvectors.markers import hash_outputs, read_marker
 from xvectors.provenance import make_recipe
 from xvectors.runner import runner_class
 from xvectors.sharding import IndexShard, hash_audio, read_index_shard, read_plan
@@ -69,9 +68,8 @@ def _retract_split(config: DictConfig, layout: Layout, split: str) -> None:
 
 def _is_done(config: DictConfig, layout: Layout, split: str, name: str, shard: IndexShard) -> bool:
     """Tell whether all that a done-marker vouches for is still so."""
-    path = layout.marker(split, name)
     try:
-        marker = read_marker(path)
+        marker = read_marker(layout.marker(split, name))
         encoder = read_fingerprint(layout.encoder) if layout.encoder.exists() else marker.encoder
     except (ShardError, EncoderError):
         return False
@@ -80,17 +78,10 @@ def _is_done(config: DictConfig, layout: Layout, split: str, name: str, shard: I
     if marker.failures and config.xvector.on_error == "fail":
         return False
     failed = {failure.utt_id for failure in marker.failures}
-    marked = path.stat().st_mtime_ns
     output_path = runner_class(config).output_path
-    return all(
-        _is_older(output_path(layout.embeddings(split), utt_id), marked)
+    outputs = hash_outputs(
+        output_path(layout.embeddings(split), utt_id)
         for utt_id in shard.utt_ids
         if utt_id not in failed
     )
-
-
-def _is_older(output: Path, marked: int) -> bool:
-    try:
-        return os.stat(output).st_mtime_ns <= marked  # noqa: PTH116
-    except OSError:
-        return False
+    return outputs is not None and outputs == marker.outputs

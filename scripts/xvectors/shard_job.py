@@ -16,9 +16,10 @@ from xvectors.errors import (
     machine_problem,
 )
 from xvectors.fetching import fingerprint_of
+from xvectors.files import flush_to_disk
 from xvectors.gpu_lease import GpuLease, node_name
 from xvectors.layout import Layout
-from xvectors.markers import DoneMarker, Failure, write_marker
+from xvectors.markers import DoneMarker, Failure, hash_outputs, write_marker
 from xvectors.progress import Progress, speed
 from xvectors.provider import EnvironmentProvider, provider_class
 from xvectors.run_lock import RunWatch
@@ -95,6 +96,9 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float, thre
         # It lists vectors that are about to be replaced; collect_split writes it anew.
         layout.index(split).unlink(missing_ok=True)
         work = _embed_missing(job, missing, origin.fingerprint)
+    failed = {failure.utt_id for failure in work.failures}
+    # Power loss must not leave a marker whose embeddings were still on their way to the disk.
+    flush_to_disk(layout.root)
     account = DoneMarker(
         n_utterances=len(tasks),
         n_written=work.n_written,
@@ -107,6 +111,7 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float, thre
         precision=config.xvector.precision,
         encoder=origin.fingerprint,
         recipe=origin.recipe,
+        outputs=hash_outputs(task.output for task in tasks if task.utt_id not in failed),
         failures=work.failures,
     )
     _report(job, account)
@@ -158,8 +163,8 @@ def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> Environmen
         folder = job.layout.encoder.parent
         if fingerprint_of(folder) != fingerprint:
             raise EncoderError(
-                f"{folder}: the encoder's copy is damaged; delete that folder and run the same "
-                "command again"
+                f"{folder}: the encoder's copy is damaged; run the same command again, which "
+                "fetches it anew"
             )
         config.xvector.pretrained_model = str(folder)
     output_dir = job.layout.embeddings(job.split)
