@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy
 import soundfile
 
-from xvectors.errors import UtteranceError
+from xvectors.errors import UtteranceError, machine_problem
 from xvectors.manifest import Stretch
 
 if TYPE_CHECKING:
@@ -130,9 +130,8 @@ def read_signal(
                 for samples, margins in _pieces(file, n_samples)
             ]
     except UNREADABLE as error:
+        _check_machine(path, error)
         raise UtteranceError(f"not audio: {path}: {_reason(error)}") from error
-    except OSError as error:
-        raise UtteranceError(f"cannot be read: {path}: {error.strerror}") from error
     if audio_version(path) != before:
         raise UtteranceError(f"changed while it was read: {path}")
     signal = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
@@ -220,6 +219,25 @@ def _cut_margins(signal: "torch.Tensor", margins: _Margins, sample_rate: int) ->
     """Return `signal` without its margins; pieces start at whole seconds, so none is halved."""
     end = None if margins.after == 0 else (margins.before + PIECE_SECONDS) * sample_rate
     return signal[margins.before * sample_rate : end]
+
+
+def _check_machine(path: str, error: Exception) -> None:
+    """Raise an exception if not the file is why libsndfile cannot read it, which does not tell.
+
+    Raises:
+        UtteranceError: The file cannot be opened.
+        MemoryError: There is no memory.
+        OSError: There are no more file handles.
+
+    """
+    if "malloc" in str(error):
+        raise MemoryError(path) from error
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError as reason:
+        if machine_problem(reason):
+            raise
+        raise UtteranceError(f"cannot be read: {path}: {reason.strerror}") from error
 
 
 def _reason(error: Exception) -> str:

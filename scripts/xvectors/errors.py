@@ -2,8 +2,25 @@
 
 import errno
 
-# What no other utterance would escape: a full or read-only disk, no more file handles.
-MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
+# What no other utterance would escape: a full or read-only disk, no more file handles, no memory.
+MACHINE_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+}
+# Words for no memory, of PyTorch on a GPU and on a CPU, of the loader, of C++ and of Python, and
+# for a GPU that is out of order.
+MACHINE_SIGNS = (
+    "out of memory",
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "bad_alloc",
+    "can't start new thread",
+    "CUDA",
+)
 
 
 class XVectorsError(Exception):
@@ -34,6 +51,10 @@ class ShardError(XVectorsError):
     """A shard could not be finished; what it has written stays."""
 
 
+class WriteError(XVectorsError):
+    """A file of results cannot be written; the message names it and the reason."""
+
+
 class ExportError(XVectorsError):
     """Embeddings do not fit into a format; the message says which one does."""
 
@@ -47,3 +68,15 @@ class UtteranceError(XVectorsError):
 
     A runner's ``forward`` may raise it: the utterance counts as failed and the others go on.
     """
+
+
+def machine_problem(error: BaseException) -> str | None:
+    """Return what an exception says of this machine in a line, None if it says nothing of it."""
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, RuntimeError | ImportError):
+        message = str(error)
+        return message.partition("\n")[0] if any(s in message for s in MACHINE_SIGNS) else None
+    return None

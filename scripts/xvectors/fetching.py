@@ -64,15 +64,19 @@ def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
 
 
 def describes(description: Path, pretrained_model: str | None) -> bool:
-    """Tell, without reading its files, whether `description` is of this encoder as it is now."""
+    """Tell whether `description` is of this encoder as it is now, and of the copy beside it.
+
+    The copy is read, the encoder's own files are not.
+    """
     try:
         about = json.loads(description.read_bytes())
         return bool(
             about["source"] == pretrained_model
             and about["files"] == files_version(pretrained_model)
-            and "fingerprint" in about
+            and about["fingerprint"]
+            == (None if pretrained_model is None else fingerprint_of(description.parent))
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, EncoderError):
         return False
 
 

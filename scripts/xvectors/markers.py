@@ -1,12 +1,12 @@
 """Done-markers: what a shard job accounts for."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from xvectors.errors import ShardError
 from xvectors.files import write_atomically
+from xvectors.sealed import seal, unseal
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class DoneMarker:
     `n_written`, `audio_seconds` and `wall_seconds` (reading, embedding and writing) belong
     together: they count what this job embedded, not what was there before. `startup_seconds`
     are imports and loading. `encoder` is the encoder's fingerprint, `recipe` what else changes
-    vectors. `storage` is how they are kept.
+    vectors. `outputs` is a hash of the versions of the embeddings, see `hash_versions`, and
+    `storage` how they are kept.
     """
 
     n_utterances: int
@@ -39,15 +40,14 @@ class DoneMarker:
     precision: str
     encoder: str | None
     recipe: dict[str, Any]
+    outputs: str | None = None
     failures: list[Failure] = field(default_factory=list)
     storage: str = "files"
 
 
 def write_marker(path: Path, marker: DoneMarker) -> None:
     """Write a done-marker."""
-    write_atomically(
-        path, json.dumps(asdict(marker), indent=2, ensure_ascii=False).encode() + b"\n"
-    )
+    write_atomically(path, seal(asdict(marker), indent=2))
 
 
 def read_marker(path: Path) -> DoneMarker:
@@ -58,7 +58,7 @@ def read_marker(path: Path) -> DoneMarker:
 
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = unseal(path.read_bytes())
         content["failures"] = [Failure(**failure) for failure in content["failures"]]
         return DoneMarker(**content)
     except (OSError, ValueError, TypeError, KeyError) as error:

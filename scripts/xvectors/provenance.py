@@ -10,6 +10,7 @@ own may leave any) carry it in a hidden file beside them.
 import io
 import json
 import struct
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,16 +100,35 @@ def save_embedding(embedding: "torch.Tensor", path: Path, made_by: bytes = b"") 
     buffer = io.BytesIO()
     # A row of a batch would take the whole batch's storage along.
     torch.save(embedding.clone(), buffer)
-    write_atomically(path, _with_comment(buffer.getvalue(), made_by))
+    write_atomically(path, _with_comment(buffer.getvalue(), made_by), durable=False)
+
+
+def load_tensor(path: Path) -> Any:
+    """Return what `torch.save` has written, checked to be as it was written.
+
+    Raises:
+        ValueError: A bit has flipped; ``torch.load`` itself passes over the checksums of the
+            file's zip container (it fails in its own ways on other damage).
+
+    """
+    import torch  # noqa: PLC0415
+
+    content = torch.load(path, weights_only=True, map_location="cpu")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as container:
+            damaged = container.testzip()
+        if damaged is not None:
+            raise ValueError(f"damaged, the checksum of {damaged} is wrong")
+    return content
 
 
 def stamp(path: Path, made_by: bytes) -> None:
     """Give a file that a runner has written its provenance."""
     content = path.read_bytes()
     if _is_zip_without_comment(content):
-        write_atomically(path, _with_comment(content, made_by))
+        write_atomically(path, _with_comment(content, made_by), durable=False)
     else:
-        write_atomically(_sidecar(path), made_by)
+        write_atomically(_sidecar(path), made_by, durable=False)
 
 
 def read_provenance(path: Path) -> bytes | None:

@@ -68,9 +68,8 @@ def _retract_split(config: DictConfig, layout: Layout, split: str) -> None:
 
 def _is_done(config: DictConfig, layout: Layout, split: str, name: str, shard: IndexShard) -> bool:
     """Tell whether all that a done-marker vouches for is still so."""
-    path = layout.marker(split, name)
     try:
-        marker = read_marker(path)
+        marker = read_marker(layout.marker(split, name))
         encoder = read_fingerprint(layout.encoder) if layout.encoder.exists() else marker.encoder
     except (ShardError, EncoderError):
         return False
@@ -80,6 +79,6 @@ def _is_done(config: DictConfig, layout: Layout, split: str, name: str, shard: I
     if marker.failures and config.xvector.on_error == "fail":
         return False
     failed = {failure.utt_id for failure in marker.failures}
-    marked = path.stat().st_mtime_ns
     embedded = (utt_id for utt_id in shard.utt_ids if utt_id not in failed)
-    return storage_of(config, split, name).is_unchanged_since(embedded, marked)
+    outputs = storage_of(config, split, name).version(embedded)
+    return outputs is not None and outputs == marker.outputs

@@ -14,7 +14,7 @@ from xvectors.config import import_class
 from xvectors.errors import TaskError, UtteranceError
 from xvectors.layout import Layout
 from xvectors.manifest import Stretch
-from xvectors.provenance import Origin
+from xvectors.provenance import Origin, load_tensor
 from xvectors.provider import Environment, EnvironmentProvider
 from xvectors.stages import Stages, run_in_turn
 from xvectors.storage import FileStorage, PackedStorage, Storage
@@ -85,7 +85,7 @@ class BaseRunner(ABC):
         """
         import torch  # noqa: PLC0415 - asked for once per split only
 
-        tensor = torch.load(path, weights_only=True, map_location="cpu")
+        tensor = load_tensor(path)
         if not isinstance(tensor, torch.Tensor):
             raise ValueError("holds no tensor")
         if not bool(torch.isfinite(tensor).all()):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from xvectors.errors import MACHINE_ERRORS, XVectorsError
+from xvectors.errors import XVectorsError, machine_problem
 
 logger = logging.getLogger("xvectors")
 
@@ -18,16 +18,14 @@ def script_log(path: str) -> Iterator[None]:
     What the user can mend is shown as its message alone and ends the script with status 1;
     anything else is a defect and leaves its traceback in the log too.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    to_file = logging.FileHandler(path, mode="w", encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setFormatter(logging.Formatter("%(message)s"))
     logger.setLevel(logging.INFO)
-    logger.handlers = [to_file, to_terminal]
+    logger.handlers = [to_terminal]
     # Toolkits give the root logger a handler when imported, and lines would come twice.
     logger.propagate = False
     try:
+        logger.addHandler(_LogFile(path))
         yield
     except XVectorsError as error:
         for line in str(error).splitlines():
@@ -37,11 +35,27 @@ def script_log(path: str) -> Iterator[None]:
         logger.error("error: interrupted; run the same command again")
         sys.exit(1)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
-            where = f"{error.filename}: " if error.filename else ""
-            logger.error("error: %s%s; what is done stays", where, error.strerror)
+        problem = machine_problem(error)
+        if isinstance(error, PermissionError):
+            problem = f"{error.filename}: {error.strerror}"
+        if problem is not None:
+            logger.error(
+                "error: %s; mend that and run the same command again, what is done stays", problem
+            )
             sys.exit(1)
-        to_file.handle(
-            logger.makeRecord("xvectors", logging.ERROR, "", 0, "failed", (), sys.exc_info())
-        )
+        logger.removeHandler(to_terminal)
+        logger.exception("failed")
         raise
+
+
+class _LogFile(logging.FileHandler):
+    """A log file, which on a full disk loses lines that are on the terminal, no more."""
+
+    def __init__(self, path: str) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, mode="w", encoding="utf-8")
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)

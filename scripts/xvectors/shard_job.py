@@ -3,20 +3,21 @@
 import logging
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from omegaconf import DictConfig
 
 from xvectors.config import first_line
 from xvectors.errors import (
-    MACHINE_ERRORS,
     EncoderError,
     ShardError,
     UtteranceError,
     XVectorsError,
+    machine_problem,
 )
 from xvectors.fetching import fingerprint_of
+from xvectors.files import flush_to_disk
 from xvectors.gpu_lease import GpuLease, node_name
 from xvectors.layout import Layout
 from xvectors.markers import DoneMarker, Failure, write_marker
@@ -36,8 +37,6 @@ MAX_NAMES = 10
 # Threads that read: on a CPU as many as the job's, but they may have to wait for the disk.
 MIN_READERS = 2
 GPU_READERS = 8
-# PyTorch's words for no memory on a GPU and on a CPU, and for a GPU that is out of order.
-MACHINE_SIGNS = ("out of memory", "can't allocate memory", "CUDA")
 # So many unexpected failures without a single success are a defect of the task.
 MAX_FAILURES_AT_FIRST = 10
 
@@ -143,7 +142,12 @@ def _embed(job: _Job, tasks: ShardTasks, storage: Storage) -> None:
             "set xvector.on_error to skip"
         )
     storage.finish(tasks.content.utt_ids, describe_origin(job.config))
+    # Power loss must not leave a marker whose embeddings were still on their way to the disk.
+    flush_to_disk(layout.root)
+    failed = {failure.utt_id for failure in account.failures}
+    embedded = (utt_id for utt_id in tasks.content.utt_ids if utt_id not in failed)
     layout.unfinished(job.split, job.shard).unlink(missing_ok=True)
+    account = replace(account, outputs=storage.version(embedded))
     write_marker(layout.marker(job.split, job.shard), account)
 
 
@@ -183,8 +187,8 @@ def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> Environmen
         folder = job.layout.encoder.parent
         if fingerprint_of(folder) != fingerprint:
             raise EncoderError(
-                f"{folder}: the encoder's copy is damaged; delete that folder and run the same "
-                "command again"
+                f"{folder}: the encoder's copy is damaged; run the same command again, which "
+                "fetches it anew"
             )
         config.xvector.pretrained_model = str(folder)
     output_dir = job.layout.embeddings(job.split)
@@ -214,11 +218,7 @@ def _concerns_all(error: Exception, work: _Work) -> bool:
     """Tell whether an exception says more about this machine or the task than of one utterance."""
     if isinstance(error, UtteranceError):
         return False
-    if isinstance(error, XVectorsError | MemoryError):
-        return True
-    if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
-        return True
-    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in MACHINE_SIGNS):
+    if isinstance(error, XVectorsError) or machine_problem(error):
         return True
     work.n_unexpected += 1
     return work.n_written == 0 and work.n_unexpected > MAX_FAILURES_AT_FIRST

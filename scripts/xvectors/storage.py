@@ -1,6 +1,5 @@
 """Storage: how the embeddings of a shard are kept, a file each or packed into one."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from xvectors import packs, provenance
 from xvectors.config import first_line
+from xvectors.files import hash_versions
 from xvectors.packs import Journal, Row, read_journal, read_pack
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ class Storage(ABC):
         """Remove an embedding that is not sound."""
 
     @abstractmethod
-    def is_unchanged_since(self, utt_ids: Iterable[str], time_ns: int) -> bool:
-        """Tell whether embeddings are there and have not been written since, without reading."""
+    def version(self, utt_ids: Iterable[str]) -> str | None:
+        """Return a hash of the versions of embeddings, None if one is missing; reads none."""
 
 
 class FileStorage(Storage):
@@ -130,9 +130,9 @@ class FileStorage(Storage):
         """Remove a file and its provenance."""
         provenance.discard(self.path(utt_id))
 
-    def is_unchanged_since(self, utt_ids: Iterable[str], time_ns: int) -> bool:
-        """Look at the files' times."""
-        return all(_is_older(self.path(utt_id), time_ns) for utt_id in utt_ids)
+    def version(self, utt_ids: Iterable[str]) -> str | None:
+        """Return a hash of the files' versions."""
+        return hash_versions(self.path(utt_id) for utt_id in utt_ids)
 
 
 class PackedStorage(Storage):
@@ -224,13 +224,6 @@ class PackedStorage(Storage):
     def discard(self, utt_id: str) -> None:
         """Do nothing: a row that is not sound counts as none."""
 
-    def is_unchanged_since(self, utt_ids: Iterable[str], time_ns: int) -> bool:
-        """Look at the pack's time."""
-        return _is_older(self.pack, time_ns)
-
-
-def _is_older(output: Path, time_ns: int) -> bool:
-    try:
-        return os.stat(output).st_mtime_ns <= time_ns  # noqa: PTH116 - a fifth of Path.stat's cost
-    except OSError:
-        return False
+    def version(self, utt_ids: Iterable[str]) -> str | None:
+        """Return a hash of the pack's version."""
+        return hash_versions([self.pack])

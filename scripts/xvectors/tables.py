@@ -12,6 +12,7 @@ from xvectors.config import first_line
 from xvectors.errors import ShardError
 from xvectors.files import replacing
 from xvectors.packs import PACK_SUFFIX, Pack
+from xvectors.provenance import load_tensor
 
 
 class IndexRow(NamedTuple):
@@ -63,7 +64,7 @@ def load_embedding(path: str) -> NDArray[np.float32]:
     import torch  # noqa: PLC0415 - whoever reads the tables alone starts without torch
 
     try:
-        embedding = torch.load(path, weights_only=True, map_location="cpu")
+        embedding = load_tensor(Path(path))
     except Exception as error:  # a damaged file may make torch raise anything
         raise ShardError(
             f"{path}: no embedding ({first_line(error)}); run the same command again"

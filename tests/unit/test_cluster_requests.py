@@ -4,8 +4,7 @@ from xvectors import cluster_requests
 from xvectors.config import resolve_config
 from xvectors.files import write_atomically
 from xvectors.layout import Layout
-
-PLAN = '{{"n_shards": 4, "n_utterances": {n}, "audio_seconds": {seconds}, "manifest": "m"}}'
+from xvectors.sealed import seal
 
 
 def make_config(tmp_path, **settings):
@@ -15,7 +14,8 @@ def make_config(tmp_path, **settings):
 def plan(config, split, hours, n_utterances=0):
     path = Layout.of(config).plan(split)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, PLAN.format(n=n_utterances, seconds=hours * 3600).encode())
+    content = {"n_shards": 4, "n_utterances": n_utterances, "audio_seconds": hours * 3600}
+    write_atomically(path, seal(content | {"manifest": "m"}))
 
 
 @pytest.mark.parametrize(("device", "n_gpus"), [(None, 1), ("cuda", 1), ("cuda:1", 1), ("cpu", 0)])

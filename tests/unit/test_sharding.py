@@ -6,6 +6,7 @@ import pytest
 from xvectors.errors import ShardError
 from xvectors.layout import Layout, shard_names
 from xvectors.manifest import read_manifest
+from xvectors.sealed import seal
 from xvectors.sharding import assign_shards, read_index_shard, split_manifest, utterance_key
 
 
@@ -109,18 +110,9 @@ def test_another_number_of_shards_removes_the_earlier_ones(corpus, layout):
     assert sum(map(len, shard_contents(layout, 2))) == 6
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"positions": [1]}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"positions": [1]}', seal({"a": 1}).decode()])
 def test_a_damaged_index_shard_is_one_line(tmp_path, content):
     path = tmp_path / "0-of-1.json"
     path.write_text(content)
     with pytest.raises(ShardError, match="no index shard"):
-        read_index_shard(path)
-
-
-def test_an_index_shard_whose_columns_differ_is_damaged(tmp_path):
-    path = tmp_path / "0-of-1.json"
-    path.write_text(
-        '{"positions":[1],"utt_ids":[],"wav_paths":[],"stretches":[],"seconds":[],"audio":""}'
-    )
-    with pytest.raises(ShardError, match="columns differ"):
         read_index_shard(path)
