@@ -7,18 +7,18 @@ the vector, and a file that was cut short has none. Files of another kind (a run
 own may leave any) carry it in a hidden file beside them.
 """
 
-import io
 import json
 import struct
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from xvectors.audio import AudioVersion
+from xvectors.embedding_file import vector_file
 from xvectors.fetching import read_fingerprint
 from xvectors.files import write_atomically
 from xvectors.layout import Layout
@@ -94,32 +94,9 @@ def is_same_but_audio(one: bytes | None, other: bytes) -> bool:
 
 
 def save_embedding(embedding: "torch.Tensor", path: Path, made_by: bytes = b"") -> None:
-    """Write a tensor to `path`, and with it its provenance, whole or not at all."""
-    import torch  # noqa: PLC0415 - reading provenance needs no torch
-
-    buffer = io.BytesIO()
-    # A row of a batch would take the whole batch's storage along.
-    torch.save(embedding.clone(), buffer)
-    write_atomically(path, _with_comment(buffer.getvalue(), made_by), durable=False)
-
-
-def load_tensor(path: Path) -> Any:
-    """Return what `torch.save` has written, checked to be as it was written.
-
-    Raises:
-        ValueError: A bit has flipped; ``torch.load`` itself passes over the checksums of the
-            file's zip container (it fails in its own ways on other damage).
-
-    """
-    import torch  # noqa: PLC0415
-
-    content = torch.load(path, weights_only=True, map_location="cpu")
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as container:
-            damaged = container.testzip()
-        if damaged is not None:
-            raise ValueError(f"damaged, the checksum of {damaged} is wrong")
-    return content
+    """Write an embedding, shape (dim,), and with it its provenance, whole or not at all."""
+    content = vector_file(np.asarray(embedding.float().cpu().numpy()))
+    write_atomically(path, _with_comment(content, made_by), durable=False)
 
 
 def stamp(path: Path, made_by: bytes) -> None:

@@ -11,10 +11,11 @@ from tqdm import tqdm
 
 from xvectors.audio import check_audio, read_signal
 from xvectors.config import import_class
+from xvectors.embedding_file import load_tensor
 from xvectors.errors import TaskError, UtteranceError
 from xvectors.layout import Layout
 from xvectors.manifest import Stretch
-from xvectors.provenance import Origin, load_tensor
+from xvectors.provenance import Origin
 from xvectors.provider import Environment, EnvironmentProvider
 from xvectors.stages import Stages, run_in_turn
 from xvectors.storage import FileStorage, PackedStorage, Storage

@@ -21,6 +21,7 @@ from xvectors.files import flush_to_disk
 from xvectors.gpu_lease import GpuLease, node_name
 from xvectors.layout import Layout
 from xvectors.markers import DoneMarker, Failure, write_marker
+from xvectors.packs import check_size
 from xvectors.progress import Progress, speed
 from xvectors.provenance import describe_origin
 from xvectors.provider import EnvironmentProvider, provider_class
@@ -110,6 +111,8 @@ def _embed(job: _Job, tasks: ShardTasks, storage: Storage) -> None:
     missing = [
         row for row, task in enumerate(tasks) if not storage.is_current(task.utt_id, task.made_by)
     ]
+    if job.config.xvector.storage == "packed":
+        check_size(job.name, tasks.content.utt_ids)
     work = _Work()
     if missing:
         # It lists vectors that are about to be replaced; collect_split writes it anew.

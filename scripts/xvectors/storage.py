@@ -148,6 +148,7 @@ class PackedStorage(Storage):
         self.shard = shard
         self.pack = folder / f"{shard}{packs.PACK_SUFFIX}"
         self._found: dict[str, Row] | None = None
+        self._packed: list[str] = []
         self._journal = Journal(folder, shard)
 
     @property
@@ -166,6 +167,7 @@ class PackedStorage(Storage):
         rows: dict[str, Row] = {}
         for path in sources:
             rows.update(read_pack(path))
+        self._packed = [name for name, row in rows.items() if row.source == self.pack]
         for path in journals:
             rows.update(read_journal(path))
         return rows
@@ -202,8 +204,8 @@ class PackedStorage(Storage):
         """Write the pack, unless it is as it should be, and remove the shard's journals."""
         self.close()
         rows = {utt_id: self._rows[utt_id] for utt_id in utt_ids if utt_id in self._rows}
-        in_pack = [utt_id for utt_id, row in self._rows.items() if row.source == self.pack]
-        if list(rows) != in_pack or not self.pack.exists():
+        is_as_packed = all(row.source == self.pack for row in rows.values())
+        if not is_as_packed or list(rows) != self._packed or not self.pack.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             packs.write_pack(self.pack, rows, metadata)
         for path in packs.journals(self.folder, self.shard):

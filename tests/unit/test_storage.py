@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from xvectors import packs
+from xvectors.storage import PackedStorage
+
+NAMES = [f"utt{i}" for i in range(6)]
+ABOUT = {"made_by": "{}"}
+
+
+def made_by(name: str, version: int = 1, by: str = "me") -> bytes:
+    return f'{{"by":"{by}","mtime_ns":{version},"size":9,"wav_path":"{name}"}}'.encode()
+
+
+def vector(name: str) -> torch.Tensor:
+    return torch.full((4,), float(NAMES.index(name)) + 1)
+
+
+def fill(storage: PackedStorage, names: list[str]) -> None:
+    for name in names:
+        storage.save(name, vector(name), made_by(name))
+    storage.close()
+
+
+@pytest.fixture
+def done(tmp_path) -> PackedStorage:
+    storage = PackedStorage(tmp_path, "0-of-1")
+    fill(storage, NAMES)
+    storage.finish(NAMES, ABOUT)
+    return storage
+
+
+def again(storage: PackedStorage, shard: str = "0-of-1") -> PackedStorage:
+    """Return the storage as the next job finds it."""
+    return PackedStorage(storage.folder, shard)
+
+
+def current(storage: PackedStorage) -> list[str]:
+    return [name for name in NAMES if storage.is_current(name, made_by(name))]
+
+
+def test_what_a_killed_job_has_embedded_is_there_for_the_next(tmp_path):
+    killed = PackedStorage(tmp_path, "0-of-1")
+    fill(killed, NAMES[:3])
+    assert not killed.pack.exists()
+    following = again(killed)
+    assert current(following) == NAMES[:3]
+    fill(following, NAMES[3:])
+    following.finish(NAMES, ABOUT)
+    assert list(tmp_path.iterdir()) == [following.pack]
+    assert {name: found.tolist() for name, found in load_file(following.pack).items()} == {
+        name: vector(name).tolist() for name in NAMES
+    }
+
+
+def test_a_finished_pack_is_current_and_not_written_again(done):
+    before = done.pack.stat()
+    following = again(done)
+    assert current(following) == NAMES
+    following.finish(NAMES, ABOUT)
+    assert done.pack.stat() == before
+    assert following.version(NAMES) == done.version(NAMES)
+    for name in NAMES:
+        following.check(name)
+
+
+def test_a_row_is_stale_when_its_audio_or_its_recipe_changes(done):
+    following = again(done)
+    assert not following.is_current("utt0", made_by("utt0", version=2))
+    assert not following.is_current("utt0", made_by("utt0", by="you"))
+    assert not following.is_current("utt0", made_by("utt1"))
+
+
+def test_a_stale_row_goes_unless_its_audio_is_gone(done):
+    following = again(done)
+    following.discard_stale("utt0", made_by("utt0", version=2), is_audio_gone=False)
+    following.discard_stale("utt1", made_by("utt1", by="you"), is_audio_gone=True)
+    following.discard_stale("utt2", b'{"by":"me","wav_path":"utt2"}', is_audio_gone=True)
+    following.finish(NAMES, ABOUT)
+    assert set(load_file(done.pack)) == set(NAMES[2:])
+
+
+def test_utterances_that_left_the_shard_leave_the_pack(done):
+    following = again(done)
+    following.finish(NAMES[1:3], ABOUT)
+    assert list(load_file(done.pack)) == NAMES[1:3]
+
+
+def test_another_number_of_shards_takes_over_what_is_there(done):
+    fill(PackedStorage(done.folder, "0-of-1"), ["utt5"])  # a journal that is left over
+    two = [again(done, "0-of-2"), again(done, "1-of-2")]
+    assert current(two[0]) == current(two[1]) == NAMES
+    two[0].finish(NAMES[:3], ABOUT)
+    two[1].finish(NAMES[3:], ABOUT)
+    assert list(load_file(two[0].pack)) == NAMES[:3]
+    assert list(load_file(two[1].pack)) == NAMES[3:]
+
+
+def test_a_damaged_row_counts_as_none(done):
+    content = bytearray(done.pack.read_bytes())
+    content[-1] ^= 1  # in the last row
+    done.pack.write_bytes(content)
+    following = again(done)
+    assert current(following) == NAMES[:5]
+    with pytest.raises(KeyError):
+        following.check("utt5")
+    following.save("utt5", vector("utt5"), made_by("utt5"))
+    following.finish(NAMES, ABOUT)
+    assert np.allclose(packs.Pack(done.pack)["utt5"], vector("utt5"))
+
+
+def test_a_vector_that_is_not_finite_is_not_sound(tmp_path):
+    storage = PackedStorage(tmp_path, "0-of-1")
+    storage.save("utt0", torch.tensor([1.0, float("nan")]), made_by("utt0"))
+    with pytest.raises(ValueError, match="in no pack"):
+        storage.check("utt0")
+    storage.finish(["utt0"], ABOUT)
+    with pytest.raises(ValueError, match="NaN"):
+        again(storage).check("utt0")
+
+
+def test_a_missing_pack_has_no_version(tmp_path):
+    assert PackedStorage(tmp_path, "0-of-1").version([]) is None
