@@ -87,3 +87,15 @@ lock: $(VENV)/.tools
 	$(COMPILE) --no-deps envs/espnet.txt -o envs/espnet.lock
 	$(COMPILE) --no-deps envs/rawnet.txt -o envs/rawnet.lock
 	$(COMPILE) envs/tools.txt -o envs/tools.lock
+
+# What the workflow and its toolkits run with, as CycloneDX; needs no network once the tools are there.
+sbom: $(VENV)/.tools
+	cat envs/requirements.lock envs/espnet.lock | $(TOOLS)/bin/cyclonedx-py requirements \
+		--index-url pkg:pypi --pyproject pyproject.toml --output-reproducible -o envs/sbom.cdx.json -
+
+# Licences of all that is installed, and known vulnerabilities; fails where a package cannot be asked
+# about, so that silence never passes for a clean result.
+audit: $(VENV)/.tools $(VENV)/.dev
+	python -m tests.licences docs/licences.md
+	for lock in requirements-dev espnet rawnet; do \
+		$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r envs/$$lock.lock || exit 1; done
