@@ -1,5 +1,6 @@
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,12 @@ def test_the_bill_of_materials_is_that_of_the_locks():
         for version in versions
     }, "make sbom"
     assert "file:" not in text
+
+
+def test_the_citation_is_of_this_version():
+    root = ENVS.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((root / "CITATION.cff").read_text())
+    assert str(citation["version"]) == project["version"]
+    assert citation["license"] == project["license"]
+    assert [author["name"] for author in citation["authors"]] == ["The xvectors authors"]
