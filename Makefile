@@ -91,7 +91,8 @@ lock: $(VENV)/.tools
 # What the workflow and its toolkits run with, as CycloneDX; needs no network once the tools are there.
 sbom: $(VENV)/.tools
 	cat envs/requirements.lock envs/espnet.lock | $(TOOLS)/bin/cyclonedx-py requirements \
-		--index-url pkg:pypi --pyproject pyproject.toml --output-reproducible -o envs/sbom.cdx.json -
+		--index-url pkg:pypi --pyproject pyproject.toml --output-reproducible -o - - \
+		| $(TOOLS)/bin/python envs/sbom.py > envs/sbom.cdx.json
 
 # Licences of all that is installed, and known vulnerabilities; fails where a package cannot be asked
 # about, so that silence never passes for a clean result.

@@ -66,6 +66,7 @@ def test_the_bill_of_materials_is_that_of_the_locks():
         for version in versions
     }, "make sbom"
     assert "file:" not in text
+    assert re.findall(r"https?://[^/]+", text) == ["http://cyclonedx.org"]
 
 
 def test_the_citation_is_of_this_version():
