@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test lint format espnet rawnet benchmark demo picture clean
+.PHONY: run test lint format espnet rawnet lock sbom audit benchmark demo picture clean
 
 run: $(VENV)/.run
 	snakemake --cores 4
@@ -47,18 +47,56 @@ picture: run $(VENV)/.dev
 clean:
 	rm -rf results logs benchmarks .snakemake
 
-# A stamp per environment: installed once, and again when its requirements change.
-$(VENV)/.run: envs/requirements.txt pyproject.toml
+# Every package comes in the version and with a hash of its lock, and the few without a wheel are
+# built with the setuptools of envs/build.lock: nothing is downloaded that a lock does not name.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation
+TOOLS := $(VENV)/tools
+
+# A stamp per environment: installed once, and again when its lock changes.
+$(VENV)/.run: envs/build.lock envs/requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(INSTALL) -r envs/build.lock
+	$(INSTALL) -r envs/requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.run envs/requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt
+$(VENV)/.dev: $(VENV)/.run envs/requirements-dev.lock
+	$(INSTALL) -r envs/requirements-dev.lock
 	touch $@
 
 # Without what ESPnet requires and its speaker encoders do not use, see envs/espnet.txt.
-$(VENV)/.espnet $(VENV)/.rawnet: $(VENV)/.%: $(VENV)/.run envs/%.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r envs/$*.txt
+$(VENV)/.espnet $(VENV)/.rawnet: $(VENV)/.%: $(VENV)/.run envs/%.lock
+	$(INSTALL) --no-deps -r envs/$*.lock
 	touch $@
+
+# The tools of the locks and of the audit need other versions than the workflow: an environment of
+# their own.
+$(VENV)/.tools: envs/tools.lock
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r envs/tools.lock
+	touch $@
+
+# The locks anew after a change of the pins; UPGRADE=--upgrade moves what the pins leave open.
+COMPILE = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate $(UPGRADE)
+
+lock: $(VENV)/.tools
+	$(COMPILE) envs/requirements.txt -o envs/requirements.lock
+	$(COMPILE) envs/requirements-dev.txt -c envs/requirements.lock -o envs/requirements-dev.lock
+	echo setuptools | $(COMPILE) - -c envs/requirements.lock -o envs/build.lock
+	$(COMPILE) --no-deps envs/espnet.txt -o envs/espnet.lock
+	$(COMPILE) --no-deps envs/rawnet.txt -o envs/rawnet.lock
+	$(COMPILE) envs/tools.txt -o envs/tools.lock
+
+# What the workflow and its toolkits run with, as CycloneDX; needs no network once the tools are there.
+sbom: $(VENV)/.tools
+	cat envs/requirements.lock envs/espnet.lock | $(TOOLS)/bin/cyclonedx-py requirements \
+		--index-url pkg:pypi --pyproject pyproject.toml --output-reproducible -o - - \
+		| $(TOOLS)/bin/python envs/sbom.py > envs/sbom.cdx.json
+
+# Licences of all that is installed, and known vulnerabilities; fails where a package cannot be asked
+# about, so that silence never passes for a clean result.
+audit: $(VENV)/.tools $(VENV)/.dev
+	python -m tests.licences docs/licences.md
+	for lock in requirements-dev espnet rawnet; do \
+		$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r envs/$$lock.lock || exit 1; done

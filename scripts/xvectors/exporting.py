@@ -1,5 +1,6 @@
 """Exports: a split's embeddings in the formats that other tools read."""
 
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
@@ -81,9 +82,10 @@ def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
 
 
 def _write_ark(stem: Path, vectors: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
-    """Write ``<stem>.ark``, binary float vectors, and ``<stem>.scp``, where each lies in it."""
-    import kaldiio  # noqa: PLC0415 - only this format pays for it
+    """Write ``<stem>.ark``, binary float vectors, and ``<stem>.scp``, where each lies in it.
 
+    The bytes of a vector are those of ``Vector::Write`` in Kaldi's ``matrix/kaldi-vector.cc``.
+    """
     ark, scp = stem.with_suffix(".ark"), stem.with_suffix(".scp")
     with ExitStack() as stack:
         # The ark is in place before the scp, which points into it.
@@ -92,9 +94,10 @@ def _write_ark(stem: Path, vectors: Iterable[tuple[str, NDArray[np.float32]]]) -
         )
         arrays: IO[bytes] = stack.enter_context(stack.enter_context(replacing(ark)).open("wb"))
         for name, vector in vectors:
-            place = arrays.tell() + len(f"{name} ".encode())
-            kaldiio.save_ark(arrays, {name: vector})
-            lines.write(f"{name} {ark.absolute()}:{place}\n")
+            arrays.write(f"{name} ".encode())
+            lines.write(f"{name} {ark.absolute()}:{arrays.tell()}\n")
+            arrays.write(b"\0BFV \4" + struct.pack("<i", len(vector)))
+            arrays.write(vector.astype("<f4").tobytes())
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:

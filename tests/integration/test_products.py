@@ -1,11 +1,12 @@
 import json
 
-import kaldiio
 import numpy as np
 import pytest
 import soundfile
 from pyarrow import parquet
 from safetensors.numpy import load_file
+
+from ..kaldi_files import read_vectors
 
 pytestmark = pytest.mark.integration
 
@@ -26,11 +27,11 @@ def test_all_that_is_made_of_embeddings(full):
     assert "mine: cosine of 2 trials: EER 0.00%" in output
     vectors = {name: vector.numpy() for name, vector in full.vectors().items()}
     table = parquet.read_table(full.out / "train.parquet")
-    scp = kaldiio.load_scp(str(full.out / "train.kaldi" / "xvector.scp"))
+    scp = read_vectors(full.out / "train.kaldi" / "xvector.scp")
     for found in (
         load_file(full.out / "train.safetensors"),
         dict(zip(table["utt_id"].to_pylist(), table["embedding"].to_numpy(), strict=True)),
-        dict(scp),
+        scp,
     ):
         assert found.keys() == vectors.keys()
         assert all(np.array_equal(found[name], vectors[name]) for name in vectors)
@@ -54,7 +55,7 @@ def test_all_that_is_made_of_embeddings(full):
     changed = full.vectors()["hugo_04"].numpy()
     assert not np.array_equal(changed, vectors["hugo_04"])
     assert np.array_equal(load_file(full.out / "train.safetensors")["hugo_04"], changed)
-    scp = kaldiio.load_scp(str(full.out / "train.kaldi" / "spk_xvector.scp"))
+    scp = read_vectors(full.out / "train.kaldi" / "spk_xvector.scp")
     assert np.array_equal(scp["hugo"], changed)
 
 
@@ -110,6 +111,6 @@ def test_a_run_that_was_cut_short_after_collecting_leaves_nothing_stale(full):
     changed = full.vectors()["boris_01"].numpy()
     assert np.array_equal(load_file(full.out / "train.safetensors")["boris_01"], changed)
     assert np.array_equal(load_file(full.out / "train.speakers.safetensors")["boris"], changed)
-    kaldi = kaldiio.load_scp(str(full.out / "train.kaldi" / "xvector.scp"))
+    kaldi = read_vectors(full.out / "train.kaldi" / "xvector.scp")
     assert np.array_equal(kaldi["boris_01"], changed)
     assert "Nothing to be done" in full.run_well()

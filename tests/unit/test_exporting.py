@@ -1,4 +1,3 @@
-import kaldiio
 import numpy as np
 import pytest
 import torch
@@ -11,6 +10,8 @@ from xvectors.errors import ExportError, ShardError
 from xvectors.exporting import export_kaldi, export_parquet, export_safetensors
 from xvectors.speakers import average_speakers
 from xvectors.tables import IndexRow, write_index
+
+from ..kaldi_files import read_vectors
 
 DIM = 5
 
@@ -92,14 +93,12 @@ def test_kaldi_bit_for_bit_and_sorted(split, tmp_path):
     folder = tmp_path / "a, b:c" / "train.kaldi"
     export_kaldi(index, speakers, folder)
     names = ["Z-9", "b-0", "b-1", "é-1", "é-2"]  # as LC_ALL=C sorts
-    scp = dict(kaldiio.load_scp(str(folder / "xvector.scp")))
-    with (folder / "xvector.ark").open("rb") as file:
-        ark = dict(kaldiio.load_ark(file))
+    scp, ark = read_vectors(folder / "xvector.scp"), read_vectors(folder / "xvector.ark")
     assert list(scp) == list(ark) == names
     for found in (scp, ark):
         assert all(np.array_equal(found[name], vectors[name]) for name in names)
         assert all(vector.dtype == np.float32 for vector in found.values())
-    means, found = load_file(speakers), kaldiio.load_scp(str(folder / "spk_xvector.scp"))
+    means, found = load_file(speakers), read_vectors(folder / "spk_xvector.scp")
     assert list(found) == ["Z", "b", "é"]
     assert all(np.array_equal(found[name], means[name]) for name in means)
     assert (folder / "utt2spk").read_text().splitlines() == [
