@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.config import first_line
+from xvectors.embedding_file import read_embedding
 from xvectors.errors import ShardError
 from xvectors.files import replacing
 from xvectors.packs import PACK_SUFFIX, Pack
-from xvectors.provenance import load_tensor
 
 
 class IndexRow(NamedTuple):
@@ -61,17 +61,12 @@ def load_embedding(path: str) -> NDArray[np.float32]:
         ShardError: The file is missing or damaged.
 
     """
-    import torch  # noqa: PLC0415 - whoever reads the tables alone starts without torch
-
     try:
-        embedding = load_tensor(Path(path))
+        return read_embedding(Path(path))
     except Exception as error:  # a damaged file may make torch raise anything
         raise ShardError(
             f"{path}: no embedding ({first_line(error)}); run the same command again"
         ) from error
-    if not isinstance(embedding, torch.Tensor) or embedding.dim() != 1:
-        raise ShardError(f"{path}: holds no embedding, which is a tensor of one dimension")
-    return np.asarray(embedding.float().numpy())
 
 
 def load_embeddings(rows: Iterable[IndexRow]) -> Iterator[NDArray[np.float32]]:
