@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test lint format espnet rawnet lock sbom audit benchmark demo picture clean
+.PHONY: run test lint format espnet rawnet lock sbom audit benchmark scale demo picture clean
 
 run: $(VENV)/.run
 	snakemake --cores 4
@@ -33,6 +33,11 @@ espnet rawnet: %: $(VENV)/.%
 benchmark: $(VENV)/.dev
 	python tests/benchmark/run.py --output docs/benchmark-cpu.json
 	python tests/benchmark/picture.py docs/benchmark-cpu.json docs/benchmark-cpu.svg
+
+# Time and memory of every step by size, without audio and network; half an hour, 10 GB of disk.
+SIZES := 10000 100000 1000000
+scale: $(VENV)/.dev
+	python -m tests.scale.run $(SIZES) --output docs/scale.json
 
 # Makes the demo's speech and encoder anew; needs Debian's espeak-ng and half an hour.
 demo: $(VENV)/.run

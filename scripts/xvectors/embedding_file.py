@@ -89,9 +89,10 @@ def load_vector(path: Path) -> NDArray[np.float32]:
     if vector is not None:
         return vector
     tensor = _load_anything(content)
-    if getattr(tensor, "ndim", None) != 1:
-        raise ValueError("holds no embedding, which is a tensor of one dimension")
-    return np.asarray(tensor.float().numpy())
+    kind, shape = str(getattr(tensor, "dtype", type(tensor).__name__)), getattr(tensor, "shape", ())
+    if (kind, len(shape)) != ("torch.float32", 1):
+        raise ValueError(f"holds no embedding but {kind}, {tuple(shape)}")
+    return np.asarray(tensor.numpy())
 
 
 def load_tensor(path: Path) -> Any:

@@ -3,7 +3,8 @@
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from itertools import islice
+from itertools import groupby, islice, tee
+from operator import itemgetter
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from xvectors.errors import ExportError
 from xvectors.files import replacing
 from xvectors.safetensors_file import write_vectors
+from xvectors.sorting import sorted_rows
 from xvectors.speakers import read_speakers
 from xvectors.tables import IndexRow, load_embeddings, read_index
 
@@ -22,7 +24,7 @@ ROWS_PER_GROUP = 8192
 
 def export_safetensors(index: Path, output: Path, metadata: Mapping[str, str]) -> None:
     """Write one tensor of shape (dim,) per utterance, named like the utterance."""
-    names = [row.utt_id for row in read_index(index)]
+    names = (row.utt_id for row in read_index(index))
     write_vectors(output, names, load_embeddings(read_index(index)), _dim(index), metadata)
 
 
@@ -65,20 +67,28 @@ def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
         ExportError: A name is empty or holds a space, by which Kaldi separates.
 
     """
-    rows = sorted(read_index(index), key=lambda row: row.utt_id.encode())
-    utterances_of: dict[str, list[str]] = {}
-    for row in rows:
-        _check_kaldi_names(row)
-        utterances_of.setdefault(row.speaker_id, []).append(row.utt_id)
-    names = sorted(utterances_of, key=str.encode)
-    means = read_speakers(speakers)
-    mean_of = dict(zip(means.speaker_ids, means.means, strict=True))
     folder.mkdir(parents=True, exist_ok=True)
-    utt_ids = (row.utt_id for row in rows)
-    _write_ark(folder / "xvector", zip(utt_ids, load_embeddings(rows), strict=True))
-    _write_ark(folder / "spk_xvector", ((name, mean_of[name]) for name in names))
-    _write_lines(folder / "utt2spk", (f"{row.utt_id} {row.speaker_id}" for row in rows))
-    _write_lines(folder / "spk2utt", (" ".join([name, *utterances_of[name]]) for name in names))
+    rows = sorted_rows((row[:3] for row in _kaldi_rows(index)), folder)
+    named, placed = tee(IndexRow(utt_id, speaker, path, 0.0) for utt_id, speaker, path in rows)
+    embeddings = load_embeddings(placed)
+    _write_ark(folder / "xvector", zip((row.utt_id for row in named), embeddings, strict=True))
+    means = read_speakers(speakers)
+    by_name = sorted(
+        zip(means.speaker_ids, means.means, strict=True), key=lambda mean: mean[0].encode()
+    )
+    _write_ark(folder / "spk_xvector", by_name)
+    pairs = ((row.utt_id, row.speaker_id) for row in _kaldi_rows(index))
+    _write(folder / "utt2spk", (f"{' '.join(pair)}\n" for pair in sorted_rows(pairs, folder)))
+    _write(folder / "spk2utt", _utterances_of_speakers(index, folder))
+
+
+def _utterances_of_speakers(index: Path, folder: Path) -> Iterator[str]:
+    """Yield the pieces of ``spk2utt``: a line is a speaker and all of his or her utterances."""
+    pairs = ((row.speaker_id, row.utt_id) for row in _kaldi_rows(index))
+    for speaker, own in groupby(sorted_rows(pairs, folder), key=itemgetter(0)):
+        yield speaker
+        yield from (f" {utt_id}" for _, utt_id in own)
+        yield "\n"
 
 
 def _write_ark(stem: Path, vectors: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
@@ -100,18 +110,27 @@ def _write_ark(stem: Path, vectors: Iterable[tuple[str, NDArray[np.float32]]]) -
             arrays.write(vector.astype("<f4").tobytes())
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
+def _write(path: Path, pieces: Iterable[str]) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
+        file.writelines(pieces)
 
 
-def _check_kaldi_names(row: IndexRow) -> None:
-    for key, name in (("utt_id", row.utt_id), ("speaker_id", row.speaker_id)):
-        if len(name.split()) != 1 or name.split()[0] != name:
-            raise ExportError(
-                f"{row.utt_id}: {key} {name!r} is empty or holds a space, by which Kaldi's files "
-                "separate; rename it in the manifest, or export to parquet or safetensors"
-            )
+def _kaldi_rows(index: Path) -> Iterator[IndexRow]:
+    """Yield the rows of an index, the names in which may stand in Kaldi's files.
+
+    Raises:
+        ExportError: One may not.
+
+    """
+    for row in read_index(index):
+        for key, name in (("utt_id", row.utt_id), ("speaker_id", row.speaker_id)):
+            if len(name.split()) != 1 or name.split()[0] != name:
+                raise ExportError(
+                    f"{row.utt_id}: {key} {name!r} is empty or holds a space, by which Kaldi's "
+                    "files separate; rename it in the manifest, or export to parquet or "
+                    "safetensors"
+                )
+        yield row
 
 
 def _groups(rows: Iterable[IndexRow]) -> Iterator[list[IndexRow]]:

@@ -8,7 +8,7 @@ JSON, which tells every tensor's type, shape and place, and the tensors' bytes w
 
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ METADATA = "__metadata__"
 
 def write_vectors(
     path: Path,
-    names: Sequence[str],
+    names: Iterable[str],
     vectors: Iterable[NDArray[np.float32]],
     dim: int,
     metadata: Mapping[str, str],
@@ -44,10 +44,11 @@ def write_vectors(
         ExportError: The names are too many for one file, or one is the format's own.
 
     """
-    header = _header(path, names, dim, metadata)
+    header, n_names = _header(path, names, dim, metadata)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(struct.pack("<Q", len(header)) + header)
-        for _, vector in zip(names, vectors, strict=True):
+        file.write(struct.pack("<Q", len(header)))
+        file.write(header)
+        for _, vector in zip(range(n_names), vectors, strict=True):
             file.write(vector.astype("<f4").tobytes())
 
 
@@ -69,22 +70,28 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         return header, file.tell()
 
 
-def _header(path: Path, names: Sequence[str], dim: int, metadata: Mapping[str, str]) -> bytes:
-    if METADATA in names:
-        raise ExportError(f"{path}: {METADATA} is no name for a tensor in this format")
+def _header(
+    path: Path, names: Iterable[str], dim: int, metadata: Mapping[str, str]
+) -> tuple[bytearray, int]:
+    """Return the header and the number of names in it."""
     n_bytes = dim * np.dtype(np.float32).itemsize
-    entries = [f"{_as_json(METADATA)}:{_as_json(dict(metadata))}"]
-    for i, name in enumerate(names):
-        place = f"[{i * n_bytes},{(i + 1) * n_bytes}]"
-        entries.append(f'{_as_json(name)}:{{"dtype":"F32","shape":[{dim}],"data_offsets":{place}}}')
-    header = ("{" + ",".join(entries) + "}").encode()
-    if len(header) > MAX_HEADER_BYTES:
-        raise ExportError(
-            f"{path}: {len(names)} names do not fit into one safetensors file, whose header may "
-            "have 100 MB; make more splits, export to parquet, or, for speakers, set "
-            "xvector.speaker_means to false"
-        )
-    return header + b" " * (-len(header) % ALIGNMENT)
+    header = bytearray(f"{{{_as_json(METADATA)}:{_as_json(dict(metadata))}".encode())
+    n_names = 0
+    for name in names:
+        if name == METADATA:
+            raise ExportError(f"{path}: {METADATA} is no name for a tensor in this format")
+        place = f"[{n_names * n_bytes},{(n_names + 1) * n_bytes}]"
+        entry = f',{_as_json(name)}:{{"dtype":"F32","shape":[{dim}],"data_offsets":{place}}}'
+        header += entry.encode()
+        if len(header) >= MAX_HEADER_BYTES:
+            raise ExportError(
+                f"{path}: no more than {n_names} of the names fit into one safetensors file, whose "
+                "header may have 100 MB; make more splits, export to parquet, or, for speakers, "
+                "set xvector.speaker_means to false"
+            )
+        n_names += 1
+    header += b"}"
+    return header + b" " * (-len(header) % ALIGNMENT), n_names
 
 
 def _as_json(value: object) -> str:

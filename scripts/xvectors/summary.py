@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from xvectors.errors import ShardError
 from xvectors.layout import Layout, shard_names
-from xvectors.markers import DoneMarker, read_marker
+from xvectors.markers import DoneMarker, Failure, read_marker
 from xvectors.sharding import read_plan
 
 SECONDS_PER_HOUR = 3600
@@ -34,45 +35,55 @@ def summarize(
         if plan is None:
             yield f"{split}: not done, its manifest was not split"
             continue
-        new, earlier, undone = _accounts(layout, split, plan.n_shards, started_ns)
-        n_written = sum(account.n_written for account in new)
-        n_failed = sum(account.n_failed for account in new)
-        n_skipped = sum(account.n_skipped for account in new)
-        n_skipped += sum(account.n_utterances for account in earlier)
-        hours = sum(account.audio_seconds for account in new) / SECONDS_PER_HOUR
+        done = _add_up(layout, split, plan.n_shards, started_ns)
+        hours = done.audio_seconds / SECONDS_PER_HOUR
+        undone = done.undone
         of_shards = f", {len(undone)} of {plan.n_shards} shards not done" if undone else ""
         yield (
-            f"{split}: {n_written} embedded, {n_skipped} skipped, {n_failed} failed, "
-            f"{hours:.3f} hours of audio embedded, wall time {minutes:.0f} min {seconds:.0f} s"
-            f"{of_shards}"
+            f"{split}: {done.n_written} embedded, {done.n_skipped} skipped, "
+            f"{done.n_failed} failed, {hours:.3f} hours of audio embedded, "
+            f"wall time {minutes:.0f} min {seconds:.0f} s{of_shards}"
         )
-        failures = [failure for account in new for failure in account.failures]
-        for failure in failures[:MAX_FAILURES_SHOWN]:
+        for failure in done.failures:
             yield f"{split}: {failure.utt_id}: {failure.reason}"
-        if len(failures) > MAX_FAILURES_SHOWN:
-            yield f"{split}: and {len(failures) - MAX_FAILURES_SHOWN} more, see the logs"
+        if done.n_failed > len(done.failures):
+            yield f"{split}: and {done.n_failed - len(done.failures)} more, see the logs"
         for name in undone[:MAX_SHARDS_SHOWN]:
             yield f"{split} {name}: not done, see {log_of('embed_shard', f'{split}/{name}')}"
 
 
-def _accounts(
-    layout: Layout, split: str, n_shards: int, started_ns: int
-) -> tuple[list[DoneMarker], list[DoneMarker], list[str]]:
-    """Return the accounts of this run and of earlier ones, and the shards that are not done."""
-    new: list[DoneMarker] = []
-    earlier: list[DoneMarker] = []
-    undone = []
+@dataclass
+class _Sum:
+    """What the jobs of a run have done, the first failures, and the shards that are not done."""
+
+    n_written: int = 0
+    n_skipped: int = 0
+    n_failed: int = 0
+    audio_seconds: float = 0.0
+    failures: list[Failure] = field(default_factory=list)
+    undone: list[str] = field(default_factory=list)
+
+
+def _add_up(layout: Layout, split: str, n_shards: int, started_ns: int) -> _Sum:
+    """Add up the accounts of all shards; what earlier runs have done counts as skipped."""
+    done = _Sum()
     for name in shard_names(n_shards):
         marker, unfinished = layout.marker(split, name), layout.unfinished(split, name)
         if not marker.exists():
-            undone.append(name)
+            done.undone.append(name)
         for path in (marker, unfinished):
             account = _read(path)
-            if account is not None and path.stat().st_mtime_ns >= started_ns:
-                new.append(account)
-            elif account is not None and path == marker:
-                earlier.append(account)
-    return new, earlier, undone
+            if account is None:
+                continue
+            if path.stat().st_mtime_ns >= started_ns:
+                done.n_written += account.n_written
+                done.n_skipped += account.n_skipped
+                done.n_failed += account.n_failed
+                done.audio_seconds += account.audio_seconds
+                done.failures += account.failures[: MAX_FAILURES_SHOWN - len(done.failures)]
+            elif path == marker:
+                done.n_skipped += account.n_utterances
+    return done
 
 
 def _read(path: Path) -> DoneMarker | None:

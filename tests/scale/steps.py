@@ -1,0 +1,163 @@
+"""A step of the workflow alone, as its rule's script takes it: ``python steps.py STEP CONFIG``."""
+
+# ruff: noqa: PLC0415 - each step imports what its rule's script imports, and no more
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig
+
+from xvectors.config import resolve_config, shards_of_split
+from xvectors.layout import Layout, shard_names
+
+SPLIT = "train"
+DIM = 192
+N_VECTORS = 1000
+
+
+def start(config: DictConfig) -> None:
+    """Do nothing but what every process does."""
+
+
+def check(config: DictConfig) -> None:
+    from xvectors.checks import check_config, check_manifests
+
+    check_config(config)
+    check_manifests(config)
+
+
+def split(config: DictConfig) -> None:
+    from xvectors.manifest import read_manifest
+    from xvectors.sharding import split_manifest
+
+    manifest = read_manifest(Path(config.xvector.manifest_paths[SPLIT]))
+    split_manifest(manifest, SPLIT, shards_of_split(config, SPLIT), Layout.of(config))
+
+
+def fetch(config: DictConfig) -> None:
+    from xvectors.fetching import fetch_encoder
+
+    fetch_encoder(config.xvector.pretrained_model, Layout.of(config).encoder)
+
+
+def embed(config: DictConfig) -> None:
+    """Embed the first shard, or find it embedded, as a job of a run."""
+    from xvectors.run_lock import RUN_VARIABLE, RunLock
+    from xvectors.shard_job import embed_shard
+
+    os.environ[RUN_VARIABLE] = RunLock(Layout.of(config).root).holder()
+    embed_shard(config, SPLIT, shards(config)[0], time.monotonic(), threads=1)
+
+
+def pretend(config: DictConfig) -> None:
+    """Leave quickly what a run leaves: a current embedding of each utterance, and the markers."""
+    import torch
+
+    from xvectors.markers import DoneMarker, write_marker
+    from xvectors.provenance import describe_origin, save_embedding
+    from xvectors.runner import storage_of
+    from xvectors.storage import FileStorage
+    from xvectors.tasks import ShardTasks
+
+    layout = Layout.of(config)
+    vectors = torch.randn(N_VECTORS, DIM)
+    template = layout.root / "template.pt"
+    contents = []
+    for vector in vectors:
+        save_embedding(vector, template)
+        contents.append(template.read_bytes())
+    template.unlink()
+    layout.embeddings(SPLIT).mkdir(parents=True, exist_ok=True)
+    for shard in shards(config):
+        tasks = ShardTasks(config, SPLIT, shard)
+        utt_ids = tasks.content.utt_ids
+        with closing(storage_of(config, SPLIT, shard)) as storage:
+            for number, task in enumerate(tasks):
+                if not isinstance(storage, FileStorage):
+                    storage.save(task.utt_id, vectors[number % N_VECTORS], task.made_by)
+                elif not storage.path(task.utt_id).exists():
+                    # As `save_embedding` does: the provenance is the zip container's comment.
+                    comment = len(task.made_by).to_bytes(2, "little") + task.made_by
+                    content = contents[number % N_VECTORS][:-2] + comment
+                    storage.path(task.utt_id).write_bytes(content)
+            storage.finish(utt_ids, describe_origin(config))
+            account = DoneMarker(
+                n_utterances=len(tasks),
+                n_written=len(tasks),
+                n_skipped=0,
+                n_failed=0,
+                audio_seconds=sum(tasks.content.seconds),
+                startup_seconds=1.0,
+                wall_seconds=1.0,
+                device="cpu",
+                precision=config.xvector.precision,
+                encoder=tasks.origin.fingerprint,
+                recipe=tasks.origin.recipe,
+                outputs=storage.version(utt_ids),
+                storage=config.xvector.storage,
+            )
+        write_marker(layout.marker(SPLIT, shard), account)
+
+
+def retract(config: DictConfig) -> None:
+    from xvectors.retraction import retract_untrue
+
+    retract_untrue(config)
+
+
+def collect(config: DictConfig) -> None:
+    from xvectors.collecting import collect_split
+
+    collect_split(config, SPLIT, shards(config))
+
+
+def average(config: DictConfig) -> None:
+    from xvectors.speakers import average_speakers
+
+    layout = Layout.of(config)
+    average_speakers(layout.index(SPLIT), layout.speakers(SPLIT), False, {})
+
+
+def report(config: DictConfig) -> None:
+    from xvectors.report.split_report import draw_split
+
+    draw_split(config, SPLIT, shards(config), config.xvector.report_utterances, with_tsne=False)
+
+
+def kaldi(config: DictConfig) -> None:
+    from xvectors.exporting import export_kaldi
+
+    layout = Layout.of(config)
+    export_kaldi(layout.index(SPLIT), layout.speakers(SPLIT), layout.kaldi(SPLIT))
+
+
+def safetensors(config: DictConfig) -> None:
+    from xvectors.exporting import export_safetensors
+
+    layout = Layout.of(config)
+    export_safetensors(layout.index(SPLIT), layout.safetensors(SPLIT), {})
+
+
+def parquet(config: DictConfig) -> None:
+    from xvectors.exporting import export_parquet
+
+    layout = Layout.of(config)
+    export_parquet(layout.index(SPLIT), layout.parquet(SPLIT), {})
+
+
+def shards(config: DictConfig) -> list[str]:
+    return shard_names(shards_of_split(config, SPLIT))
+
+
+def main(name: str, path: str) -> None:
+    step: Callable[[DictConfig], None] = globals()[name]
+    step(resolve_config(yaml.safe_load(Path(path).read_text(encoding="utf-8")), path))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
