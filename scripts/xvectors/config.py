@@ -4,7 +4,7 @@ import difflib
 import importlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
     try:
         user = raw if isinstance(raw, DictConfig) else _as_omegaconf(raw, source)
         own = _own_section(user, source)
-        merged = OmegaConf.merge(_defaults(), _other_sections(user) | {"xvector": own})
+        merged = OmegaConf.merge(_defaults(), _other_sections(user, source) | {"xvector": own})
         if "n_shards" not in own:
             workers = OmegaConf.select(merged, "parallel.n_workers")
             if workers is not None:
@@ -179,9 +179,12 @@ def _own_section(user: DictConfig, source: str) -> dict[str, Any]:
     return {str(key): value for key, value in section.items()}
 
 
-def _other_sections(user: DictConfig) -> dict[str, Any]:
+def _other_sections(user: DictConfig, source: str) -> dict[str, Any]:
     sections = OmegaConf.to_container(user, resolve=False)
     assert isinstance(sections, dict)
+    data_dir = sections.get("data_dir", "")
+    if not isinstance(data_dir, str | int):
+        raise ConfigError(f"{source}: data_dir: must be string, not {data_dir!r}")
     return {str(key): value for key, value in sections.items() if key != "xvector"}
 
 
@@ -240,15 +243,20 @@ def schema_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> I
     """Yield ``key: what is wrong`` for everything in which `settings` break `schema`."""
     validator = jsonschema.Draft202012Validator(schema)
     for error in sorted(validator.iter_errors(settings), key=lambda error: error.json_path):
-        key = ".".join(str(part) for part in error.absolute_path)
+        key = _key(error.absolute_path)
         if error.validator == "additionalProperties" and isinstance(error.instance, dict):
             known = list(error.schema["properties"])
             for unknown in sorted(set(error.instance) - set(known), key=str):
                 close = difflib.get_close_matches(str(unknown), known, n=1)
                 hint = f", did you mean {close[0]}?" if close else f" ({', '.join(known)})"
-                yield f"{key}.{unknown}: unknown key{hint}"
+                yield f"{_key((key, unknown))}: unknown key{hint}"
         else:
             yield f"{key}: {_complaint(error)}"
+
+
+def _key(parts: Iterable[Any]) -> str:
+    """Return a key's path in a line."""
+    return ".".join(map(str, parts)).replace("\n", "\\n")
 
 
 def _complaint(error: jsonschema.ValidationError) -> str:
