@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test lint format espnet rawnet benchmark demo picture clean
+.PHONY: run test lint format espnet rawnet m4a fuzz audio-table benchmark demo picture clean
 
 run: $(VENV)/.run
 	snakemake --cores 4
@@ -26,8 +26,18 @@ format: $(VENV)/.dev
 	ruff format .
 	snakefmt Snakefile workflow
 
-# What the toolkits besides SpeechBrain need.
-espnet rawnet: %: $(VENV)/.%
+# What the toolkits besides SpeechBrain need, and audio that libsndfile does not read.
+espnet rawnet m4a: %: $(VENV)/.%
+
+# Feeds every reader with what a search for bugs comes up with; an hour in all.
+fuzz: $(VENV)/.dev $(VENV)/.m4a $(VENV)/.fuzz
+	for target in manifest config audio files; do \
+		python -m tests.fuzz.fuzz $$target --seconds 900 || exit 1; \
+	done
+
+# Reads an hour, and every kind of audio, and says what came out.
+audio-table: $(VENV)/.dev $(VENV)/.m4a
+	python -m tests.benchmark.audio_table docs/audio.md
 
 # Speed, memory and exactness against SpeechBrain's own ways; a quarter of an hour on an idle machine.
 benchmark: $(VENV)/.dev
@@ -59,6 +69,6 @@ $(VENV)/.dev: $(VENV)/.run envs/requirements-dev.txt
 	touch $@
 
 # Without what ESPnet requires and its speaker encoders do not use, see envs/espnet.txt.
-$(VENV)/.espnet $(VENV)/.rawnet: $(VENV)/.%: $(VENV)/.run envs/%.txt
+$(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.m4a $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.run envs/%.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r envs/$*.txt
 	touch $@
