@@ -3,6 +3,7 @@
 PyAV (`make m4a`) brings a FFmpeg of its own.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,17 @@ import numpy
 from xvectors.config import first_line
 from xvectors.errors import UtteranceError
 from xvectors.recordings import UNKNOWN_FRAMES, Recording, Samples, join, mix
+
+
+class _File(io.FileIO):
+    """A file whose `seek` has an error code, as PyAV prints the traceback of an exception."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place and return it, or a negative number."""
+        try:
+            return super().seek(offset, whence)
+        except OSError as error:
+            return -(error.errno or 1)
 
 
 class FfmpegRecording(Recording):
@@ -28,7 +40,7 @@ class FfmpegRecording(Recording):
         """
         self.path = path
         # Opened here, as FFmpeg would take a name such as concat:a.m4a for a command.
-        self._file = open(path, "rb")  # noqa: SIM115, PTH123 - closed by `close`
+        self._file = _File(path)
         try:
             with self._errors():
                 self._container = av.open(self._file, format=kind)
