@@ -122,6 +122,7 @@ def _read(path: Path, header: tuple[str, ...]) -> Iterator[tuple[str, list[str]]
     """Yield place and fields of each line after the header; only a line feed ends a line."""
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
+            number = 0
             for number, line in enumerate(file, start=1):
                 fields = line.removesuffix("\n").split("\t")
                 place = f"{path}:{number}"
@@ -129,6 +130,8 @@ def _read(path: Path, header: tuple[str, ...]) -> Iterator[tuple[str, list[str]]
                     raise _damaged(place)
                 if number > 1:
                     yield place, fields
+            if number == 0:
+                raise _damaged(str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise _damaged(str(path)) from error
 
