@@ -1,12 +1,15 @@
 """Sound inputs to begin with: small files of every kind that a target reads."""
 
 import io
+import json
 from collections.abc import Iterator
 
 import numpy as np
 import soundfile
 import torch
 import yaml
+
+from xvectors.sealed import seal
 
 from .targets import CORPUS_FILES, FILE_READERS, SUFFIXES
 
@@ -98,5 +101,6 @@ def _files() -> Iterator[bytes]:
     embedding = io.BytesIO()
     torch.save(torch.ones(3), embedding)
     contents = FILES | {"embedding": embedding.getvalue(), "provenance": embedding.getvalue()}
+    contents |= {name: seal(json.loads(FILES[name])) for name in ("marker", "shard", "plan")}
     for number, name in enumerate([*FILE_READERS, *CORPUS_FILES]):
         yield bytes([number]) + contents[name]

@@ -55,11 +55,12 @@ def fuzz_manifest(data: bytes) -> None:
         except XVectorsError as error:
             check_lines(error, f"{path}:")
             return
-        assert manifest.utterances
+        utterances = list(manifest.utterances)
         assert manifest.digest == hash_manifest(path)
-    utt_ids = [utterance.utt_id for utterance in manifest.utterances]
+    assert utterances
+    utt_ids = [utterance.utt_id for utterance in utterances]
     assert len(set(utt_ids)) == len(utt_ids)
-    for utt_id, wav_path, _, seconds, stretch in manifest.utterances:
+    for utt_id, wav_path, _, seconds, stretch in utterances:
         assert 0 < len(utt_id.encode()) <= MAX_UTT_ID_BYTES
         assert Path(utt_id).name == utt_id
         assert not utt_id.startswith(".")
