@@ -5,7 +5,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test lint format espnet rawnet lock sbom audit benchmark scale demo picture clean
+.PHONY: run test lint format espnet rawnet m4a fuzz audio-table lock sbom audit benchmark scale demo \
+	picture clean
 
 run: $(VENV)/.run
 	snakemake --cores 4
@@ -26,8 +27,18 @@ format: $(VENV)/.dev
 	ruff format .
 	snakefmt Snakefile workflow
 
-# What the toolkits besides SpeechBrain need.
-espnet rawnet: %: $(VENV)/.%
+# What the toolkits besides SpeechBrain need, and audio that libsndfile does not read.
+espnet rawnet m4a: %: $(VENV)/.%
+
+# Feeds every reader with what a search for bugs comes up with; an hour in all.
+fuzz: $(VENV)/.dev $(VENV)/.m4a $(VENV)/.fuzz
+	for target in manifest config audio files; do \
+		python -m tests.fuzz.fuzz $$target --seconds 900 || exit 1; \
+	done
+
+# Reads every kind of audio, and hours of it, and prints what came out, see docs/audio.md.
+audio-table: $(VENV)/.dev $(VENV)/.m4a
+	python -m tests.benchmark.audio_table --hours
 
 # Speed, memory and exactness against SpeechBrain's own ways; a quarter of an hour on an idle machine.
 benchmark: $(VENV)/.dev
@@ -70,7 +81,7 @@ $(VENV)/.dev: $(VENV)/.run envs/requirements-dev.lock
 	touch $@
 
 # Without what ESPnet requires and its speaker encoders do not use, see envs/espnet.txt.
-$(VENV)/.espnet $(VENV)/.rawnet: $(VENV)/.%: $(VENV)/.run envs/%.lock
+$(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.m4a $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.run envs/%.lock
 	$(INSTALL) --no-deps -r envs/$*.lock
 	touch $@
 
@@ -89,8 +100,8 @@ lock: $(VENV)/.tools
 	$(COMPILE) envs/requirements.txt -o envs/requirements.lock
 	$(COMPILE) envs/requirements-dev.txt -c envs/requirements.lock -o envs/requirements-dev.lock
 	echo setuptools | $(COMPILE) - -c envs/requirements.lock -o envs/build.lock
-	$(COMPILE) --no-deps envs/espnet.txt -o envs/espnet.lock
-	$(COMPILE) --no-deps envs/rawnet.txt -o envs/rawnet.lock
+	for extra in espnet rawnet m4a fuzz; do \
+		$(COMPILE) --no-deps envs/$$extra.txt -o envs/$$extra.lock || exit 1; done
 	$(COMPILE) envs/tools.txt -o envs/tools.lock
 
 # What the workflow and its toolkits run with, as CycloneDX; needs no network once the tools are there.

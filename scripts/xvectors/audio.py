@@ -7,27 +7,27 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy
-import soundfile
 
 from xvectors.errors import UtteranceError, machine_problem
 from xvectors.manifest import Stretch
+from xvectors.recordings import (
+    MAX_HOURS,
+    SECONDS_PER_HOUR,
+    UNKNOWN_FRAMES,
+    UNREADABLE,
+    Recording,
+    open_recording,
+)
 
 if TYPE_CHECKING:
     import torch
 
-# What libsndfile reads, by its usual endings.
-AUDIO_SUFFIXES = {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
-AUDIO_SUFFIXES |= {".rf64", ".sph", ".w64", ".wav"}
 HEADER_READERS = 16
 # A longer file is decoded and resampled in pieces, so that an hour of 48 kHz stereo fits into
 # memory. The margin is far wider than the resampler's filter (a few milliseconds).
 PIECE_SECONDS = 60
 MARGIN_SECONDS = 1
 
-# What soundfile raises for files that it cannot read: raw ones, say, need a rate (TypeError).
-UNREADABLE = (soundfile.SoundFileError, TypeError, ValueError)
-# Streamed FLAC does not state its length; libsndfile then gives the largest number.
-UNKNOWN_FRAMES = 2**62
 # Times in segment lists are rounded: a stretch may end so much after its recording.
 MAX_OVERSHOOT_SECONDS = 0.1
 
@@ -76,21 +76,14 @@ def durations(paths: list[str]) -> list[float]:
 def _duration(path: str) -> float:
     try:
         check_audio(path)
-        header = soundfile.info(path)
-    except (OSError, UtteranceError, *UNREADABLE):
-        return 0.0
-    return float(header.duration) if header.frames < UNKNOWN_FRAMES else _decoded_duration(path)
-
-
-def _decoded_duration(path: str) -> float:
-    """Return the seconds of a file whose header does not state them, 0 if it cannot be read."""
-    n_samples = 0
-    try:
-        with _Recording(path) as file:
-            while read := len(file.read(PIECE_SECONDS * file.samplerate, dtype="float32")):
+        with open_recording(path) as recording:
+            if recording.n_samples < UNKNOWN_FRAMES:
+                return recording.seconds
+            n_samples = 0
+            while read := len(recording.read(PIECE_SECONDS * recording.rate)):
                 n_samples += read
-            return n_samples / float(file.samplerate)
-    except UNREADABLE:
+            return n_samples / recording.rate
+    except (OSError, UtteranceError, *UNREADABLE):
         return 0.0
 
 
@@ -121,13 +114,12 @@ def read_signal(
 
     before = check_audio(path)
     try:
-        with _Recording(path) as file:
-            n_samples = _go_to(file, stretch) if stretch else file.frames
-            if n_samples == 0:
-                raise UtteranceError(f"zero samples: {path}")
+        with open_recording(path) as recording:
+            n_samples = _go_to(recording, stretch) if stretch else recording.n_samples
+            _check_length(recording, n_samples)
             pieces = [
-                _cut_margins(normalize(samples, file.samplerate), margins, sample_rate)
-                for samples, margins in _pieces(file, n_samples)
+                _cut_margins(normalize(samples[:, None], recording.rate), margins, sample_rate)
+                for samples, margins in _pieces(recording, n_samples)
             ]
     except UNREADABLE as error:
         _check_machine(path, error)
@@ -142,28 +134,6 @@ def read_signal(
     return signal
 
 
-class _Recording(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read forwards.
-
-    Where a file is seekable, soundfile jumps to where it is anyway after every read, of which
-    streamed FLAC without a stated length is not capable. And an MP3 frame may need earlier ones,
-    which its decoder forgets at a jump: it drops the frame, and all that follows is shifted.
-    """
-
-    def seekable(self) -> bool:
-        """Return False, whatever the file is."""
-        return False
-
-    def go_to(self, sample: int) -> None:
-        """Go to a sample from the beginning of the file, exactly."""
-        if self.format != "MP3" and super().seekable():
-            self.seek(sample)
-            return
-        step = PIECE_SECONDS * self.samplerate
-        for start in range(0, sample, step):
-            self.read(min(step, sample - start), dtype="float32")
-
-
 class _Margins(NamedTuple):
     """Seconds of a piece that its neighbours cover: before it and after it."""
 
@@ -171,48 +141,61 @@ class _Margins(NamedTuple):
     after: int
 
 
-def _go_to(file: _Recording, stretch: Stretch) -> int:
+def _go_to(recording: Recording, stretch: Stretch) -> int:
     """Go to the beginning of a stretch, and return its number of samples.
 
     Raises:
         UtteranceError: The file ends before the stretch does, by more than rounding.
 
     """
-    rate = int(file.samplerate)
-    start, end = round(stretch.start * rate), round(stretch.end * rate)
-    seconds = file.frames / rate
-    if start >= file.frames or stretch.end > seconds + MAX_OVERSHOOT_SECONDS:
+    start, end = round(stretch.start * recording.rate), round(stretch.end * recording.rate)
+    if start >= recording.n_samples or stretch.end > recording.seconds + MAX_OVERSHOOT_SECONDS:
         raise UtteranceError(
-            f"stretch beyond the end: {file.name} has {seconds:.4f} s, "
+            f"stretch beyond the end: {recording.path} has {recording.seconds:.4f} s, "
             f"not {stretch.start:g} to {stretch.end:g} s"
         )
-    file.go_to(start)
-    return min(end, int(file.frames)) - start
+    recording.go_to(start)
+    return min(end, recording.n_samples) - start
 
 
-def _pieces(file: soundfile.SoundFile, n_samples: int) -> Iterator[tuple["torch.Tensor", _Margins]]:
-    """Yield the next `n_samples` of a file, (samples, channels) float32, in overlapping pieces.
+def _check_length(recording: Recording, n_samples: int) -> None:
+    """Raise UtteranceError where there are no samples, or more than memory is sure to hold."""
+    if n_samples <= 0:
+        raise UtteranceError(f"zero samples: {recording.path}")
+    hours = n_samples / recording.rate / SECONDS_PER_HOUR
+    if n_samples < UNKNOWN_FRAMES and hours > MAX_HOURS:
+        raise UtteranceError(
+            f"too long: {recording.path} has {hours:.1f} hours, more than {MAX_HOURS}; make "
+            "stretches of it (start= and end= in the manifest)"
+        )
+
+
+def _pieces(recording: Recording, n_samples: int) -> Iterator[tuple["torch.Tensor", _Margins]]:
+    """Yield the next `n_samples` of a file, (samples,) float32, in overlapping pieces.
 
     Raises:
-        UtteranceError: The file has fewer, though its header states its length.
+        UtteranceError: The file has fewer, though its header states its length, or it has more
+            than are taken.
 
     """
     import torch  # noqa: PLC0415
 
-    piece, margin = PIECE_SECONDS * file.samplerate, MARGIN_SECONDS * file.samplerate
-    samples = file.read(min(piece + margin, n_samples), dtype="float32", always_2d=True)
+    piece, margin = PIECE_SECONDS * recording.rate, MARGIN_SECONDS * recording.rate
+    samples = recording.read(min(piece + margin, n_samples))
     n_read = len(samples)
     before = 0
-    while len(samples) == before * file.samplerate + piece + margin:
+    while len(samples) == before * recording.rate + piece + margin:
         yield torch.from_numpy(samples), _Margins(before, MARGIN_SECONDS)
-        more = file.read(min(piece, n_samples - n_read), dtype="float32", always_2d=True)
+        more = recording.read(min(piece, n_samples - n_read))
         n_read += len(more)
+        _check_length(recording, n_read)
         samples = numpy.concatenate([samples[-2 * margin :], more])
         before = MARGIN_SECONDS
+    _check_length(recording, n_read)
     yield torch.from_numpy(samples), _Margins(before, 0)
-    missing = (n_samples - n_read) / file.samplerate
+    missing = (n_samples - n_read) / recording.rate
     if n_samples < UNKNOWN_FRAMES and missing > MAX_OVERSHOOT_SECONDS:
-        raise UtteranceError(f"cut off: {file.name} ends {missing:.4f} s too early")
+        raise UtteranceError(f"cut off: {recording.path} ends {missing:.4f} s too early")
 
 
 def _cut_margins(signal: "torch.Tensor", margins: _Margins, sample_rate: int) -> "torch.Tensor":

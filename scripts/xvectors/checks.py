@@ -9,11 +9,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from xvectors.config import import_class, is_local
+from xvectors.config import first_line, import_class, is_local
 from xvectors.corpora import corpus_problems
 from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsError
 from xvectors.layout import Layout
-from xvectors.manifest import hash_manifest, read_manifest
+from xvectors.manifest import has_control_character, hash_manifest, read_manifest
 from xvectors.provider import EnvironmentProvider, XVectorProvider
 from xvectors.runner import BaseRunner, can_pack, makes_embeddings
 from xvectors.sharding import read_plan
@@ -63,6 +63,10 @@ def check_manifests(config: DictConfig) -> None:
 
 
 def _broken_references(xvector: DictConfig) -> Iterator[str]:
+    unusable = list(_unusable_paths(xvector))
+    if unusable:
+        yield from unusable
+        return
     yield from _broken_manifests(xvector)
     if isinstance(xvector.n_shards, DictConfig):
         for split in set(xvector.n_shards) - set(xvector.splits) - set(xvector.manifest_paths):
@@ -70,13 +74,25 @@ def _broken_references(xvector: DictConfig) -> Iterator[str]:
     yield from _broken_trials(xvector)
     yield from _broken_model(xvector)
     yield from _broken_folder(Path(xvector.save_path))
+    yield from _broken_classes(xvector)
+
+
+def _unusable_paths(xvector: DictConfig) -> Iterator[str]:
+    """Yield what is wrong with the configuration's paths, whatever may be there."""
     paths = {key: xvector[key] for key in ("save_path", "spk_embed_tag", "pretrained_model")}
     paths |= {f"manifest_paths.{split}": path for split, path in xvector.manifest_paths.items()}
     paths |= {f"trials.{name}": path for name, path in xvector.trials.items()}
     for key, path in paths.items():
-        if path is not None and set(path) & set("{}"):
+        if path is None:
+            continue
+        if set(path) & set("{}"):
             yield f"xvector.{key}: {path} has a brace, which Snakemake takes for a wildcard"
-    yield from _broken_classes(xvector)
+        if has_control_character(path):
+            yield f"xvector.{key}: {path!r} has a control character"
+        try:
+            Path(path).exists()
+        except (OSError, ValueError) as error:
+            yield f"xvector.{key}: {first_line(error)}"
 
 
 def _broken_classes(xvector: DictConfig) -> Iterator[str]:

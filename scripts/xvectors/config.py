@@ -2,8 +2,9 @@
 
 import difflib
 import importlib
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from xvectors.toolkits import TOOLKITS
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 # No hub id ends so.
 ENCODER_FILES = {suffix for toolkit in TOOLKITS.values() for suffix in toolkit.single_files}
+MAX_ENTRIES = 100_000
+MAX_DEPTH = 50
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
@@ -39,9 +42,9 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
 
     """
     try:
-        user = raw if isinstance(raw, DictConfig) else _as_omegaconf(raw)
+        user = raw if isinstance(raw, DictConfig) else _as_omegaconf(raw, source)
         own = _own_section(user, source)
-        merged = OmegaConf.merge(_defaults(), _other_sections(user) | {"xvector": own})
+        merged = OmegaConf.merge(_defaults(), _other_sections(user, source) | {"xvector": own})
         if "n_shards" not in own:
             workers = OmegaConf.select(merged, "parallel.n_workers")
             if workers is not None:
@@ -102,8 +105,9 @@ def import_class(name: str, key: str) -> Any:
 
 def is_local(pretrained_model: str) -> bool:
     """Tell whether `pretrained_model` is a path rather than a hub id."""
-    path = Path(pretrained_model)
-    is_path = path.exists() or path.suffix in ENCODER_FILES
+    # Unlike Path.exists, it takes names that are too long for a path.
+    is_there = os.path.exists(pretrained_model)  # noqa: PTH110
+    is_path = is_there or Path(pretrained_model).suffix in ENCODER_FILES
     return is_path or not HUB_ID.fullmatch(pretrained_model)
 
 
@@ -130,8 +134,9 @@ def _defaults() -> dict[str, Any]:
     }
 
 
-def _as_omegaconf(raw: Mapping[str, Any]) -> DictConfig:
+def _as_omegaconf(raw: Mapping[str, Any], source: str) -> DictConfig:
     """Return `raw` without the sections of others that OmegaConf cannot hold (dates, say)."""
+    _check_size(raw, source)
     config = OmegaConf.create()
     for key, value in raw.items():
         try:
@@ -140,6 +145,23 @@ def _as_omegaconf(raw: Mapping[str, Any]) -> DictConfig:
             if key in _schema()["properties"]:
                 raise
     return config
+
+
+def _check_size(raw: Mapping[str, Any], source: str) -> None:
+    """Refuse what YAML's aliases make of a few lines: maps without end, or millions of entries."""
+    waiting: list[tuple[Any, int]] = [(raw, 0)]
+    n_entries = 0
+    while waiting:
+        value, depth = waiting.pop()
+        n_entries += 1
+        if n_entries > MAX_ENTRIES or depth > MAX_DEPTH:
+            raise ConfigError(
+                f"{source}: has more than {MAX_ENTRIES:,} entries, or more than {MAX_DEPTH} "
+                "within each other"
+            )
+        children = value.values() if isinstance(value, Mapping) else value
+        if isinstance(value, Mapping | list | tuple):
+            waiting += [(child, depth + 1) for child in children]
 
 
 def _own_section(user: DictConfig, source: str) -> dict[str, Any]:
@@ -157,9 +179,12 @@ def _own_section(user: DictConfig, source: str) -> dict[str, Any]:
     return {str(key): value for key, value in section.items()}
 
 
-def _other_sections(user: DictConfig) -> dict[str, Any]:
+def _other_sections(user: DictConfig, source: str) -> dict[str, Any]:
     sections = OmegaConf.to_container(user, resolve=False)
     assert isinstance(sections, dict)
+    data_dir = sections.get("data_dir", "")
+    if not isinstance(data_dir, str | int):
+        raise ConfigError(f"{source}: data_dir: must be string, not {data_dir!r}")
     return {str(key): value for key, value in sections.items() if key != "xvector"}
 
 
@@ -199,7 +224,7 @@ def _read_as_typed(value: Any, schema: Mapping[str, Any]) -> Any:
     if value == "null" and "null" in schema.get("type", ()):
         return None
     if _is_valid(value, schema):
-        return int(value) if isinstance(value, float) else value
+        return int(value) if isinstance(value, float) and value.is_integer() else value
     if isinstance(value, str):
         try:
             read = yaml.safe_load(value)
@@ -218,15 +243,20 @@ def schema_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> I
     """Yield ``key: what is wrong`` for everything in which `settings` break `schema`."""
     validator = jsonschema.Draft202012Validator(schema)
     for error in sorted(validator.iter_errors(settings), key=lambda error: error.json_path):
-        key = ".".join(str(part) for part in error.absolute_path)
+        key = _key(error.absolute_path)
         if error.validator == "additionalProperties" and isinstance(error.instance, dict):
             known = list(error.schema["properties"])
             for unknown in sorted(set(error.instance) - set(known), key=str):
                 close = difflib.get_close_matches(str(unknown), known, n=1)
                 hint = f", did you mean {close[0]}?" if close else f" ({', '.join(known)})"
-                yield f"{key}.{unknown}: unknown key{hint}"
+                yield f"{_key((key, unknown))}: unknown key{hint}"
         else:
             yield f"{key}: {_complaint(error)}"
+
+
+def _key(parts: Iterable[Any]) -> str:
+    """Return a key's path in a line."""
+    return ".".join(map(str, parts)).replace("\n", "\\n")
 
 
 def _complaint(error: jsonschema.ValidationError) -> str:

@@ -6,10 +6,10 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from speechbrain.dataio.preprocess import AudioNormalizer
 
 from xvectors.config import import_class
 from xvectors.errors import EncoderError
+from xvectors.resampling import Normalizer
 from xvectors.toolkits import toolkit_named
 
 
@@ -34,7 +34,7 @@ class Encoder(ABC):
         # GPUs round float32 products to TF32 only when asked (PyTorch's default is a mix).
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        self._normalizer = AudioNormalizer(sample_rate=self.sample_rate)
+        self._normalizer = Normalizer(self.sample_rate)
 
     @abstractmethod
     def embed(self, signals: list[torch.Tensor]) -> torch.Tensor:
@@ -54,7 +54,7 @@ class Encoder(ABC):
         return self.embed([torch.zeros(self.min_samples)]).shape[1]
 
     def normalize(self, signal: torch.Tensor, sample_rate: int) -> torch.Tensor:
-        """Bring a signal to the encoder's rate, mono, with SpeechBrain's AudioNormalizer.
+        """Bring a signal to the encoder's rate, mono, as SpeechBrain's AudioNormalizer does.
 
         Args:
             signal: float32, shape (samples, channels), on the CPU.
@@ -64,8 +64,7 @@ class Encoder(ABC):
             float32, shape (samples,), at `self.sample_rate`.
 
         """
-        normalized: torch.Tensor = self._normalizer(signal, sample_rate)
-        return normalized
+        return self._normalizer(signal, sample_rate)
 
     def autocast(self) -> torch.autocast:
         """Return a context in which products are computed in bf16, if that is the precision."""

@@ -26,6 +26,10 @@ MACHINE_SIGNS = (
 class XVectorsError(Exception):
     """Something that the user can mend; shown as its message alone, without a traceback."""
 
+    def __init__(self, message: str) -> None:
+        """Take a message, a line for each problem."""
+        super().__init__(printable(message))
+
 
 class ConfigError(XVectorsError):
     """The configuration is wrong; the message names the file and the key."""
@@ -80,3 +84,17 @@ def machine_problem(error: BaseException) -> str | None:
         message = str(error)
         return message.partition("\n")[0] if any(s in message for s in MACHINE_SIGNS) else None
     return None
+
+
+def printable(text: str) -> str:
+    """Return `text` with a backslash code for what no terminal or log should get from a file.
+
+    These are control characters but the line feed, line separators, and bytes of names that are
+    not UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode()
+        for one in text
+    )

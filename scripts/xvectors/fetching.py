@@ -12,7 +12,7 @@ from typing import Any
 
 from xvectors.config import is_local
 from xvectors.errors import EncoderError
-from xvectors.files import write_atomically
+from xvectors.files import parse_json, write_atomically
 
 # What a toolkit may read when it loads an encoder; pictures, examples and texts about it are
 # no part of it and do not change its fingerprint.
@@ -69,7 +69,7 @@ def describes(description: Path, pretrained_model: str | None) -> bool:
     The copy is read, the encoder's own files are not.
     """
     try:
-        about = json.loads(description.read_bytes())
+        about = parse_json(description.read_bytes())
         return bool(
             about["source"] == pretrained_model
             and about["files"] == files_version(pretrained_model)
@@ -178,7 +178,7 @@ def read_fingerprint(description: Path) -> str | None:
 
     """
     try:
-        fingerprint: str | None = json.loads(description.read_bytes())["fingerprint"]
+        fingerprint: str | None = parse_json(description.read_bytes())["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(
             f"{description}: no description of an encoder; delete it and run the same command again"

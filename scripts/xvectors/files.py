@@ -2,12 +2,14 @@
 
 import ctypes
 import hashlib
+import json
 import os
 import re
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from xvectors.errors import WriteError
 
@@ -78,6 +80,19 @@ def flush_to_disk(folder: Path) -> None:
             raise WriteError(f"{folder}: what was written there may be lost: {reason}")
     finally:
         os.close(descriptor)
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        ValueError: It is no JSON, or nested deeper than Python's reader goes.
+
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deep") from error
 
 
 def write_if_changed(path: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ from xvectors.audio import durations
 from xvectors.config import corpus_schema, schema_problems
 from xvectors.corpora import READERS, corpus_problems, options_of, read_corpus, summary_of
 from xvectors.corpora.entries import Entry
-from xvectors.errors import CorpusError, ManifestError, XVectorsError
+from xvectors.errors import CorpusError, ManifestError, XVectorsError, printable
 from xvectors.files import replacing
 from xvectors.manifest import read_manifest
 
@@ -123,7 +123,7 @@ def _check(entries: list[Entry], written: Path) -> None:
 
 def _at_their_places(message: str, entries: list[Entry], written: Path) -> Iterator[str]:
     for line in message.splitlines():
-        number, _, reason = line.removeprefix(f"{written}:").partition(":")
+        number, _, reason = line.removeprefix(printable(f"{written}:")).partition(":")
         yield f"{entries[int(number) - 1].place}:{reason}"
 
 
@@ -132,8 +132,7 @@ def _raise(problems: Iterator[str]) -> None:
     if len(lines) > MAX_PROBLEMS:
         lines[MAX_PROBLEMS:] = [f"and {len(lines) - MAX_PROBLEMS} more"]
     if lines:
-        # Names of files need not be UTF-8.
-        raise CorpusError("\n".join(lines).encode("utf-8", "backslashreplace").decode())
+        raise CorpusError("\n".join(lines))
 
 
 def _parser() -> argparse.ArgumentParser:

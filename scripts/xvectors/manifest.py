@@ -327,7 +327,7 @@ def _parse(line: bytes) -> Utterance:
     _check_utt_id(utt_id)
     if not wav_path:
         raise ManifestError("an empty wav_path")
-    if _has_control_character(wav_path):
+    if has_control_character(wav_path):
         raise ManifestError(f"wav_path {wav_path!r} has a control character")
     stretch = _stretch(columns[MIN_COLUMNS:])
     if stretch is not None:
@@ -343,13 +343,14 @@ def _check_utt_id(utt_id: str) -> None:
         raise ManifestError(f"utt_id {utt_id!r} has a slash")
     if utt_id.startswith("."):
         raise ManifestError(f"utt_id {utt_id!r} starts with a dot")
-    if _has_control_character(utt_id):
+    if has_control_character(utt_id):
         raise ManifestError(f"utt_id {utt_id!r} has a control character")
     if len(utt_id.encode()) > MAX_UTT_ID_BYTES:
         raise ManifestError(f"utt_id {utt_id!r} is longer than {MAX_UTT_ID_BYTES} bytes")
 
 
-def _has_control_character(text: str) -> bool:
+def has_control_character(text: str) -> bool:
+    """Tell whether there is one of C0 or C1, a line feed say."""
     return CONTROL_CHARACTER.search(text) is not None
 
 

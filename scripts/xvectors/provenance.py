@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from xvectors.audio import AudioVersion
 from xvectors.embedding_file import vector_file
 from xvectors.fetching import read_fingerprint
-from xvectors.files import write_atomically
+from xvectors.files import parse_json, write_atomically
 from xvectors.layout import Layout
 from xvectors.manifest import Stretch
 from xvectors.toolkits import TOOLKITS, installed_version
@@ -81,7 +81,7 @@ class Origin:
 def parse_provenance(made_by: bytes | None) -> dict[str, Any]:
     """Return the entries of a provenance, none where there is none or another's comment."""
     try:
-        found = json.loads(made_by or b"{}")
+        found = parse_json(made_by or b"{}")
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

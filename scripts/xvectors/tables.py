@@ -43,14 +43,27 @@ def write_failures(path: Path, rows: Iterable[FailureRow]) -> None:
 
 
 def read_index(path: Path) -> Iterator[IndexRow]:
-    """Yield the embedded utterances, in the manifest's order."""
-    for utt_id, speaker_id, output, seconds in _read(path):
-        yield IndexRow(utt_id, speaker_id, output, float(seconds))
+    """Yield the embedded utterances, in the manifest's order.
+
+    Raises:
+        ShardError: The table is missing or damaged.
+
+    """
+    for place, (utt_id, speaker_id, output, seconds) in _read(path, IndexRow._fields):
+        try:
+            yield IndexRow(utt_id, speaker_id, output, float(seconds))
+        except ValueError as error:
+            raise _damaged(place) from error
 
 
 def read_failures(path: Path) -> Iterator[FailureRow]:
-    """Yield the utterances that could not be embedded, in the manifest's order."""
-    for fields in _read(path):
+    """Yield the utterances that could not be embedded, in the manifest's order.
+
+    Raises:
+        ShardError: The table is missing or damaged.
+
+    """
+    for _, fields in _read(path, FailureRow._fields):
         yield FailureRow(*fields)
 
 
@@ -100,9 +113,23 @@ def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> 
         file.writelines("\t".join(row) + "\n" for row in chain([header], rows))
 
 
-def _read(path: Path) -> Iterator[list[str]]:
-    """Yield the fields of each line after the header; only a line feed ends a line."""
-    with path.open(encoding="utf-8", newline="\n") as file:
-        next(file)
-        for line in file:
-            yield line.removesuffix("\n").split("\t")
+def _read(path: Path, header: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+    """Yield place and fields of each line after the header; only a line feed ends a line."""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            number = 0
+            for number, line in enumerate(file, start=1):
+                fields = line.removesuffix("\n").split("\t")
+                place = f"{path}:{number}"
+                if len(fields) != len(header) or (number == 1 and fields != list(header)):
+                    raise _damaged(place)
+                if number > 1:
+                    yield place, fields
+            if number == 0:
+                raise _damaged(str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(str(path)) from error
+
+
+def _damaged(place: str) -> ShardError:
+    return ShardError(f"{place}: no table of utterances; delete it and run the same command again")

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.integration
 
 HOUR = 3600
 RATE = 48000
-MAX_GIGABYTES = 4
+MAX_GIGABYTES = 2
 
 # In a process of its own, whose peak resident memory (in kB on Linux) is its own too.
 EMBED = """

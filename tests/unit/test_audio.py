@@ -6,7 +6,7 @@ import soundfile
 import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 
-from xvectors import audio
+from xvectors import audio, recordings
 from xvectors.audio import audio_version, durations, read_signal
 from xvectors.errors import UtteranceError
 from xvectors.manifest import Stretch
@@ -229,3 +229,45 @@ def test_a_stretch_beyond_the_end(tmp_path):
     for stretch in (Stretch(1, 2.2), Stretch(2, 2.05), Stretch(7, 8)):
         with pytest.raises(UtteranceError, match=r"stretch beyond the end: .* has 2\.0000 s"):
             read(tmp_path / "a.wav", stretch)
+
+
+def test_eight_channels_are_mixed(tmp_path, monkeypatch):
+    monkeypatch.setattr(recordings, "BLOCK_NUMBERS", 1000)
+    samples = speechlike(3, 44100, 8)
+    soundfile.write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")
+    expected = AudioNormalizer(RATE)(torch.from_numpy(samples), 44100)
+    torch.testing.assert_close(read(tmp_path / "a.wav"), expected, rtol=0, atol=1e-6)
+
+
+def test_a_header_that_states_days(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, speechlike(2, RATE), RATE)
+    content = bytearray(path.read_bytes())
+    content[21] |= 0x0F
+    content[22:26] = b"\xff" * 4
+    path.write_bytes(content)
+    with pytest.raises(UtteranceError, match=r"too long: .* has 1193\.0 hours, more than 12; make"):
+        read(path)
+    assert torch.equal(read(path, Stretch(0.5, 1.5)), read(path, Stretch(0.5, 1.5)))
+    with pytest.raises(UtteranceError, match="cut off"):
+        read(path, Stretch(1.5, 2.5))
+
+
+def test_a_length_that_is_not_stated_is_no_way_around_the_longest(tmp_path, monkeypatch):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, speechlike(8, RATE), RATE)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    monkeypatch.setattr(audio, "PIECE_SECONDS", 1)
+    monkeypatch.setattr(audio, "MAX_HOURS", 4 / 3600)
+    with pytest.raises(UtteranceError, match="too long"):
+        read(path)
+
+
+def test_a_rate_that_no_recording_has(tmp_path):
+    soundfile.write(tmp_path / "a.wav", speechlike(1, RATE), 1_000_000)
+    with pytest.raises(UtteranceError, match=r"not audio: .* a sampling rate of 1000000 Hz"):
+        read(tmp_path / "a.wav")
+    assert durations([str(tmp_path / "a.wav")]) == [0.0]

@@ -163,6 +163,14 @@ def test_an_encoder_in_the_hubs_cache_becomes_plain_files(tmp_path, encoder, mon
         assert about["revision"] == revision
         assert about["fingerprint"] == fingerprint_of(encoder)
         assert not any(path.is_symlink() for path in description.parent.iterdir())
+    # What the repository goes on to does not matter to those who pinned a revision.
+    (repository / "refs" / "main").write_text("f" * 40)
+    (repository / "snapshots" / ("f" * 40)).mkdir()
+    (repository / "snapshots" / ("f" * 40) / "hyperparams.yaml").write_text("changed: true")
+    fetch_encoder(f"some/encoder@{revision}", description)
+    assert read_fingerprint(description) == fingerprint_of(encoder)
+    fetch_encoder("some/encoder", description)
+    assert read_fingerprint(description) != fingerprint_of(encoder)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]"])

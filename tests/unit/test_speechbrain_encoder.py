@@ -15,6 +15,7 @@ from xvectors.packed_ecapa import PackedEcapa, is_covered
 from xvectors.speechbrain_encoder import SAMPLE_RATE, SpeechBrainEncoder
 
 from ..random_encoder import HYPERPARAMS, write_random_encoder
+from ..toolkit_models import Trap
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +224,15 @@ def test_a_damaged_encoder_is_one_line(tmp_path, demo_encoder, name, damage):
         SpeechBrainEncoder(folder, "cpu", "fp32")
     assert str(folder) in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["embedding_model.ckpt", "mean_var_norm_emb.ckpt"])
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, demo_encoder, name, as_zip):
+    bad = Path(shutil.copytree(demo_encoder, tmp_path / "bad"))
+    content = torch.load(bad / name, weights_only=True) | {"trap": Trap(tmp_path / "sprung")}
+    torch.save(content, bad / name, _use_new_zipfile_serialization=as_zip)
+    with pytest.raises(EncoderError, match="SpeechBrain cannot load this encoder") as error:
+        SpeechBrainEncoder(bad, "cpu", "fp32")
+    assert len(str(error.value).splitlines()) == 1
+    assert not (tmp_path / "sprung").exists()

@@ -4,13 +4,13 @@ The form of their lines is that of ``Recording.to_dict()`` and ``MonoCut.to_dict
 1.33; lhotse itself is not needed.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from xvectors.corpora.entries import Entry, read_lines
 from xvectors.errors import CorpusError
+from xvectors.files import parse_json
 from xvectors.manifest import Stretch
 
 # A cut covers its recording when no more than this is missing at either end.
@@ -23,7 +23,7 @@ def read_lhotse(path: Path, root: str = ".") -> Iterator[Entry]:
     """lhotse: a manifest of recordings or of cuts, ``.jsonl`` or ``.jsonl.gz``."""
     for place, line in read_lines(path):
         try:
-            item = json.loads(line)
+            item = parse_json(line)
             if "sources" in item:
                 yield _recording(place, item, Path(root))
             else:

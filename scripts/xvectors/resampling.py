@@ -1,0 +1,91 @@
+"""Signals at an encoder's rate, mono: as SpeechBrain does it, and in little memory at any rate."""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from speechbrain.dataio.preprocess import AudioNormalizer
+
+# torchaudio's kernel has a row for each phase, as long as the samples after which phases come
+# again: for 44,100 Hz to 16,000 Hz 160 x 477, for 44,101 Hz, which has no divisor in common with
+# 16,000, it would be 16,000 x 44,137, nearly all of it zeros, and gigabytes.
+MAX_KERNEL = 2**22
+# Rates for which a kernel is kept, as there may be a file of each rate.
+MAX_RATES = 4
+# torchaudio's own, of which SpeechBrain makes use: zero crossings of the sinc on either side, and
+# the cut-off frequency as a part of the lower of both Nyquist frequencies.
+ZERO_CROSSINGS = 6
+ROLLOFF = 0.99
+# Products of samples and taps that are in work at a time.
+MAX_PRODUCTS = 2**21
+
+Resampler = Callable[[torch.Tensor, int], torch.Tensor]
+
+
+class Normalizer:
+    """Brings signals to one rate, mono, as SpeechBrain's AudioNormalizer does."""
+
+    def __init__(self, sample_rate: int) -> None:
+        """Take the rate in Hz that signals are brought to."""
+        self.sample_rate = sample_rate
+        self._resampler = lru_cache(MAX_RATES)(self._make_resampler)
+
+    def __call__(self, signal: torch.Tensor, sample_rate: int) -> torch.Tensor:
+        """Return float32 of shape (samples,) for (samples, channels) at a rate in Hz."""
+        return self._resampler(sample_rate)(signal, sample_rate)
+
+    def _make_resampler(self, sample_rate: int) -> Resampler:
+        if kernel_size(sample_rate, self.sample_rate) > MAX_KERNEL:
+            return NarrowResampler(sample_rate, self.sample_rate)
+        resampler: Resampler = AudioNormalizer(self.sample_rate)
+        return resampler
+
+
+def kernel_size(source: int, target: int) -> int:
+    """Return the number of elements of torchaudio's kernel from one rate in Hz to another."""
+    divisor = math.gcd(source, target)
+    width = math.ceil(ZERO_CROSSINGS * source / (ROLLOFF * min(source, target)))
+    return target // divisor * (2 * width + source // divisor)
+
+
+class NarrowResampler:
+    """torchaudio's sinc interpolation with a Hann window, without the zeros of its kernel.
+
+    An output is a weighted sum of the inputs within six zero crossings of the sinc. Its weights
+    are those of `torchaudio.functional.resample`, of which the formula and its rounding are.
+    """
+
+    def __init__(self, source: int, target: int) -> None:
+        """Take two rates in Hz."""
+        divisor = math.gcd(source, target)
+        self.source, self.target = source // divisor, target // divisor
+        base = min(self.source, self.target) * ROLLOFF
+        self.reach = math.ceil(ZERO_CROSSINGS * self.source / base)
+        self.taps = torch.arange(2 * self.reach + 1) - self.reach
+        phases = torch.split(torch.arange(self.target), MAX_PRODUCTS // len(self.taps))
+        self.weights = torch.cat([self._weights(some, base) for some in phases])
+
+    def _weights(self, phases: torch.Tensor, base: float) -> torch.Tensor:
+        """Return the weights, (phases, taps), of outputs that are `phases` after some input."""
+        inputs = (phases * self.source // self.target)[:, None] + self.taps
+        # In float32, as torchaudio has it, which shows where there are many phases.
+        outputs = (phases / self.target)[:, None]
+        t = (inputs.double() / self.source - outputs) * base
+        t = t.clamp(-ZERO_CROSSINGS, ZERO_CROSSINGS)
+        window = torch.cos(t * (math.pi / ZERO_CROSSINGS / 2)).square()
+        return (torch.sinc(t) * window * (base / self.source)).float()
+
+    def __call__(self, signal: torch.Tensor, sample_rate: int) -> torch.Tensor:
+        """Return float32 of shape (samples,) for (samples, channels) at the first rate."""
+        n_samples = len(signal)
+        padded = torch.nn.functional.pad(signal.mean(1), (self.reach, self.reach + 1))
+        # torchaudio rounds the length to float32 too.
+        n_outputs = int(torch.tensor(self.target * n_samples / self.source).ceil())
+        blocks = torch.split(torch.arange(n_outputs), MAX_PRODUCTS // len(self.taps))
+        return torch.cat([self._block(padded, block) for block in blocks])
+
+    def _block(self, padded: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+        nearest = outputs * self.source // self.target
+        inputs = padded[nearest[:, None] + self.taps + self.reach]
+        return (inputs * self.weights[outputs % self.target]).sum(1)

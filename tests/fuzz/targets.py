@@ -1,0 +1,198 @@
+"""What is fuzzed: readers of what users bring, fed with any bytes.
+
+Whatever a target is given, the reader returns what its documentation says, or raises an error
+of the project's own, a clear line for each problem. All else (another exception, a hang, memory
+without bound, another answer to the same bytes) is a finding.
+"""
+
+import math
+import resource
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import yaml
+from omegaconf import OmegaConf
+
+from xvectors.audio import durations, read_signal
+from xvectors.checks import check_config
+from xvectors.config import resolve_config, schema_problems
+from xvectors.corpora import READERS, read_corpus
+from xvectors.errors import UtteranceError, XVectorsError
+from xvectors.layout import Layout
+from xvectors.manifest import MAX_UTT_ID_BYTES, hash_manifest, read_manifest
+from xvectors.markers import read_marker
+from xvectors.provenance import parse_provenance, read_provenance
+from xvectors.recordings import AUDIO_SUFFIXES
+from xvectors.resampling import Normalizer
+from xvectors.sharding import read_index_shard, read_plan
+from xvectors.tables import load_embedding, read_failures, read_index
+from xvectors.trials import read_trials
+
+RATE = 16000
+SUFFIXES = sorted(AUDIO_SUFFIXES)
+# What one file of some kilobytes may add to the memory of a process, in bytes.
+MAX_GROWTH = 1.5e9
+CORPUS_FILES = {
+    "ljspeech": "metadata.csv",
+    "kaldi": "wav.scp",
+    "lhotse": "cuts.jsonl",
+    "espnet3": "train.tsv",
+}
+CORPUS_FOLDERS = {"ljspeech", "kaldi"}
+
+normalize = Normalizer(RATE)
+
+
+def fuzz_manifest(data: bytes) -> None:
+    """Read a manifest."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "train.tsv")
+        path.write_bytes(data)
+        try:
+            manifest = read_manifest(path)
+        except XVectorsError as error:
+            check_lines(error, f"{path}:")
+            return
+        utterances = list(manifest.utterances)
+        assert manifest.digest == hash_manifest(path)
+    assert utterances
+    utt_ids = [utterance.utt_id for utterance in utterances]
+    assert len(set(utt_ids)) == len(utt_ids)
+    for utt_id, wav_path, _, seconds, stretch in utterances:
+        assert 0 < len(utt_id.encode()) <= MAX_UTT_ID_BYTES
+        assert Path(utt_id).name == utt_id
+        assert not utt_id.startswith(".")
+        assert wav_path
+        assert not {"\0", "\n", "\t"} & set(utt_id + wav_path)
+        assert seconds is None or 0 < seconds < math.inf
+        assert stretch is None or 0 <= stretch.start < stretch.end < math.inf
+
+
+def fuzz_config(data: bytes) -> None:
+    """Read a configuration, as Snakemake hands it over."""
+    try:
+        raw = yaml.safe_load(data)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return  # Snakemake's to refuse.
+    if not isinstance(raw, dict):
+        return
+    try:
+        settings = resolve_config(raw, "my.yaml")
+    except XVectorsError as error:
+        check_lines(error, "my.yaml:")
+        return
+    assert resolve_config(settings).xvector == settings.xvector
+    xvector = OmegaConf.to_container(settings.xvector)
+    assert not list(schema_problems({"xvector": xvector}, resolve_config.__globals__["_schema"]()))
+    assert Layout.of(settings).root.parent == Path(settings.xvector.save_path)
+    try:
+        check_config(settings, "my.yaml")
+    except XVectorsError as error:
+        check_lines(error, "my.yaml:")
+
+
+def fuzz_audio(data: bytes) -> None:
+    """Read a signal; the first byte says which suffix the file has."""
+    suffix = SUFFIXES[data[0] % len(SUFFIXES)] if data else ".wav"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"a{suffix}")
+        path.write_bytes(data[1:])
+        before = peak_memory()
+        (seconds,) = durations([str(path)])
+        first, second = signal_or_reason(path), signal_or_reason(path)
+        growth = peak_memory() - before
+    assert 0 <= seconds < math.inf
+    assert growth < MAX_GROWTH, f"{growth / 1e9:.1f} GB"
+    if isinstance(first, str):
+        assert first == second
+        return
+    assert isinstance(second, torch.Tensor)
+    assert torch.equal(first, second)
+    assert first.dtype == torch.float32
+    assert first.dim() == 1
+    assert len(first) > 0
+    assert bool(torch.isfinite(first).all())
+
+
+def fuzz_files(data: bytes) -> None:
+    """Read tables, lists, descriptions, corpora; the first byte says which."""
+    number, content = (data[0], data[1:]) if data else (0, b"")
+    readers = [*FILE_READERS.values(), *(corpus_reader(kind) for kind in CORPUS_FILES)]
+    with tempfile.TemporaryDirectory() as folder:
+        readers[number % len(readers)](Path(folder), content)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "manifest": fuzz_manifest,
+    "config": fuzz_config,
+    "audio": fuzz_audio,
+    "files": fuzz_files,
+}
+
+
+def check_lines(error: XVectorsError, beginning: str = "") -> None:
+    """Check that a message is a clear line for each problem, each of which says where it is."""
+    lines = str(error).splitlines()
+    assert lines
+    assert lines == str(error).split("\n")
+    for line in lines:
+        assert line.isprintable(), repr(line)
+        assert line.startswith(beginning), line
+
+
+def signal_or_reason(path: Path) -> torch.Tensor | str:
+    """Return the signal of an audio file, or in a line why there is none."""
+    try:
+        return read_signal(str(path), RATE, normalize)
+    except UtteranceError as error:
+        check_lines(error)
+        return str(error)
+
+
+def peak_memory() -> float:
+    """Return the most bytes that this process has had in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def file_reader(name: str, read: Callable[[Path], object]) -> Callable[[Path, bytes], None]:
+    """Return a target that writes a file and reads it."""
+
+    def target(folder: Path, content: bytes) -> None:
+        path = folder / name
+        path.write_bytes(content)
+        try:
+            read(path)
+        except XVectorsError as error:
+            check_lines(error, str(path))
+
+    return target
+
+
+def corpus_reader(kind: str) -> Callable[[Path, bytes], None]:
+    """Return a target that reads a corpus of a kind, of which one file is given."""
+
+    def target(folder: Path, content: bytes) -> None:
+        path = folder / CORPUS_FILES[kind]
+        path.write_bytes(content)
+        place = folder if kind in CORPUS_FOLDERS else path
+        try:
+            assert read_corpus({"kind": kind, "path": str(place)})
+        except XVectorsError as error:
+            check_lines(error, str(place))
+
+    assert kind in READERS
+    return target
+
+
+FILE_READERS = {
+    "trials": file_reader("trials.txt", read_trials),
+    "marker": file_reader("0-of-1.done", read_marker),
+    "shard": file_reader("0-of-1.json", read_index_shard),
+    "plan": file_reader("train.json", read_plan),
+    "index": file_reader("train.tsv", lambda path: list(read_index(path))),
+    "failures": file_reader("train.failed.tsv", lambda path: list(read_failures(path))),
+    "embedding": file_reader("a.pt", lambda path: load_embedding(str(path))),
+    "provenance": file_reader("a.pt", lambda path: parse_provenance(read_provenance(path))),
+}

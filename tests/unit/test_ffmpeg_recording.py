@@ -1,0 +1,111 @@
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from xvectors import audio
+from xvectors.audio import durations, read_signal
+from xvectors.errors import UtteranceError
+from xvectors.manifest import Stretch
+from xvectors.resampling import Normalizer
+
+pytest.importorskip("av", reason="needs PyAV: make m4a")
+from ..m4a import write_m4a
+
+RATE = 16000
+normalize = Normalizer(RATE)
+
+
+def read(path, stretch=None):
+    return read_signal(str(path), RATE, normalize, stretch)
+
+
+def sweep(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
+    times = np.arange(round(seconds * rate)) / rate
+    signal = 0.3 * np.sin(2 * np.pi * 100 * times * (1 + times))
+    return np.repeat(signal[:, None], channels, 1).astype("float32")
+
+
+def test_alac_is_exact_and_no_sample_is_added(tmp_path):
+    samples = sweep(3.3, RATE)
+    # Of 16 bits, which the encoder keeps.
+    samples = np.round(samples * 2**15) / 2**15
+    write_m4a(tmp_path / "a.m4a", samples, RATE, "alac")
+    assert torch.equal(read(tmp_path / "a.m4a"), torch.from_numpy(samples[:, 0].astype("float32")))
+    assert durations([str(tmp_path / "a.m4a")]) == [3.3]
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (44100, 2), (48000, 6)])
+def test_aac_lies_where_its_source_does(tmp_path, rate, channels):
+    samples = sweep(3.3, rate, channels)
+    write_m4a(tmp_path / "a.m4a", samples, rate)
+    expected = normalize(torch.from_numpy(samples), rate)
+    found = read(tmp_path / "a.m4a")
+    assert abs(len(found) - len(expected)) <= 16  # MP4 states some lengths in milliseconds.
+    found, expected = (one[: min(len(found), len(expected))] for one in (found, expected))
+    # The low-frequency channel of six has lost what is not low.
+    assert (found - expected).square().mean() < 0.05 * expected.square().mean()
+
+
+def test_bare_aac_does_not_state_its_length(tmp_path):
+    write_m4a(tmp_path / "a.aac", sweep(3.3, RATE), RATE)
+    (seconds,) = durations([str(tmp_path / "a.aac")])
+    assert 3.3 <= seconds < 3.5  # It begins with what the encoder needs to start.
+    assert len(read(tmp_path / "a.aac")) == round(seconds * RATE)
+
+
+@pytest.mark.parametrize("stretch", [Stretch(0, 1.3), Stretch(2.71828, 5.5), Stretch(5, 7.2)])
+def test_a_stretch_equals_that_part_of_the_whole(tmp_path, stretch):
+    write_m4a(tmp_path / "a.m4a", sweep(7.2, RATE), RATE)
+    whole = read(tmp_path / "a.m4a")
+    part = whole[round(stretch.start * RATE) : round(stretch.end * RATE)]
+    assert torch.equal(read(tmp_path / "a.m4a", stretch), part)
+    with pytest.raises(UtteranceError, match=r"stretch beyond the end: .* has 7\.2000 s"):
+        read(tmp_path / "a.m4a", Stretch(5, 8))
+
+
+def test_pieces_give_the_same_samples_as_the_whole(tmp_path, monkeypatch):
+    write_m4a(tmp_path / "a.m4a", sweep(7.2, 44100), 44100)
+    whole = read(tmp_path / "a.m4a")
+    monkeypatch.setattr(audio, "PIECE_SECONDS", 2)
+    torch.testing.assert_close(read(tmp_path / "a.m4a"), whole, rtol=0, atol=1e-6)
+
+
+def test_a_file_that_is_cut_off(tmp_path):
+    path = tmp_path / "a.m4a"
+    write_m4a(path, sweep(7.2, RATE), RATE)
+    content = path.read_bytes()
+    # Its index stands at the end.
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UtteranceError, match=r"not audio: .*a\.m4a: "):
+        read(path)
+    assert durations([str(path)]) == [0.0]
+
+
+def test_what_is_no_audio(tmp_path):
+    soundfile.write(tmp_path / "a.wav", sweep(1, RATE), RATE)
+    shutil.move(tmp_path / "a.wav", tmp_path / "a.m4a")
+    (tmp_path / "b.m4a").touch()
+    (tmp_path / "c.m4a").write_text("#EXTM3U\nhttp://localhost/a.wav\n")
+    for name in ("a.m4a", "b.m4a", "c.m4a"):
+        with pytest.raises(UtteranceError, match=rf"not audio: .*{name}: "):
+            read(tmp_path / name)
+
+
+def test_a_name_that_is_a_protocol_of_ffmpeg(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_m4a(tmp_path / "a.m4a", sweep(1, RATE), RATE)
+    (tmp_path / "concat:a.m4a").write_bytes(b"nothing")
+    with pytest.raises(UtteranceError, match="not audio"):
+        read("concat:a.m4a")
+
+
+def test_without_pyav_a_line_says_what_to_install(tmp_path, monkeypatch):
+    write_m4a(tmp_path / "a.m4a", sweep(1, RATE), RATE)
+    monkeypatch.setitem(sys.modules, "xvectors.ffmpeg_recording", None)
+    with pytest.raises(UtteranceError, match=r"needs a decoder: .*a\.m4a: make m4a"):
+        read(tmp_path / "a.m4a")
+    assert durations([str(tmp_path / "a.m4a")]) == [0.0]
