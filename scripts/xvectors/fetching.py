@@ -5,6 +5,7 @@ import json
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ FINGERPRINT_DIGITS = 32
 # What ESPnet writes beside a checkpoint, and what it packs both into.
 CHECKPOINT_SUFFIX, CHECKPOINT_CONFIG = ".pth", "config.yaml"
 ARCHIVE_SUFFIX = ".zip"
+# What zipfile raises for an archive that is cut off, altered, packed in another way, or encrypted.
+DAMAGED_ARCHIVE = (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError)
 
 
 def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
@@ -117,7 +120,7 @@ def unpacked(source: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(source) as archive:
                 archive.extractall(folder)
-        except (zipfile.BadZipFile, EOFError) as error:
+        except DAMAGED_ARCHIVE as error:
             raise EncoderError(f"{source}: no archive, or cut off: {error}") from error
         yield Path(folder)
 

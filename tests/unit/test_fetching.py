@@ -87,6 +87,22 @@ def test_an_archive_that_is_cut_off(tmp_path, encoder, n_bytes):
     assert not (tmp_path / ".encoder" / "encoder.json").exists()
 
 
+def test_no_flipped_bit_in_an_archive_ends_in_a_traceback(tmp_path, encoder):
+    archive = Path(shutil.make_archive(str(tmp_path / "model"), "zip", encoder))
+    whole = archive.read_bytes()
+    n_refused = 0
+    for place in range(0, len(whole), max(1, len(whole) // 60)):
+        for bit in range(8):
+            flipped = bytearray(whole)
+            flipped[place] ^= 1 << bit
+            archive.write_bytes(flipped)
+            try:
+                fetch_encoder(str(archive), tmp_path / ".encoder" / "encoder.json")
+            except EncoderError:
+                n_refused += 1
+    assert n_refused
+
+
 def test_an_archive_writes_nowhere_else(tmp_path):
     with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
         archive.writestr("../outside.pth", b"weights")
