@@ -106,7 +106,7 @@ lock: $(VENV)/.tools
 
 # What the workflow and its toolkits run with, as CycloneDX; needs no network once the tools are there.
 sbom: $(VENV)/.tools
-	cat envs/requirements.lock envs/espnet.lock | $(TOOLS)/bin/cyclonedx-py requirements \
+	cat envs/requirements.lock envs/espnet.lock envs/m4a.lock | $(TOOLS)/bin/cyclonedx-py requirements \
 		--index-url pkg:pypi --pyproject pyproject.toml --output-reproducible -o - - \
 		| $(TOOLS)/bin/python envs/sbom.py > envs/sbom.cdx.json
 
@@ -114,5 +114,5 @@ sbom: $(VENV)/.tools
 # about, so that silence never passes for a clean result.
 audit: $(VENV)/.tools $(VENV)/.dev
 	python -m tests.licences docs/licences.md
-	for lock in requirements-dev espnet rawnet; do \
+	for lock in requirements-dev espnet rawnet m4a; do \
 		$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r envs/$$lock.lock || exit 1; done
