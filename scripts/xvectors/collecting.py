@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,9 @@ def _check_shard(
 def _wait_for(path: Path, latest: float) -> None:
     """Wait until a file can be seen, but not beyond the time `latest` of ``time.monotonic``."""
     while not path.exists() and time.monotonic() < latest:
-        # Network file systems ask the server anew when a folder is listed.
-        next(path.parent.iterdir(), None)
+        # Network file systems ask the server anew when a folder is opened.
+        with suppress(FileNotFoundError):
+            os.scandir(path.parent).close()
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
