@@ -21,6 +21,8 @@ from .nursery import NOBODY
 from .scene import SHARDS, FaultError, Scene, mount
 
 MIB = 2**20
+# Files of embeddings, each one's or packs.
+EMBEDDINGS = "train/*[0-9].[ps]*t*"
 
 
 class Fault(NamedTuple):
@@ -110,8 +112,11 @@ def two_jobs(scene: Scene) -> bool:
     time.sleep(scene.random.uniform(0, scene.job_seconds / 2))
     process_ids.append(scene.nursery.start(job))
     statuses = [scene.nursery.wait(process_id) for process_id in process_ids]
-    if statuses != [0, 0]:
-        raise FaultError((scene.root / job.output).read_text())
+    printed = (scene.root / job.output).read_text()
+    if 0 not in statuses:
+        raise FaultError(f"both jobs failed\n{printed}")
+    if any(statuses):
+        scene.check_message(max(statuses), printed, "as another job has finished this shard")
     scene.check_vectors()
     return True
 
@@ -283,7 +288,7 @@ def change(path: Path, dice: random.Random, cut: bool, keep_time: bool = False) 
 
 def rotten_embedding(scene: Scene) -> bool:
     """Flip a bit of an embedding, with its time kept, and let a run look at all of them."""
-    damage("train/*.pt", cut=False, keep_time=True)(scene)
+    damage(EMBEDDINGS, cut=False, keep_time=True)(scene)
     result = scene.checkout.run("--forcerun", "collect_split")
     if result.returncode != 0:
         scene.check_message(result.returncode, result.stdout, "run the same command again")
@@ -335,9 +340,18 @@ def lost_power(scene: Scene) -> bool:
         shutil.copytree(scene.out, kept)
     scene.out.rmdir()
     kept.rename(scene.out)
-    for marker in scene.bookkeeping.glob("*.done"):
-        for utt_id in json.loads(marker.with_suffix(".json").read_bytes())["utt_ids"]:
-            scene.check_vector(scene.checkout.embeddings / f"{utt_id}.pt")
+    # Without a marker, what is cut off does not count.
+    done = {
+        utt_id
+        for marker in scene.bookkeeping.glob("*.done")
+        for utt_id in json.loads(marker.with_suffix(".json").read_bytes())["utt_ids"]
+    }
+    for path in scene.checkout.embeddings.glob("*.pt"):
+        if path.stem not in done and path.stat().st_size == 0:
+            path.unlink()
+    if done - set(scene.vectors()):
+        raise FaultError(f"lost: a marker stands, but not {done - set(scene.vectors())}")
+    scene.check_vectors()
     return True
 
 
@@ -362,8 +376,10 @@ def late_files(scene: Scene) -> bool:
                 if marker.name not in hidden:
                     hidden.add(marker.name)
                     shard = json.loads(marker.with_suffix(".json").read_bytes())
-                    names = scene.random.sample(shard["utt_ids"], 3)
-                    paths = [scene.checkout.embeddings / f"{name}.pt" for name in names]
+                    names = [f"{name}.pt" for name in scene.random.sample(shard["utt_ids"], 3)]
+                    names.append(f"{marker.stem}.safetensors")
+                    places = [scene.checkout.embeddings / name for name in names]
+                    paths = [path for path in places if path.exists()]
                     seconds = scene.random.uniform(0.5, 4)
                     for path in (marker, *paths):
                         threads.append(threading.Thread(target=hide, args=(path, seconds)))
@@ -437,4 +453,4 @@ for name, pattern in {
 }.items():
     FAULTS[f"{name} cut short"] = Fault(damage(pattern, cut=True), by_snakemake=True)
     FAULTS[f"bit flipped in {name}"] = Fault(damage(pattern, cut=False), by_snakemake=True)
-FAULTS["an embedding cut short"] = Fault(damage("train/*.pt", True, keep_time=True), True)
+FAULTS["an embedding cut short"] = Fault(damage(EMBEDDINGS, True, keep_time=True), True)

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import torch
 
+from xvectors.packs import journals, packs, read_journal, read_pack
+
 from ..checkout import Checkout
 from .nursery import Job, Nursery
 
+SUFFIXES = (".pt", ".safetensors")
 SHARDS = ("0-of-2", "1-of-2")
 # Companions in a batch change the order in which floats are added, no more.
 TOLERANCE = 1e-5
@@ -27,12 +30,13 @@ class FaultError(AssertionError):
 class Scene:
     """A checkout of 24 utterances in two shards, and the vectors that belong to it."""
 
-    def __init__(self, root: Path, nursery: Nursery, seed: int) -> None:
+    def __init__(self, root: Path, nursery: Nursery, seed: int, storage: str = "files") -> None:
         """Embed the corpus without any disturbance."""
         self.nursery = nursery
         self.random = random.Random(seed)
         self.checkout = Checkout(root)
         self.root = root
+        self.checkout.xvector["storage"] = storage
         with self.checkout.manifest.open("a", encoding="utf-8") as file:
             for line in self.checkout.manifest.read_text(encoding="utf-8").splitlines():
                 utt_id, wav_path, *rest = line.split("\t")
@@ -43,7 +47,7 @@ class Scene:
         self.checkout.run_well()
         # How long it takes undisturbed; faults come at some moment of that.
         self.run_seconds = time.monotonic() - began
-        self.expected = self.checkout.vectors()
+        self.expected = self.vectors()
         assert len(self.expected) == 24
         self.forget()
         began = time.monotonic()
@@ -75,8 +79,31 @@ class Scene:
         """Give a run something to do: no markers, and the embeddings of some utterances gone."""
         for marker in self.bookkeeping.glob("*.done"):
             marker.unlink()
-        for utt_id in self.random.sample(sorted(self.expected), self.random.randint(4, 24)):
-            (self.checkout.embeddings / f"{utt_id}.pt").unlink(missing_ok=True)
+        files = [path for path in self.checkout.embeddings.iterdir() if path.suffix in SUFFIXES]
+        for path in self.random.sample(files, self.random.randint(0, len(files))):
+            path.unlink()
+        # Something there always is.
+        for path in files[:4]:
+            path.unlink(missing_ok=True)
+
+    def vectors(self) -> dict[str, torch.Tensor]:
+        """Return every embedding that counts as one, by utterance.
+
+        Raises:
+            FaultError: An embedding's file is cut off.
+
+        """
+        folder = self.checkout.embeddings
+        sources = [read_pack(path) for path in packs(folder).values()]
+        sources += [read_journal(path) for path in journals(folder)]
+        rows = {utt_id: row for source in sources for utt_id, row in source}
+        vectors = {utt_id: torch.from_numpy(row.read().copy()) for utt_id, row in rows.items()}
+        for path in folder.glob("*.pt"):
+            try:
+                vectors[path.stem] = torch.load(path, weights_only=True)
+            except Exception as error:
+                raise FaultError(f"cut off: {path.name}: {error}") from error
+        return vectors
 
     def job(self, shard: str, **faults: object) -> Job:
         """Return a shard's job; what it prints comes into a new file."""
@@ -95,23 +122,15 @@ class Scene:
 
     def check_vectors(self, printed: str = "") -> int:
         """Check that each vector that is there is whole and right, and return their number."""
-        paths = list(self.checkout.embeddings.glob("*.pt"))
-        for path in paths:
-            self.check_vector(path, printed)
-        return len(paths)
-
-    def check_vector(self, path: Path, printed: str = "") -> None:
-        """Check that an embedding is whole and right."""
-        try:
-            vector = torch.load(path, weights_only=True)
-        except Exception as error:
-            raise FaultError(f"cut off: {path.name}: {error}\n{printed}") from error
-        expected = self.expected[path.stem]
-        if vector.shape != expected.shape or vector.dtype != expected.dtype:
-            raise FaultError(f"wrong: {path.name} is {vector.dtype} {vector.shape}\n{printed}")
-        difference = (vector - expected).abs().max() / expected.abs().max()
-        if not difference <= TOLERANCE:
-            raise FaultError(f"wrong: {path.name} is off by {difference:.3g}\n{printed}")
+        vectors = self.vectors()
+        for utt_id, vector in vectors.items():
+            expected = self.expected[utt_id]
+            if vector.shape != expected.shape or vector.dtype != expected.dtype:
+                raise FaultError(f"wrong: {utt_id} is {vector.dtype} {vector.shape}\n{printed}")
+            difference = (vector - expected).abs().max() / expected.abs().max()
+            if not difference <= TOLERANCE:
+                raise FaultError(f"wrong: {utt_id} is off by {difference:.3g}\n{printed}")
+        return len(vectors)
 
     def check_message(self, status: int, printed: str, *expected: str) -> None:
         """Check that a fault ended in a clear line: one that starts with error:, no traceback."""
@@ -148,7 +167,7 @@ class Scene:
     def check_complete(self, printed: str = "") -> None:
         """Check that every vector is there and right."""
         if self.check_vectors(printed) != len(self.expected):
-            lost = set(self.expected) - {p.stem for p in self.checkout.embeddings.glob("*.pt")}
+            lost = set(self.expected) - set(self.vectors())
             raise FaultError(f"lost: {', '.join(sorted(lost))}\n{printed}")
 
     def utt_ids(self) -> list[str]:

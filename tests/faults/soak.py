@@ -23,6 +23,7 @@ from .scene import FaultError, Scene
 
 # What a job alone can suffer is injected so often per round.
 JOB_FAULTS_PER_ROUND = 10
+STORAGES = ("files", "packed")
 
 
 def main() -> None:
@@ -36,18 +37,28 @@ def main() -> None:
     soak = Soak(arguments.seed)
     with tempfile.TemporaryDirectory() as folder, Nursery() as nursery:
         Path(folder).chmod(0o755)
-        undisturbed = Scene(_made(Path(folder) / "undisturbed"), nursery, arguments.seed)
+        undisturbed = [
+            Scene(_made(Path(folder) / storage), nursery, arguments.seed, storage)
+            for storage in STORAGES
+        ]
         n_rounds = arguments.rounds or (1 if arguments.minutes == float("inf") else sys.maxsize)
         for number in range(n_rounds):
             if time.monotonic() - began > 60 * arguments.minutes:
                 break
-            scene = undisturbed.copied(Path(folder) / f"round{number}", arguments.seed + number)
+            seed = arguments.seed + number
+            scenes = [
+                scene.copied(Path(folder) / f"{scene.root.name}{number}", seed)
+                for scene in undisturbed
+            ]
             for kind in soak.kinds():
                 if time.monotonic() - began > 60 * arguments.minutes:
                     break
-                if not soak.inject(kind, scene):
-                    scene = undisturbed.copied(_made(scene.root), soak.random.randrange(10**6))
-            shutil.rmtree(scene.root)
+                i = soak.random.randrange(len(scenes))
+                if not soak.inject(kind, scenes[i]):
+                    root = _made(scenes[i].root)
+                    scenes[i] = undisturbed[i].copied(root, soak.random.randrange(10**6))
+            for scene in scenes:
+                shutil.rmtree(scene.root)
     soak.report((time.monotonic() - began) / 60)
     sys.exit(1 if soak.harms else 0)
 
@@ -86,10 +97,11 @@ class Soak:
         except FaultError as error:
             harm = str(error).partition(":")[0].splitlines()[0]
             self.harms[kind, harm] += 1
-            print(f"\n{kind}: {error}\n", flush=True)
+            print(f"\n{kind}, {scene.checkout.xvector['storage']}: {error}\n", flush=True)
             return False
         self.n_utterances += len(scene.expected)
-        print(f"{sum(self.n_injected.values())} {kind}", flush=True)
+        storage = scene.checkout.xvector["storage"]
+        print(f"{sum(self.n_injected.values())} {kind}, {storage}", flush=True)
         return True
 
     def report(self, minutes: float) -> None:

@@ -30,28 +30,33 @@ def can_mount(folder: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """A scene, to be copied only."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Scene]]:
+    """A scene for each way of storing embeddings, to be copied only."""
     with Nursery() as nursery:
-        yield Scene(tmp_path_factory.mktemp("undisturbed"), nursery, seed=7)
+        yield {
+            storage: Scene(tmp_path_factory.mktemp(storage), nursery, 7, storage)
+            for storage in ("files", "packed")
+        }
 
 
 @pytest.fixture
-def scene(undisturbed: Scene, tmp_path: Path, request: pytest.FixtureRequest) -> Scene:
+def scene(undisturbed: dict[str, Scene], tmp_path: Path, request: pytest.FixtureRequest) -> Scene:
     """A scene of one's own."""
     if FAULTS[request.getfixturevalue("kind")].needs_root and not can_mount(tmp_path):
         pytest.skip("only root can mount a small disk, and not in every container")
-    return undisturbed.copied(tmp_path, seed=7)
+    return undisturbed[request.getfixturevalue("storage")].copied(tmp_path, seed=7)
 
 
 @pytest.mark.parametrize("kind", OF_JOBS)
-def test_a_job_is_disturbed_and_then_completes(scene, kind):
-    for _ in range(3):
+@pytest.mark.parametrize("storage", ["files", "packed"])
+def test_a_job_is_disturbed_and_then_completes(scene, kind, storage):
+    for _ in range(2):
         FAULTS[kind].inject(scene)
         scene.finish_jobs()
 
 
 @pytest.mark.parametrize("kind", OF_RUNS)
-def test_a_run_is_disturbed_and_then_completes(scene, kind):
+@pytest.mark.parametrize("storage", ["files"])
+def test_a_run_is_disturbed_and_then_completes(scene, kind, storage):
     FAULTS[kind].inject(scene)
     scene.finish()
