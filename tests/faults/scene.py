@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
+from xvectors.errors import ShardError
 from xvectors.packs import journals, packs, read_journal, read_pack
 
 from ..checkout import Checkout
@@ -93,6 +94,12 @@ class Scene:
             FaultError: An embedding's file is cut off.
 
         """
+        while True:
+            # A job that outlives its run moves on while we read.
+            with suppress(FileNotFoundError, ShardError):
+                return self._vectors()
+
+    def _vectors(self) -> dict[str, torch.Tensor]:
         folder = self.checkout.embeddings
         sources = [read_pack(path) for path in packs(folder).values()]
         sources += [read_journal(path) for path in journals(folder)]
@@ -101,6 +108,8 @@ class Scene:
         for path in folder.glob("*.pt"):
             try:
                 vectors[path.stem] = torch.load(path, weights_only=True)
+            except FileNotFoundError:
+                raise
             except Exception as error:
                 raise FaultError(f"cut off: {path.name}: {error}") from error
         return vectors
