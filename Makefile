@@ -5,8 +5,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test lint format espnet rawnet m4a fuzz audio-table lock sbom audit benchmark scale demo \
-	picture clean
+.PHONY: run test soak lint format espnet rawnet m4a fuzz audio-table lock sbom audit benchmark scale \
+	demo picture clean
 
 run: $(VENV)/.run
 	snakemake --cores 4
@@ -14,6 +14,11 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev
 	pytest
+
+# Faults of every kind for as long as one likes: make soak ROUNDS=200 SEED=1, or MINUTES=30.
+soak: $(VENV)/.dev
+	nice python -m tests.faults.soak $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.dev
 	ruff check .

@@ -1,7 +1,9 @@
 """Collecting a split: every embedding checked, and the tables that list them written."""
 
 import os
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ from xvectors.tables import FailureRow, IndexRow, write_failures, write_index
 
 # Files that are looked at together when strays are sought.
 NAMES_AT_A_TIME = 100_000
+# So long after a job's end another machine may not see all of its files.
+LATE_SECONDS = 10
+SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class _Checked:
@@ -41,6 +46,7 @@ class _Checked:
         self.failures: dict[int, Failure] = {}
         self.folders: set[Path] = set()
         self.problems: list[str] = []
+        self.latest = time.monotonic() + LATE_SECONDS
 
 
 def collect_split(config: DictConfig, split: str, shards: list[str]) -> None:
@@ -104,12 +110,22 @@ def _check_shard(
         path = storage.path(utt_id)
         checked.outputs[position] = hash(str(path))
         checked.folders.add(path.parent)
+        _wait_for(path, checked.latest)
         try:
             storage.check(utt_id)
         except Exception as error:  # a damaged file may make a reader raise anything
             checked.problems.append(f"{split}: {utt_id}: {path}: {first_line(error)}")
             storage.discard(utt_id)
             marker.unlink(missing_ok=True)
+
+
+def _wait_for(path: Path, latest: float) -> None:
+    """Wait until a file can be seen, but not beyond the time `latest` of ``time.monotonic``."""
+    while not path.exists() and time.monotonic() < latest:
+        # Network file systems ask the server anew when a folder is opened.
+        with suppress(FileNotFoundError):
+            os.scandir(path.parent).close()
+        time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def _rows(

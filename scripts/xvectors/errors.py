@@ -11,14 +11,15 @@ MACHINE_ERRORS = {
     errno.ENFILE,
     errno.ENOMEM,
 }
-# Words for no memory, of PyTorch on a GPU and on a CPU, of the loader, of C++ and of Python, and
-# for a GPU that is out of order.
+# Words for no memory, of PyTorch on a GPU and on a CPU, of the loader, of C++, of Python and of
+# oneDNN, and for a GPU that is out of order.
 MACHINE_SIGNS = (
     "out of memory",
     "can't allocate memory",
     "Cannot allocate memory",
     "bad_alloc",
     "can't start new thread",
+    "could not create a primitive",
     "CUDA",
 )
 

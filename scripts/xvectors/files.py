@@ -40,14 +40,19 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     except OSError as error:
         _remove(temporary)
         if error.filename in (None, str(temporary)):
-            raise WriteError(
-                f"{path}: cannot be written: {error.strerror}; mend that and run the same command "
-                "again, what is done stays"
-            ) from error
+            raise unwritable(path, error) from error
         raise
     except BaseException:
         _remove(temporary)
         raise
+
+
+def unwritable(path: Path, error: OSError) -> WriteError:
+    """Return the exception which says that a file cannot be written, and why."""
+    return WriteError(
+        f"{path}: cannot be written: {error.strerror}; mend that and run the same command again, "
+        "what is done stays"
+    )
 
 
 def _remove(temporary: Path) -> None:

@@ -6,8 +6,10 @@ either carries a checksum, and what made it: 8 bytes hash of all but the audio's
 of everything.
 """
 
+import errno
 import json
 import logging
+import os
 import re
 import struct
 import uuid
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 
 from xvectors.audio import AudioVersion
 from xvectors.errors import ShardError
+from xvectors.files import unwritable
 from xvectors.provenance import parse_provenance
 from xvectors.safetensors_file import MAX_HEADER_BYTES, METADATA, read_header, write_vectors
 
@@ -64,9 +67,15 @@ class Row(NamedTuple):
             ShardError: It is damaged, or gone.
 
         """
-        with self.source.open("rb") as file:
-            file.seek(self.offset)
-            content = file.read(self.dim * _NUMBER.itemsize)
+        try:
+            with self.source.open("rb") as file:
+                file.seek(self.offset)
+                content = file.read(self.dim * _NUMBER.itemsize)
+        except FileNotFoundError as error:
+            raise ShardError(
+                f"{self.source}: is gone, as another job has finished this shard; run the same "
+                "command again"
+            ) from error
         if zlib.crc32(content) != self.checksum:
             raise ShardError(f"{self.source}: is damaged; run the same command again")
         return np.frombuffer(content, _NUMBER)
@@ -224,13 +233,16 @@ class Journal:
         encoded = name.encode()
         record = _RECORD.pack(0, len(encoded), len(vector), origin) + encoded + content
         record = struct.pack("<I", zlib.crc32(record[_CHECKSUM_BYTES:])) + record[_CHECKSUM_BYTES:]
-        with self._lock:
-            if self._file is None:
-                self._file = self.path.open("ab", buffering=0)
-            written = self._file.write(record)
-            end = self._file.tell()
-        if written != len(record):
-            raise OSError(28, "No space left on device", str(self.path))
+        try:
+            with self._lock:
+                if self._file is None:
+                    self._file = self.path.open("ab", buffering=0)
+                written = self._file.write(record)
+                end = self._file.tell()
+            if written != len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise unwritable(self.path, error) from error
         return Row(self.path, end - len(content), len(vector), origin, zlib.crc32(content))
 
     def close(self) -> None:

@@ -8,6 +8,10 @@ embedding.
 """
 
 import logging
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -28,10 +32,28 @@ logger = logging.getLogger(__name__)
 def retract_untrue(config: DictConfig) -> None:
     """Remove the descriptions of encoder, shards and finished jobs that are untrue."""
     layout = Layout.of(config)
+    _return_from_future(layout, config.xvector.splits)
     if not describes(layout.encoder, config.xvector.pretrained_model):
         layout.encoder.unlink(missing_ok=True)
     for split in config.xvector.splits:
         _retract_split(config, layout, split)
+
+
+def _return_from_future(layout: Layout, splits: Iterable[str]) -> None:
+    """Give the present time to all but embeddings that comes from the future, by a wrong clock.
+
+    Snakemake takes what is made now of such a file for stale, and the job for failed.
+    """
+    now = time.time_ns()
+    folders = {layout.root, layout.encoder.parent}
+    for split in splits:
+        folders |= {layout.plan(split).parent, layout.index_shard(split, "any").parent}
+    for folder in filter(Path.is_dir, folders):
+        for path in folder.iterdir():
+            # A job of a run that was killed may be about to rename its temporary file.
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime_ns > now:
+                    os.utime(path, ns=(now, now))
 
 
 def _retract_split(config: DictConfig, layout: Layout, split: str) -> None:

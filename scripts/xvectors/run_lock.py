@@ -27,6 +27,7 @@ class RunLock:
         self.root = root
         self.path = root / ".lock"
         self._descriptor: int | None = None
+        self._was_refused = False
 
     def try_to_hold(self) -> bool:
         """Take the lock, and tell whether that worked; it does not when another run holds it."""
@@ -41,6 +42,7 @@ class RunLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
+            self._was_refused = True
             return False
         except OSError as error:
             # Some network file systems have no locks.
@@ -56,13 +58,14 @@ class RunLock:
         The jobs that this process starts or submits from now on belong to this run.
 
         Raises:
-            XVectorsError: Another run holds it; the message says which.
+            XVectorsError: Another run holds it, or did when this one first tried, and so has
+                changed what this one goes by; the message says which.
 
         """
-        if not self.try_to_hold():
+        if self._was_refused or not self.try_to_hold():
             raise XVectorsError(
-                f"{self.root}: another run ({self.holder()}) is writing there; wait for it, or "
-                "stop it"
+                f"{self.root}: another run ({self.holder() or 'just begun'}) is writing there; "
+                "wait for it, or stop it, and run the same command again"
             )
         assert self._descriptor is not None
         os.truncate(self._descriptor, 0)

@@ -217,9 +217,9 @@ class PackedStorage(Storage):
 
     def check(self, utt_id: str) -> None:
         """Read the row from the pack."""
-        row = self._rows[utt_id]
-        if row.source != self.pack:
-            raise ValueError("is in no pack")
+        row = self._rows.get(utt_id)
+        if row is None or row.source != self.pack:
+            raise ValueError("is not in it, or damaged")
         if not np.isfinite(row.read()).all():
             raise ValueError("holds NaN or infinite numbers")
 

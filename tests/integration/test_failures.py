@@ -1,14 +1,13 @@
-"""Bad recordings, lost and damaged files, killed and concurrent runs."""
+"""Bad recordings, lost and damaged files, concurrent runs; tests/faults has kills and more."""
 
 import json
 import os
-import random
 import shutil
 import time
 
 import pytest
 
-from ..checkout import changed, kill_group
+from ..checkout import changed
 
 pytestmark = pytest.mark.integration
 
@@ -145,25 +144,6 @@ def test_a_damaged_copy_of_the_encoder_is_fetched_anew(done):
     done.run_well()
     assert copy.read_bytes() != content
     assert changed(before, done.times()) == {"late"}
-
-
-def test_ten_kills_at_random_moments_lose_nothing(checkout):
-    generator = random.Random(2026)
-    checkout.xvector["batch_size"] = None
-    for _ in range(10):
-        process = checkout.start()
-        try:
-            process.wait(timeout=generator.uniform(0.5, 12))
-        except Exception:
-            kill_group(process)
-        else:
-            process.communicate()
-            shutil.rmtree(checkout.out)
-    checkout.run_well()
-    assert len(checkout.vectors()) == 8
-    assert len(checkout.rows("train.tsv")) == 9
-    leftovers = [path for path in checkout.out.rglob("*") if path.name.endswith(".tmp")]
-    assert leftovers == []
 
 
 def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(checkout):

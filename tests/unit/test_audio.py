@@ -1,3 +1,4 @@
+import errno
 import os
 
 import numpy as np
@@ -271,3 +272,27 @@ def test_a_rate_that_no_recording_has(tmp_path):
     with pytest.raises(UtteranceError, match=r"not audio: .* a sampling rate of 1000000 Hz"):
         read(tmp_path / "a.wav")
     assert durations([str(tmp_path / "a.wav")]) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(errno.EMFILE, OSError), (errno.EACCES, UtteranceError)]
+)
+def test_what_the_system_refuses_is_not_said_to_be_no_audio(tmp_path, monkeypatch, number, raised):
+    (tmp_path / "a.wav").write_bytes(b"rubbish")
+
+    def refuse(path, flags):
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(raised, match=os.strerror(number)):
+        read(tmp_path / "a.wav")
+
+
+def test_no_memory_is_not_said_to_be_no_audio(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise soundfile.LibsndfileError(17)
+
+    soundfile.write(tmp_path / "a.wav", speechlike(1, RATE), RATE)
+    monkeypatch.setattr(audio, "open_recording", refuse)
+    with pytest.raises(MemoryError):
+        read(tmp_path / "a.wav")

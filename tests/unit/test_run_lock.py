@@ -32,10 +32,20 @@ def test_one_run_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path):
         with pytest.raises(XVectorsError, match=rf"another run \(process {other.pid} on "):
             mine.hold()
         other.kill()
+    with pytest.raises(XVectorsError, match="and run the same command again"):
+        mine.hold()
+    mine = RunLock(tmp_path / "out")
     mine.hold()
     assert mine.holder().startswith("process ")
     mine.release()
     assert RunLock(tmp_path / "out").try_to_hold()
+
+
+def test_a_run_that_has_only_just_begun_has_no_name_yet(tmp_path):
+    first = RunLock(tmp_path)
+    assert first.try_to_hold()
+    with pytest.raises(XVectorsError, match=r"another run \(just begun\)"):
+        RunLock(tmp_path).hold()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

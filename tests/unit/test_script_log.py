@@ -13,6 +13,7 @@ PROBLEMS = [
     (OSError(errno.EMFILE, "Too many open files", "x.wav"), "x.wav: Too many open files"),
     (PermissionError(errno.EACCES, "Permission denied", "out"), "out: Permission denied"),
     (RuntimeError("can't start new thread"), "can't start new thread"),
+    (RuntimeError("could not create a primitive"), "could not create a primitive"),
     (RuntimeError("[enforce fail] can't allocate memory\nmore"), "can't allocate memory"),
     (ImportError("libx.so: Cannot allocate memory"), "libx.so: Cannot allocate memory"),
     (ShardError("one\ntwo"), "two"),

@@ -37,10 +37,9 @@ try:
     if workflow.is_main_process:
         check_config(settings, config_files)
         check_manifests(settings)
-        # While another run is writing there, its bookkeeping is its own.
+        # While another run is writing there, its bookkeeping is its own. None may begin from here on.
         if layout.root.is_dir() and run_lock.try_to_hold():
             retract_untrue(settings)
-            run_lock.release()
     else:
         # A job of a run that was killed, which only now gets its node.
         RunWatch(layout.root).check()
