@@ -32,7 +32,7 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class _Checked:
-    """What became of each utterance of a manifest, by its position there; 21 bytes for each.
+    """What became of each utterance of a manifest, by its position there; 28 bytes for each.
 
     `shards` are the numbers of their shards, -1 for none, `names` and `outputs` hashes of their
     utt_ids and of their embeddings' files.

@@ -107,36 +107,21 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float, thre
 
 def _embed(job: _Job, tasks: ShardTasks, storage: Storage) -> None:
     """Embed what is missing in the storage, and write the marker."""
-    layout, origin = job.layout, tasks.origin
     missing = [
         row for row, task in enumerate(tasks) if not storage.is_current(task.utt_id, task.made_by)
     ]
     if job.config.xvector.storage == "packed":
         check_size(job.name, tasks.content.utt_ids)
-    work = _Work()
+    work = _Work(n_skipped=len(tasks) - len(missing))
     if missing:
         # It lists vectors that are about to be replaced; collect_split writes it anew.
-        layout.index(job.split).unlink(missing_ok=True)
-        work = _embed_missing(job, tasks, missing, storage)
-    account = DoneMarker(
-        n_utterances=len(tasks),
-        n_written=work.n_written,
-        n_skipped=len(tasks) - len(missing) + work.n_skipped,
-        n_failed=len(work.failures),
-        audio_seconds=round(work.audio_seconds, 3),
-        startup_seconds=round(work.startup_seconds, 3),
-        wall_seconds=round(work.wall_seconds, 3),
-        device=work.device,
-        precision=job.config.xvector.precision,
-        encoder=origin.fingerprint,
-        recipe=origin.recipe,
-        failures=[failure for _, failure in sorted(work.failures.items())],
-        storage=job.config.xvector.storage,
-    )
+        job.layout.index(job.split).unlink(missing_ok=True)
+        _embed_missing(job, tasks, missing, storage, work)
+    account = _account(job, tasks, work)
     _report(job, account)
-    RunWatch(layout.root).check()
+    RunWatch(job.layout.root).check()
     if account.n_failed and job.config.xvector.on_error == "fail":
-        write_marker(layout.unfinished(job.split, job.shard), account)
+        write_marker(job.layout.unfinished(job.split, job.shard), account)
         names = ", ".join(failure.utt_id for failure in account.failures[:MAX_NAMES])
         names += ", ..." if account.n_failed > MAX_NAMES else ""
         raise ShardError(
@@ -144,17 +129,44 @@ def _embed(job: _Job, tasks: ShardTasks, storage: Storage) -> None:
             f"({names}), all others are embedded; mend them and run the same command again, or "
             "set xvector.on_error to skip"
         )
-    storage.finish(tasks.content.utt_ids, describe_origin(job.config))
+    _finish(job, tasks.content.utt_ids, storage, account)
+
+
+def _account(job: _Job, tasks: ShardTasks, work: _Work) -> DoneMarker:
+    """Return what is told of the job."""
+    return DoneMarker(
+        n_utterances=len(tasks),
+        n_written=work.n_written,
+        n_skipped=work.n_skipped,
+        n_failed=len(work.failures),
+        audio_seconds=round(work.audio_seconds, 3),
+        startup_seconds=round(work.startup_seconds, 3),
+        wall_seconds=round(work.wall_seconds, 3),
+        device=work.device,
+        precision=job.config.xvector.precision,
+        encoder=tasks.origin.fingerprint,
+        recipe=tasks.origin.recipe,
+        failures=[failure for _, failure in sorted(work.failures.items())],
+        storage=job.config.xvector.storage,
+    )
+
+
+def _finish(job: _Job, utt_ids: list[str], storage: Storage, account: DoneMarker) -> None:
+    """Bring the embeddings into their final form, and then write the marker."""
+    layout = job.layout
+    storage.finish(utt_ids, describe_origin(job.config))
     # Power loss must not leave a marker whose embeddings were still on their way to the disk.
     flush_to_disk(layout.root)
     failed = {failure.utt_id for failure in account.failures}
-    embedded = (utt_id for utt_id in tasks.content.utt_ids if utt_id not in failed)
+    embedded = (utt_id for utt_id in utt_ids if utt_id not in failed)
     layout.unfinished(job.split, job.shard).unlink(missing_ok=True)
     account = replace(account, outputs=storage.version(embedded))
     write_marker(layout.marker(job.split, job.shard), account)
 
 
-def _embed_missing(job: _Job, tasks: ShardTasks, missing: list[int], storage: Storage) -> _Work:
+def _embed_missing(
+    job: _Job, tasks: ShardTasks, missing: list[int], storage: Storage, work: _Work
+) -> None:
     """Take a GPU if there is one, build the environment, and run the tasks of `missing` rows."""
     asked = time.monotonic()
     xvector = job.config.xvector
@@ -168,16 +180,13 @@ def _embed_missing(job: _Job, tasks: ShardTasks, missing: list[int], storage: St
         if lease.gpu and env.get("device") == "cpu":
             logger.warning("%s: PyTorch can use no GPU here, going on with the CPU", job.name)
             lease.release()
-        work = _Work(
-            device=str(env.get("device", "none")),
-            startup_seconds=time.monotonic() - job.started - waited,
-        )
+        work.device = str(env.get("device", "none"))
+        work.startup_seconds = time.monotonic() - job.started - waited
         watch = RunWatch(job.layout.root)
         stages = TaskStages(runner.in_stages(env), tasks, storage, watch)
         n_readers = GPU_READERS if lease.gpu else max(job.threads, MIN_READERS)
         pace = _Pace(runner.batch_size or 1, n_readers)
         _run(stages, missing, pace, Progress(job.name, len(missing)), work)
-    return work
 
 
 def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> EnvironmentProvider:
