@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from xvectors.audio import read_signal
-from xvectors.encoders import load_encoder
+from xvectors.encoders.encoder import load_encoder
 from xvectors.manifest import locate_audio, read_manifest
 from xvectors.verification import (
     Trials,

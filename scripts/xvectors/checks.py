@@ -11,13 +11,13 @@ from omegaconf import DictConfig
 
 from xvectors.config import first_line, import_class, is_local
 from xvectors.corpora import corpus_problems
+from xvectors.encoders.toolkits import TOOLKITS, toolkit_named
 from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsError
 from xvectors.layout import Layout
 from xvectors.manifest import has_control_character, hash_manifest, read_manifest
 from xvectors.provider import EnvironmentProvider, XVectorProvider
 from xvectors.runner import BaseRunner, can_pack, makes_embeddings
 from xvectors.sharding import read_plan
-from xvectors.toolkits import TOOLKITS, toolkit_named
 from xvectors.trials import read_trials
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from xvectors.encoders.toolkits import TOOLKITS
 from xvectors.errors import ConfigError
-from xvectors.toolkits import TOOLKITS
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 # No hub id ends so.

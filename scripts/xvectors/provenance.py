@@ -19,11 +19,11 @@ from omegaconf import DictConfig
 
 from xvectors.audio import AudioVersion
 from xvectors.embedding_file import vector_file
+from xvectors.encoders.toolkits import TOOLKITS, installed_version
 from xvectors.fetching import read_fingerprint
 from xvectors.files import parse_json, write_atomically
 from xvectors.layout import Layout
 from xvectors.manifest import Stretch
-from xvectors.toolkits import TOOLKITS, installed_version
 
 if TYPE_CHECKING:
     import torch

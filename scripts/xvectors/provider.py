@@ -72,7 +72,7 @@ class XVectorProvider(EnvironmentProvider):
 
 
 def _build_xvector_environment(config: DictConfig, params: Mapping[str, Any]) -> Environment:
-    from xvectors.encoders import choose_device, load_encoder  # noqa: PLC0415 - imports torch
+    from xvectors.encoders.encoder import choose_device, load_encoder  # noqa: PLC0415 - imports torch
 
     missing = {"manifest_path", "output_dir"} - set(params)
     if missing:

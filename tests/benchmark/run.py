@@ -26,7 +26,7 @@ from corpus import librittslike_lengths, make_full_size_encoder, make_manifests
 from torch.nn.functional import cosine_similarity, linear
 from torch.utils.flop_counter import FlopCounterMode
 
-from xvectors.encoders import has_bf16
+from xvectors.encoders.encoder import has_bf16
 
 HERE = Path(__file__).resolve().parent
 STAGES = ("read", "embed", "write")

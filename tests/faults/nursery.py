@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import Any
 
 # What a job imports when it first needs it.
-LATE_IMPORTS = ("torchaudio", "hyperpyyaml", "xvectors.encoders", "xvectors.speechbrain_encoder")
+LATE_IMPORTS = (
+    "torchaudio",
+    "hyperpyyaml",
+    "xvectors.encoders.encoder",
+    "xvectors.encoders.speechbrain",
+)
 NOBODY = 65534
 
 

@@ -11,8 +11,8 @@ from speechbrain.dataio.preprocess import AudioNormalizer
 
 from tests.conftest import TOLERANCE
 from tests.toolkit_models import CHECKPOINT, make_espnet_encoder, make_rawnet_checkpoint
+from xvectors.encoders.toolkits import TOOLKITS, installed_version, missing_packages
 from xvectors.provenance import parse_provenance, read_provenance
-from xvectors.toolkits import TOOLKITS, installed_version, missing_packages
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +28,7 @@ def make_espnet(folder):
 
 def make_rawnet(folder):
     """Return the path of a checkpoint, and the recipe's steps with it."""
-    from xvectors.rawnet_encoder import RawNetEncoder  # noqa: PLC0415
+    from xvectors.encoders.rawnet import RawNetEncoder  # noqa: PLC0415
 
     network = RawNetEncoder(make_rawnet_checkpoint(folder / "model.pt"), "cpu", "fp32").network
 

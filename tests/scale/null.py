@@ -38,11 +38,11 @@ def build(config: DictConfig, params: Mapping[str, Any]) -> dict[str, Any]:
     """Build the environment as `XVectorProvider` does, without encoder and decoder."""
     import torch  # noqa: PLC0415
 
-    import xvectors.encoders  # noqa: PLC0415 - imports torch
+    import xvectors.encoders.encoder  # noqa: PLC0415 - imports torch
     import xvectors.runner  # noqa: PLC0415
 
     signal = torch.zeros(1)
-    xvectors.encoders.load_encoder = lambda *_: NullEncoder()
+    xvectors.encoders.encoder.load_encoder = lambda *_: NullEncoder()
     xvectors.runner.read_signal = lambda *_: signal
     return XVectorProvider(config, params).build_env_local()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xvectors.errors import EncoderError
 
-ENVS = Path(__file__).resolve().parents[2] / "envs"
+ENVS = Path(__file__).resolve().parents[3] / "envs"
 MAX_NAMES = 3
 
 
@@ -47,20 +47,20 @@ class Toolkit:
 
 TOOLKITS = {
     "speechbrain": Toolkit(
-        encoder="xvectors.speechbrain_encoder.SpeechBrainEncoder",
+        encoder="xvectors.encoders.speechbrain.SpeechBrainEncoder",
         package="speechbrain",
         default_model="speechbrain/spkrec-ecapa-voxceleb",
         files=("hyperparams.yaml",),
     ),
     "espnet": Toolkit(
-        encoder="xvectors.espnet_encoder.EspnetEncoder",
+        encoder="xvectors.encoders.espnet.EspnetEncoder",
         package="espnet",
         default_model="espnet/voxcelebs12_rawnet3",
         files=("**/*.pth", "**/*.yaml"),
         single_files={".pth": ("config.yaml",), ".zip": ()},
     ),
     "rawnet": Toolkit(
-        encoder="xvectors.rawnet_encoder.RawNetEncoder",
+        encoder="xvectors.encoders.rawnet.RawNetEncoder",
         package="asteroid-filterbanks",
         default_model=None,
         files=("*.pt",),

@@ -10,12 +10,12 @@ import nltk
 import torch
 import yaml
 
-from xvectors.checkpoints import load_weights, read_checkpoint
 from xvectors.config import first_line
-from xvectors.encoders import Encoder, embed_alike
+from xvectors.encoders.checkpoints import load_weights, read_checkpoint
+from xvectors.encoders.encoder import Encoder, embed_alike
+from xvectors.encoders.frame_budget import FrameBudget
 from xvectors.errors import EncoderError
 from xvectors.fetching import unpacked
-from xvectors.frame_budget import FrameBudget
 
 SAMPLE_RATE = 16000
 # Samples of a batch. On a CPU more make nothing faster; the GPU's are five minutes, which is

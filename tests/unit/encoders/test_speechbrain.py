@@ -8,14 +8,15 @@ import torch
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.nnet.pooling import StatisticsPooling
 
-from xvectors import long_signals, speechbrain_encoder
-from xvectors.encoders import has_bf16
+from xvectors.encoders import long_signals
+from xvectors.encoders import speechbrain as speechbrain_encoder
+from xvectors.encoders.encoder import has_bf16
+from xvectors.encoders.packed_ecapa import PackedEcapa, is_covered
+from xvectors.encoders.speechbrain import SAMPLE_RATE, SpeechBrainEncoder
 from xvectors.errors import EncoderError
-from xvectors.packed_ecapa import PackedEcapa, is_covered
-from xvectors.speechbrain_encoder import SAMPLE_RATE, SpeechBrainEncoder
 
-from ..random_encoder import HYPERPARAMS, write_random_encoder
-from ..toolkit_models import Trap
+from ...random_encoder import HYPERPARAMS, write_random_encoder
+from ...toolkit_models import Trap
 
 
 @pytest.fixture(scope="module")

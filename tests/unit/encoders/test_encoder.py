@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from xvectors import toolkits
-from xvectors.encoders import choose_device, has_bf16, load_encoder
+from xvectors.encoders import toolkits
+from xvectors.encoders.encoder import choose_device, has_bf16, load_encoder
 from xvectors.errors import EncoderError
 
 

@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from xvectors.toolkits import missing_packages
+from xvectors.encoders.toolkits import missing_packages
 
 if missing_packages("rawnet"):
     pytest.skip("asteroid-filterbanks is not installed: make rawnet", allow_module_level=True)
 
 from tests.conftest import TOLERANCE
 from tests.toolkit_models import Trap, make_rawnet_checkpoint, speech
-from xvectors.encoders import has_bf16, load_encoder
+from xvectors.encoders.encoder import has_bf16, load_encoder
+from xvectors.encoders.rawnet import RawNetEncoder
 from xvectors.errors import EncoderError
-from xvectors.rawnet_encoder import RawNetEncoder
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy
 import torch
 
-from xvectors.checkpoints import load_weights, read_checkpoint
-from xvectors.encoders import Encoder
+from xvectors.encoders.checkpoints import load_weights, read_checkpoint
+from xvectors.encoders.encoder import Encoder
+from xvectors.encoders.frame_budget import FrameBudget
+from xvectors.encoders.rawnet3 import RawNet3
 from xvectors.errors import EncoderError
-from xvectors.frame_budget import FrameBudget
-from xvectors.rawnet3 import RawNet3
 
 SAMPLE_RATE = 16000
 # As in ESPnet's extract_spk_embed.py, and in the inference.py of RawNet3's authors: the network

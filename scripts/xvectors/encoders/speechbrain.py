@@ -8,12 +8,12 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
 from xvectors.config import first_line
-from xvectors.encoders import Encoder, embed_alike
+from xvectors.encoders.encoder import Encoder, embed_alike
+from xvectors.encoders.features import Features
+from xvectors.encoders.frame_budget import FrameBudget
+from xvectors.encoders.long_signals import ChunkedEcapa, reflect_padding, reflecting_convolutions
+from xvectors.encoders.packed_ecapa import PackedEcapa, is_covered
 from xvectors.errors import EncoderError
-from xvectors.features import Features
-from xvectors.frame_budget import FrameBudget
-from xvectors.long_signals import ChunkedEcapa, reflect_padding, reflecting_convolutions
-from xvectors.packed_ecapa import PackedEcapa, is_covered
 
 logger = logging.getLogger(__name__)
 

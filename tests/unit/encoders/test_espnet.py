@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from xvectors.toolkits import missing_packages
+from xvectors.encoders.toolkits import missing_packages
 
 if missing_packages("espnet"):
     pytest.skip("ESPnet is not installed: make espnet", allow_module_level=True)
@@ -14,9 +14,9 @@ from espnet2.main_funcs.pack_funcs import pack
 
 from tests.conftest import TOLERANCE
 from tests.toolkit_models import CHECKPOINT, ESPNET_MODELS, Trap, make_espnet_encoder, speech
-from xvectors.encoders import has_bf16, load_encoder
+from xvectors.encoders.encoder import has_bf16, load_encoder
+from xvectors.encoders.espnet import EspnetEncoder, Speech2Embedding
 from xvectors.errors import EncoderError
-from xvectors.espnet_encoder import EspnetEncoder, Speech2Embedding
 from xvectors.fetching import fetch_encoder
 
 

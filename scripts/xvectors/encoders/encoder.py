@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from xvectors.config import import_class
+from xvectors.encoders.toolkits import toolkit_named
 from xvectors.errors import EncoderError
 from xvectors.resampling import Normalizer
-from xvectors.toolkits import toolkit_named
 
 
 class Encoder(ABC):

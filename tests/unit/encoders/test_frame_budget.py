@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from xvectors.frame_budget import FrameBudget
+from xvectors.encoders.frame_budget import FrameBudget
 
 
 def run(budget, network, *lengths):
