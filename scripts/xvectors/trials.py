@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from xvectors.audio.recordings import AUDIO_SUFFIXES
 from xvectors.config import first_line
 from xvectors.errors import TrialsError
 from xvectors.layout import Layout
-from xvectors.recordings import AUDIO_SUFFIXES
 from xvectors.tables import IndexRow, read_failures, read_index
 
 logger = logging.getLogger(__name__)

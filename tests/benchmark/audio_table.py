@@ -17,8 +17,8 @@ import soundfile
 import torch
 
 from xvectors.audio import read_signal
+from xvectors.audio.resampling import Normalizer
 from xvectors.errors import UtteranceError
-from xvectors.resampling import Normalizer
 
 from ..checkout import DEMO
 from ..m4a import write_m4a

@@ -16,6 +16,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from xvectors.audio import durations, read_signal
+from xvectors.audio.recordings import AUDIO_SUFFIXES
+from xvectors.audio.resampling import Normalizer
 from xvectors.checks import check_config
 from xvectors.config import resolve_config, schema_problems
 from xvectors.corpora import READERS, read_corpus
@@ -24,8 +26,6 @@ from xvectors.layout import Layout
 from xvectors.manifest import MAX_UTT_ID_BYTES, hash_manifest, read_manifest
 from xvectors.markers import read_marker
 from xvectors.provenance import parse_provenance, read_provenance
-from xvectors.recordings import AUDIO_SUFFIXES
-from xvectors.resampling import Normalizer
 from xvectors.sharding import read_index_shard, read_plan
 from xvectors.tables import load_embedding, read_failures, read_index
 from xvectors.trials import read_trials

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from xvectors.audio.recordings import AUDIO_SUFFIXES
 from xvectors.corpora.entries import Entry, list_files, list_matches, read_lines, read_texts
 from xvectors.errors import CorpusError
-from xvectors.recordings import AUDIO_SUFFIXES
 
 LJSPEECH_SPEAKER = "LJ"
 

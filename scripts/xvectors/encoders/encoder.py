@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
+from xvectors.audio.resampling import Normalizer
 from xvectors.config import import_class
 from xvectors.encoders.toolkits import toolkit_named
 from xvectors.errors import EncoderError
-from xvectors.resampling import Normalizer
 
 
 class Encoder(ABC):

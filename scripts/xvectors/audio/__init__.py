@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy
 
-from xvectors.errors import UtteranceError, machine_problem
-from xvectors.manifest import Stretch
-from xvectors.recordings import (
+from xvectors.audio.recordings import (
     MAX_HOURS,
     SECONDS_PER_HOUR,
     UNKNOWN_FRAMES,
@@ -18,6 +16,8 @@ from xvectors.recordings import (
     Recording,
     open_recording,
 )
+from xvectors.errors import UtteranceError, machine_problem
+from xvectors.manifest import Stretch
 
 if TYPE_CHECKING:
     import torch

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import av
 import numpy
 
+from xvectors.audio.recordings import UNKNOWN_FRAMES, Recording, Samples, join, mix
 from xvectors.config import first_line
 from xvectors.errors import UtteranceError
-from xvectors.recordings import UNKNOWN_FRAMES, Recording, Samples, join, mix
 
 
 class _File(io.FileIO):

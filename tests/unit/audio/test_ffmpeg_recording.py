@@ -8,12 +8,12 @@ import torch
 
 from xvectors import audio
 from xvectors.audio import durations, read_signal
+from xvectors.audio.resampling import Normalizer
 from xvectors.errors import UtteranceError
 from xvectors.manifest import Stretch
-from xvectors.resampling import Normalizer
 
 pytest.importorskip("av", reason="needs PyAV: make m4a")
-from ..m4a import write_m4a
+from ...m4a import write_m4a
 
 RATE = 16000
 normalize = Normalizer(RATE)
@@ -105,7 +105,7 @@ def test_a_name_that_is_a_protocol_of_ffmpeg(tmp_path, monkeypatch):
 
 def test_without_pyav_a_line_says_what_to_install(tmp_path, monkeypatch):
     write_m4a(tmp_path / "a.m4a", sweep(1, RATE), RATE)
-    monkeypatch.setitem(sys.modules, "xvectors.ffmpeg_recording", None)
+    monkeypatch.setitem(sys.modules, "xvectors.audio.ffmpeg_recording", None)
     with pytest.raises(UtteranceError, match=r"needs a decoder: .*a\.m4a: make m4a"):
         read(tmp_path / "a.m4a")
     assert durations([str(tmp_path / "a.m4a")]) == [0.0]

@@ -2,8 +2,8 @@ import pytest
 import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 
-from xvectors import resampling
-from xvectors.resampling import NarrowResampler, Normalizer, kernel_size
+from xvectors.audio import resampling
+from xvectors.audio.resampling import NarrowResampler, Normalizer, kernel_size
 
 
 def noise(n_samples: int, channels: int) -> torch.Tensor:

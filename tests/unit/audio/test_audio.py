@@ -7,8 +7,8 @@ import soundfile
 import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 
-from xvectors import audio, recordings
-from xvectors.audio import audio_version, durations, read_signal
+from xvectors import audio
+from xvectors.audio import audio_version, durations, read_signal, recordings
 from xvectors.errors import UtteranceError
 from xvectors.manifest import Stretch
 

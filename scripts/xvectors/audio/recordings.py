@@ -88,7 +88,7 @@ def open_recording(path: str) -> Recording:
         recording: Recording = _SndfileRecording(path)
     else:
         try:
-            from xvectors.ffmpeg_recording import FfmpegRecording  # noqa: PLC0415 - it is optional
+            from xvectors.audio.ffmpeg_recording import FfmpegRecording  # noqa: PLC0415 - it is optional
         except ModuleNotFoundError as error:
             raise UtteranceError(f"needs a decoder: {path}: make m4a") from error
         recording = FfmpegRecording(path, ffmpeg_format)
