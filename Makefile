@@ -15,10 +15,11 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	pytest
 
-# Faults of every kind for as long as one likes: make soak ROUNDS=200 SEED=1, or MINUTES=30.
+# Faults for as long as one likes: make soak ROUNDS=200 SEED=1, or MINUTES=30, or ONLY='SIG.* job'.
 soak: $(VENV)/.dev
 	nice python -m tests.faults.soak $(if $(ROUNDS),--rounds $(ROUNDS)) \
-		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(ONLY),--only '$(ONLY)')
 
 lint: $(VENV)/.dev
 	ruff check .

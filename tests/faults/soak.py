@@ -10,6 +10,7 @@ import datetime
 import os
 import platform
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from .nursery import Nursery
 from .scene import FaultError, Scene
 
 # What a job alone can suffer is injected so often per round.
-JOB_FAULTS_PER_ROUND = 10
+JOB_FAULTS_PER_ROUND = 20
 STORAGES = ("files", "packed")
 
 
@@ -32,9 +33,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="1, or as many as fit into the minutes")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="faults that this regular expression finds")
     arguments = parser.parse_args()
     began = time.monotonic()
-    soak = Soak(arguments.seed)
+    soak = Soak(arguments.seed, arguments.only)
     with tempfile.TemporaryDirectory() as folder, Nursery() as nursery:
         Path(folder).chmod(0o755)
         undisturbed = [
@@ -66,9 +68,10 @@ def main() -> None:
 class Soak:
     """Faults injected so far, and the harm that they did."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, only: str) -> None:
         """Have injected none."""
         self.seed = seed
+        self.only = re.compile(only)
         self.random = random.Random(seed)
         self.n_injected: Counter[str] = Counter()
         self.n_struck: Counter[str] = Counter()
@@ -79,7 +82,8 @@ class Soak:
         """Return the kinds of a round's faults, in random order."""
         kinds = []
         for kind, fault in FAULTS.items():
-            if os.geteuid() == 0 or not fault.needs_root:
+            can = os.geteuid() == 0 or not fault.needs_root
+            if can and self.only.search(kind):
                 kinds += [kind] * (1 if fault.by_snakemake else JOB_FAULTS_PER_ROUND)
         self.random.shuffle(kinds)
         return kinds
