@@ -185,9 +185,9 @@ def _strangers(folder: Path, known: NDArray[np.int64]) -> Iterator[Path]:
 
 def _discard_packs(folder: Path, shards: Sequence[str], made_by: dict[str, Any]) -> None:
     """Remove the packs of other shards than these or made by another encoder, and all journals."""
-    for shard, path in packs.packs(folder).items():
-        found = parse_provenance(packs.made_by(path))
-        if shard not in shards or not made_by.items() <= found.items():
-            path.unlink()
+    for path, shard in packs.packs(folder).items():
+        found, _ = packs.describe(path)
+        if shard not in shards or not made_by.items() <= parse_provenance(found).items():
+            path.unlink(missing_ok=True)
     for path in packs.journals(folder):
-        path.unlink()
+        path.unlink(missing_ok=True)

@@ -53,19 +53,25 @@ class Utterances(Sequence[Utterance]):
     What is kept in memory is where the lines begin: 8 bytes per utterance, however long its line.
     """
 
-    def __init__(self, path: Path, starts: "NDArray[np.int64] | array[int] | None" = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        starts: "NDArray[np.int64] | array[int] | None" = None,
+        version: tuple[int, int] | None = None,
+    ) -> None:
         """Look up where the lines of a manifest begin; nothing else is read or checked.
 
         Args:
             path: The manifest.
             starts: The bytes at which its utterances' lines begin, if that is known.
+            version: The size and time that the manifest had before it was read for that.
 
         Raises:
             ManifestError: It cannot be read.
 
         """
         self.path = path
-        self._version = _version(path)
+        self._version = version or _version(path)
         found = _line_starts(path) if starts is None else starts
         self._starts = np.asarray(found, dtype=np.int64)
         self._remembered = lru_cache(N_REMEMBERED)(self._read)
@@ -111,7 +117,11 @@ class Utterances(Sequence[Utterance]):
         self._check_version()
 
     def _read(self, position: int) -> Utterance:
-        return next(self.at([position]))
+        # A manifest that was only touched disturbs no job; a changed line has another utt_id, or
+        # gives an embedding with another provenance.
+        with self.path.open("rb") as file:
+            file.seek(int(self._starts[position]))
+            return self._parse(position, file.readline())
 
     def _parse(self, position: int, line: bytes) -> Utterance:
         try:
@@ -202,6 +212,7 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: One line, ``<file>:<line>: <reason>``, for each line that is wrong.
 
     """
+    version = _version(path)
     starts, hashes = array("q"), array("q")
     problems: list[tuple[int, str]] = []
     digest = hashlib.sha256()
@@ -220,7 +231,7 @@ def read_manifest(path: Path) -> Manifest:
         raise ManifestError(
             "\n".join(f"{path}:{number}: {problem}" for number, problem in sorted(problems))
         )
-    return Manifest(path, Utterances(path, starts), digest.hexdigest())
+    return Manifest(path, Utterances(path, starts, version), digest.hexdigest())
 
 
 def hash_manifest(path: Path) -> str:

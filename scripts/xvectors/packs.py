@@ -16,6 +16,7 @@ import uuid
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
@@ -47,8 +48,8 @@ _NUMBER = np.dtype("<f4")
 _ROW_HEADER_BYTES = (
     2 * _ROW.size + len('"":{"dtype":"F32","shape":[99999],"data_offsets":[,]},') + 24
 )
-_NAME = re.compile(rf"(\d+-of-(\d+)){re.escape(PACK_SUFFIX)}")
-_JOURNAL_NAME = re.compile(rf"\.(\d+-of-(\d+))\.[0-9a-f]{{12}}{re.escape(JOURNAL_SUFFIX)}")
+_NAME = re.compile(rf"(\d+-of-\d+){re.escape(PACK_SUFFIX)}")
+_JOURNAL_NAME = re.compile(rf"\.(\d+-of-\d+)\.[0-9a-f]{{12}}{re.escape(JOURNAL_SUFFIX)}")
 
 
 class Row(NamedTuple):
@@ -98,8 +99,13 @@ def _hash(content: bytes) -> bytes:
     return blake2b(content, digest_size=8).digest()
 
 
-def check_size(place: str, names: list[str]) -> None:
-    """Raise ShardError if so many rows do not fit into one pack."""
+def check_names(place: str, names: list[str]) -> None:
+    """Raise ShardError if rows of these names do not fit into one pack."""
+    if METADATA in names:
+        raise ShardError(
+            f"{place}: {METADATA} is no name for a tensor in a safetensors file; rename that "
+            "utterance, or set xvector.storage to files"
+        )
     n_bytes = sum(len(json.dumps(name, ensure_ascii=False).encode()) for name in names)
     n_bytes += len(names) * _ROW_HEADER_BYTES
     if n_bytes > MAX_HEADER_BYTES:
@@ -157,13 +163,13 @@ def _read_contents(path: Path) -> _Contents:
     return _Contents(list(entries), dim, start, about)
 
 
-def made_by(path: Path) -> bytes | None:
-    """Return what made all of a pack, but for the audio, None if there is no whole pack."""
+def describe(path: Path) -> tuple[bytes | None, list[str]]:
+    """Return what made all of a pack, but for the audio, and its names; None without a header."""
     try:
         entries, _ = read_header(path)
-        return str(entries[METADATA]["made_by"]).encode()
+        return str(entries.pop(METADATA)["made_by"]).encode(), list(entries)
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return None, []
 
 
 def read_pack(path: Path) -> Iterator[tuple[str, Row]]:
@@ -175,7 +181,7 @@ def read_pack(path: Path) -> Iterator[tuple[str, Row]]:
             logger.warning("%s", error)
         return
     size = contents.dim * _NUMBER.itemsize
-    with path.open("rb") as file:
+    with suppress(FileNotFoundError), path.open("rb") as file:
         file.seek(contents.start)
         for i, name in enumerate(contents.names):
             row = contents.row(path, i)
@@ -186,7 +192,7 @@ def read_pack(path: Path) -> Iterator[tuple[str, Row]]:
 class Pack:
     """A pack from which embeddings are read by name.
 
-    In memory there are 16 bytes per row, so that all packs of a split can be open together.
+    In memory there are 32 bytes per row, so that all packs of a split can be open together.
     """
 
     def __init__(self, path: Path) -> None:
@@ -252,8 +258,11 @@ class Journal:
 
 
 def read_journal(path: Path) -> Iterator[tuple[str, Row]]:
-    """Yield the rows of a journal up to the first that is not whole."""
-    with path.open("rb") as file:
+    """Yield the rows of a journal up to the first that is not whole; none if it is gone.
+
+    It goes when a job has put its rows into a pack.
+    """
+    with suppress(FileNotFoundError), path.open("rb") as file:
         while len(head := file.read(_RECORD.size)) == _RECORD.size:
             checksum, n_name, dim, origin = _RECORD.unpack(head)
             name = file.read(n_name)
@@ -264,20 +273,20 @@ def read_journal(path: Path) -> Iterator[tuple[str, Row]]:
             yield name.decode(), Row(path, offset, dim, origin, zlib.crc32(content))
 
 
-def journals(folder: Path, shard: str | None = None) -> list[Path]:
-    """Return the journals in a folder, of a shard or of all."""
-    return [
-        path
-        for path in _files(folder)
-        if (found := _JOURNAL_NAME.fullmatch(path.name)) and shard in (None, found[1])
-    ]
+def journals(folder: Path) -> dict[Path, str]:
+    """Return the journals in a folder with the names of their shards."""
+    return _files(folder, _JOURNAL_NAME)
 
 
-def packs(folder: Path) -> dict[str, Path]:
-    """Return the packs in a folder by the names of their shards."""
-    found = ((_NAME.fullmatch(path.name), path) for path in _files(folder))
-    return {match[1]: path for match, path in found if match}
+def packs(folder: Path) -> dict[Path, str]:
+    """Return the packs in a folder with the names of their shards."""
+    return _files(folder, _NAME)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+def _files(folder: Path, name: re.Pattern[str]) -> dict[Path, str]:
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        # Beside them may be millions of others.
+        found = {entry.path: match[1] for entry in entries if (match := name.fullmatch(entry.name))}
+    return {Path(path): found[path] for path in sorted(found)}

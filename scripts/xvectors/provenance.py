@@ -95,7 +95,7 @@ def is_same_but_audio(one: bytes | None, other: bytes) -> bool:
 
 def save_embedding(embedding: "torch.Tensor", path: Path, made_by: bytes = b"") -> None:
     """Write an embedding, shape (dim,), and with it its provenance, whole or not at all."""
-    content = vector_file(np.asarray(embedding.float().cpu().numpy()))
+    content = vector_file(np.asarray(embedding.detach().float().cpu().numpy()))
     write_atomically(path, _with_comment(content, made_by), durable=False)
 
 

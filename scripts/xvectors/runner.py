@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from xvectors.audio import check_audio, read_signal
 from xvectors.config import import_class
 from xvectors.embedding_file import load_tensor, load_vector
-from xvectors.errors import TaskError, UtteranceError
+from xvectors.errors import ShardError, TaskError, UtteranceError
 from xvectors.layout import Layout
 from xvectors.manifest import Stretch
 from xvectors.provenance import Origin
@@ -288,7 +288,13 @@ class XVectorStages(Stages):
 
     def load(self, index: int) -> _Utterance:
         """Read an utterance's signal, unless its embedding is current or it cannot be read."""
-        utt_id, audio_path = self.utterances[index]
+        try:
+            utt_id, audio_path = self.utterances[index]
+        except IndexError as error:
+            raise ShardError(
+                f"the manifest has only {len(self.utterances)} utterances now; run the same "
+                "command again"
+            ) from error
         outcome: Outcome = {"utt_id": utt_id, "status": "ok"}
         try:
             version = check_audio(audio_path)
@@ -321,6 +327,8 @@ class XVectorStages(Stages):
         """Write an embedding if there is one, and return the outcome."""
         if result is None:
             return item.outcome
+        if result.ndim != 1:
+            return item.outcome | _failure(f"the embedding has the shape {tuple(result.shape)}")
         if not bool(result.isfinite().all()):
             return item.outcome | _failure("the embedding is not finite")
         self.storage.save(item.outcome["utt_id"], result, item.made_by)
@@ -341,18 +349,27 @@ def runner_class(config: DictConfig) -> type[BaseRunner]:
     return found
 
 
-def storage_of(config: DictConfig, split: str, shard: str) -> Storage:
-    """Return where the embeddings of a shard are kept."""
+def storage_of(config: DictConfig, split: str, shard: str, utt_ids: Iterable[str] = ()) -> Storage:
+    """Return where the embeddings of a shard are kept.
+
+    Args:
+        config: A resolved configuration.
+        split: Name of the split.
+        shard: Name of the shard.
+        utt_ids: Its utterances, for whoever asks which are current, or adds some.
+
+    """
     folder = Layout.of(config).embeddings(split)
     if config.xvector.storage == "packed":
-        return PackedStorage(folder, shard)
+        return PackedStorage(folder, shard, utt_ids)
     runner = runner_class(config)
     return FileStorage(folder, runner.output_path, runner.check_output)
 
 
 def can_pack(runner: type[BaseRunner]) -> bool:
     """Tell whether a runner keeps its embeddings wherever it is told to."""
-    return runner.forward is XVectorRunner.forward and runner.stages is XVectorRunner.stages
+    own = ("forward", "stages", "output_path", "check_output")
+    return all(getattr(runner, name) is getattr(XVectorRunner, name) for name in own)
 
 
 def makes_embeddings(runner: type[BaseRunner]) -> bool:

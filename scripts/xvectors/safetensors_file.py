@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.errors import ExportError
-from xvectors.files import replacing
+from xvectors.files import parse_json, replacing
 
 # The library refuses longer ones.
 MAX_HEADER_BYTES = 100_000_000
@@ -64,7 +64,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         (n_bytes,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
         if n_bytes > MAX_HEADER_BYTES:
             raise ValueError("it has no header")
-        header = json.loads(file.read(n_bytes))
+        header = parse_json(file.read(n_bytes))
         if not isinstance(header, dict):
             raise ValueError("its header is no map")
         return header, file.tell()

@@ -21,7 +21,7 @@ from xvectors.files import flush_to_disk
 from xvectors.gpu_lease import GpuLease, node_name
 from xvectors.layout import Layout
 from xvectors.markers import DoneMarker, Failure, write_marker
-from xvectors.packs import check_size
+from xvectors.packs import check_names
 from xvectors.progress import Progress, speed
 from xvectors.provenance import describe_origin
 from xvectors.provider import EnvironmentProvider, provider_class
@@ -101,7 +101,7 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float, thre
     """
     job = _Job(config, split, shard, started, threads)
     tasks = ShardTasks(config, split, shard)
-    with closing(storage_of(config, split, shard)) as storage:
+    with closing(storage_of(config, split, shard, tasks.content.utt_ids)) as storage:
         _embed(job, tasks, storage)
 
 
@@ -111,7 +111,7 @@ def _embed(job: _Job, tasks: ShardTasks, storage: Storage) -> None:
         row for row, task in enumerate(tasks) if not storage.is_current(task.utt_id, task.made_by)
     ]
     if job.config.xvector.storage == "packed":
-        check_size(job.name, tasks.content.utt_ids)
+        check_names(job.name, tasks.content.utt_ids)
     work = _Work(n_skipped=len(tasks) - len(missing))
     if missing:
         # It lists vectors that are about to be replaced; collect_split writes it anew.

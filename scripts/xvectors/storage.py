@@ -1,7 +1,8 @@
 """Storage: how the embeddings of a shard are kept, a file each or packed into one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from xvectors import packs, provenance
 from xvectors.config import first_line
 from xvectors.files import hash_versions
-from xvectors.packs import Journal, Row, read_journal, read_pack
+from xvectors.packs import Journal, Pack, Row, read_journal, read_pack
 
 if TYPE_CHECKING:
     import torch
@@ -142,74 +143,92 @@ class PackedStorage(Storage):
     that another number of shards has left.
     """
 
-    def __init__(self, folder: Path, shard: str) -> None:
-        """Take the folder of a split's packs and the name of a shard."""
+    def __init__(self, folder: Path, shard: str, utt_ids: Iterable[str] = ()) -> None:
+        """Take the folder of a split's packs and the name of a shard.
+
+        Args:
+            folder: Where packs and journals are.
+            shard: Name of the shard.
+            utt_ids: Its utterances, for whoever asks which are current.
+
+        """
         self.folder = folder
         self.shard = shard
         self.pack = folder / f"{shard}{packs.PACK_SUFFIX}"
-        self._found: dict[str, Row] | None = None
-        self._packed: list[str] = []
+        self._utt_ids = utt_ids
         self._journal = Journal(folder, shard)
 
-    @property
-    def _rows(self) -> dict[str, Row]:
-        """All embeddings that there are, read when they are asked for."""
-        if self._found is None:
-            self._found = self._find()
-        return self._found
-
-    def _find(self) -> dict[str, Row]:
-        sources = [self.pack]
-        journals = packs.journals(self.folder, self.shard)
-        if not self.pack.exists():
-            sources = list(packs.packs(self.folder).values())
-            journals = packs.journals(self.folder)
-        rows: dict[str, Row] = {}
-        for path in sources:
-            rows.update(read_pack(path))
-        self._packed = [name for name, row in rows.items() if row.source == self.pack]
-        for path in journals:
-            rows.update(read_journal(path))
+    @cached_property
+    def _rows(self) -> dict[str, list[Row]]:
+        """What there is of each utterance; of several origins, as nobody knows which will do."""
+        rows: dict[str, list[Row]] = {utt_id: [] for utt_id in self._utt_ids}
+        for path, read in self._sources():
+            for utt_id, row in read(path):
+                if utt_id in rows:
+                    rows[utt_id].append(row)
         return rows
+
+    def _sources(self) -> Iterator[tuple[Path, Callable[[Path], Iterator[tuple[str, Row]]]]]:
+        yield self.pack, read_pack
+        n_shards = self.shard.partition("-of-")[2]
+        found = packs.packs(self.folder)
+        is_first = self.pack not in found
+        for path, shard in found.items():
+            if is_first and shard.partition("-of-")[2] != n_shards:
+                yield path, read_pack
+        for path, shard in packs.journals(self.folder).items():
+            if shard == self.shard or (is_first and shard.partition("-of-")[2] != n_shards):
+                yield path, read_journal
+
+    @cached_property
+    def _packed(self) -> Pack:
+        return Pack(self.pack)
 
     def path(self, utt_id: str) -> Path:
         """Return the pack."""
         return self.pack
 
     def is_current(self, utt_id: str, made_by: bytes) -> bool:
-        """Tell whether there is a row of this origin."""
-        row = self._rows.get(utt_id)
-        return row is not None and row.origin == packs.origin_of(made_by)
+        """Tell whether there is a row of this origin; from then on it is the only one."""
+        origin = packs.origin_of(made_by)
+        current = [row for row in self._rows[utt_id] if row.origin == origin][:1]
+        self._rows[utt_id] = current or self._rows[utt_id]
+        return bool(current)
 
     def discard_stale(self, utt_id: str, made_by: bytes, is_audio_gone: bool) -> None:
-        """Forget a row of another origin, unless only its audio is gone."""
-        row = self._rows.get(utt_id)
-        origin = packs.origin_of(made_by)
-        if row is None or row.origin == origin:
+        """Forget rows of another origin, unless only their audio is gone."""
+        if self.is_current(utt_id, made_by):
             return
-        if not (is_audio_gone and packs.is_same_but_audio(row.origin, origin)):
-            del self._rows[utt_id]
+        origin = packs.origin_of(made_by)
+        self._rows[utt_id] = [
+            row
+            for row in self._rows[utt_id]
+            if is_audio_gone and packs.is_same_but_audio(row.origin, origin)
+        ]
 
     def save(self, utt_id: str, embedding: "torch.Tensor", made_by: bytes) -> None:
         """Append to the journal."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        vector = np.asarray(embedding.float().numpy())
-        self._rows[utt_id] = self._journal.append(utt_id, vector, packs.origin_of(made_by))
+        vector = np.asarray(embedding.detach().float().cpu().numpy())
+        row = self._journal.append(utt_id, vector, packs.origin_of(made_by))
+        self._rows[utt_id] = [row]
 
     def accept(self, utt_id: str, made_by: bytes) -> str | None:
         """Look whether there is a row."""
-        return None if utt_id in self._rows else "the runner left no embedding"
+        return None if self._rows[utt_id] else "the runner left no embedding"
 
     def finish(self, utt_ids: Iterable[str], metadata: Mapping[str, str]) -> None:
         """Write the pack, unless it is as it should be, and remove the shard's journals."""
         self.close()
-        rows = {utt_id: self._rows[utt_id] for utt_id in utt_ids if utt_id in self._rows}
-        is_as_packed = all(row.source == self.pack for row in rows.values())
-        if not is_as_packed or list(rows) != self._packed or not self.pack.exists():
+        rows = {utt_id: self._rows[utt_id][0] for utt_id in utt_ids if self._rows[utt_id]}
+        is_packed = all(row.source == self.pack for row in rows.values())
+        wanted = (metadata["made_by"].encode(), list(rows))
+        if not is_packed or packs.describe(self.pack) != wanted:
             self.folder.mkdir(parents=True, exist_ok=True)
             packs.write_pack(self.pack, rows, metadata)
-        for path in packs.journals(self.folder, self.shard):
-            path.unlink()
+        for path, shard in packs.journals(self.folder).items():
+            if shard == self.shard:
+                path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the journal."""
@@ -217,10 +236,7 @@ class PackedStorage(Storage):
 
     def check(self, utt_id: str) -> None:
         """Read the row from the pack."""
-        row = self._rows.get(utt_id)
-        if row is None or row.source != self.pack:
-            raise ValueError("is not in it, or damaged")
-        if not np.isfinite(row.read()).all():
+        if not np.isfinite(self._packed[utt_id]).all():
             raise ValueError("holds NaN or infinite numbers")
 
     def discard(self, utt_id: str) -> None:

@@ -50,6 +50,8 @@ def summarize(
             yield f"{split}: and {done.n_failed - len(done.failures)} more, see the logs"
         for name in undone[:MAX_SHARDS_SHOWN]:
             yield f"{split} {name}: not done, see {log_of('embed_shard', f'{split}/{name}')}"
+        if not undone and not layout.index(split).exists():
+            yield f"{split}: its tables are not done, see {log_of('collect_split', split)}"
 
 
 @dataclass

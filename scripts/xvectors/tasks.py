@@ -21,13 +21,10 @@ from xvectors.storage import Storage
 
 
 class Task(NamedTuple):
-    """An utterance of the shard: its place in the manifest, its audio, its provenance."""
+    """An utterance of the shard, its audio, and the provenance of its embedding."""
 
-    position: int
     utt_id: str
-    wav_path: str
     audio_path: str
-    seconds: float
     made_by: bytes
 
 
@@ -63,11 +60,8 @@ class ShardTasks(Sequence[Task]):
         content = self.content
         audio_path = locate_audio(self._manifest_path, content.wav_paths[row])
         return Task(
-            content.positions[row],
             content.utt_ids[row],
-            content.wav_paths[row],
             audio_path,
-            content.seconds[row],
             self.origin.provenance(row, audio_version(audio_path)),
         )
 

@@ -101,7 +101,7 @@ class Scene:
 
     def _vectors(self) -> dict[str, torch.Tensor]:
         folder = self.checkout.embeddings
-        sources = [read_pack(path) for path in packs(folder).values()]
+        sources = [read_pack(path) for path in packs(folder)]
         sources += [read_journal(path) for path in journals(folder)]
         rows = {utt_id: row for source in sources for utt_id, row in source}
         vectors = {utt_id: torch.from_numpy(row.read().copy()) for utt_id, row in rows.items()}

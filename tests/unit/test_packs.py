@@ -35,8 +35,8 @@ def test_a_journal_is_read_as_it_was_written(journal, tmp_path):
     assert list(rows) == NAMES
     assert [row.origin for row in rows.values()] == [ORIGIN] * 3
     assert np.stack([row.read() for row in rows.values()]).tobytes() == vectors().tobytes()
-    assert packs.journals(tmp_path, "0-of-2") == packs.journals(tmp_path) == [journal.path]
-    assert packs.journals(tmp_path, "1-of-2") == []
+    (tmp_path / ".0-of-2.rubbish.journal").touch()
+    assert packs.journals(tmp_path) == {journal.path: "0-of-2"}
 
 
 def test_a_cut_off_journal_is_read_as_far_as_it_is_whole(journal):
@@ -69,8 +69,8 @@ def test_the_library_reads_a_pack(pack):
     for name, vector in zip(NAMES, vectors(), strict=True):
         assert loaded[name].tobytes() == vector.tobytes()
         assert Pack(pack)[name].tobytes() == vector.tobytes()
-    assert packs.made_by(pack) == b'{"by": "me"}'
-    assert packs.packs(pack.parent) == {"0-of-2": pack}
+    assert packs.describe(pack) == (b'{"by": "me"}', NAMES)
+    assert packs.packs(pack.parent) == {pack: "0-of-2"}
 
 
 def test_no_flipped_bit_in_a_pack_makes_another_row(pack):
@@ -128,7 +128,12 @@ def test_an_origin_tells_the_audio_from_the_rest():
     assert packs.is_same_but_audio(first, packs.origin_of(b'{"by":"me"}'))
 
 
+def test_the_formats_own_name_is_refused():
+    with pytest.raises(ShardError, match="__metadata__ is no name"):
+        packs.check_names("train 0-of-2", ["a", "__metadata__"])
+
+
 def test_more_names_than_a_header_holds_are_refused_with_the_number_of_shards():
-    packs.check_size("train 0-of-2", ["name"] * 1000)
+    packs.check_names("train 0-of-2", ["name"] * 1000)
     with pytest.raises(ShardError, match=r"train 0-of-2: 2000000 .*n_shards at least 4 times"):
-        packs.check_size("train 0-of-2", ["utterance-name-of-usual-length"] * 2_000_000)
+        packs.check_names("train 0-of-2", ["utterance-name-of-usual-length"] * 2_000_000)

@@ -4,6 +4,7 @@ import torch
 from safetensors.numpy import load_file
 
 from xvectors import packs
+from xvectors.errors import ShardError
 from xvectors.storage import PackedStorage
 
 NAMES = [f"utt{i}" for i in range(6)]
@@ -26,7 +27,7 @@ def fill(storage: PackedStorage, names: list[str]) -> None:
 
 @pytest.fixture
 def done(tmp_path) -> PackedStorage:
-    storage = PackedStorage(tmp_path, "0-of-1")
+    storage = PackedStorage(tmp_path, "0-of-1", NAMES)
     fill(storage, NAMES)
     storage.finish(NAMES, ABOUT)
     return storage
@@ -34,7 +35,7 @@ def done(tmp_path) -> PackedStorage:
 
 def again(storage: PackedStorage, shard: str = "0-of-1") -> PackedStorage:
     """Return the storage as the next job finds it."""
-    return PackedStorage(storage.folder, shard)
+    return PackedStorage(storage.folder, shard, NAMES)
 
 
 def current(storage: PackedStorage) -> list[str]:
@@ -42,7 +43,7 @@ def current(storage: PackedStorage) -> list[str]:
 
 
 def test_what_a_killed_job_has_embedded_is_there_for_the_next(tmp_path):
-    killed = PackedStorage(tmp_path, "0-of-1")
+    killed = PackedStorage(tmp_path, "0-of-1", NAMES)
     fill(killed, NAMES[:3])
     assert not killed.pack.exists()
     following = again(killed)
@@ -89,7 +90,7 @@ def test_utterances_that_left_the_shard_leave_the_pack(done):
 
 
 def test_another_number_of_shards_takes_over_what_is_there(done):
-    fill(PackedStorage(done.folder, "0-of-1"), ["utt5"])  # a journal that is left over
+    fill(again(done), ["utt5"])  # a journal that is left over
     two = [again(done, "0-of-2"), again(done, "1-of-2")]
     assert current(two[0]) == current(two[1]) == NAMES
     two[0].finish(NAMES[:3], ABOUT)
@@ -104,7 +105,7 @@ def test_a_damaged_row_counts_as_none(done):
     done.pack.write_bytes(content)
     following = again(done)
     assert current(following) == NAMES[:5]
-    with pytest.raises(ValueError, match="not in it, or damaged"):
+    with pytest.raises(ShardError, match="is damaged"):
         following.check("utt5")
     following.save("utt5", vector("utt5"), made_by("utt5"))
     following.finish(NAMES, ABOUT)
@@ -112,9 +113,9 @@ def test_a_damaged_row_counts_as_none(done):
 
 
 def test_a_vector_that_is_not_finite_is_not_sound(tmp_path):
-    storage = PackedStorage(tmp_path, "0-of-1")
+    storage = PackedStorage(tmp_path, "0-of-1", NAMES)
     storage.save("utt0", torch.tensor([1.0, float("nan")]), made_by("utt0"))
-    with pytest.raises(ValueError, match="not in it, or damaged"):
+    with pytest.raises(ShardError, match="no pack"):
         storage.check("utt0")
     storage.finish(["utt0"], ABOUT)
     with pytest.raises(ValueError, match="NaN"):
@@ -122,4 +123,46 @@ def test_a_vector_that_is_not_finite_is_not_sound(tmp_path):
 
 
 def test_a_missing_pack_has_no_version(tmp_path):
-    assert PackedStorage(tmp_path, "0-of-1").version([]) is None
+    assert PackedStorage(tmp_path, "0-of-1", NAMES).version([]) is None
+
+
+def test_a_journal_from_before_a_change_hides_no_later_one(tmp_path):
+    for version in (1, 2) * 8:  # in whatever order their names come
+        storage = PackedStorage(tmp_path, "0-of-1", NAMES)
+        storage.save("utt0", vector("utt0"), made_by("utt0", version))
+        storage.close()
+    following = PackedStorage(tmp_path, "0-of-1", NAMES)
+    assert following.is_current("utt0", made_by("utt0", version=2))
+    following.finish(["utt0"], ABOUT)
+    assert dict(packs.read_pack(following.pack))["utt0"].origin == packs.origin_of(
+        made_by("utt0", version=2)
+    )
+
+
+def test_what_other_shards_of_the_same_number_hold_is_not_read(tmp_path):
+    other = PackedStorage(tmp_path, "1-of-2", NAMES)
+    fill(other, NAMES)
+    other.finish(NAMES, ABOUT)
+    assert current(again(other, "0-of-2")) == []
+
+
+def test_a_journal_that_another_job_has_packed_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    killed = PackedStorage(tmp_path, "0-of-1", NAMES)
+    fill(killed, NAMES)
+    found = packs.journals(tmp_path)
+    again(killed).finish(NAMES, ABOUT)
+    monkeypatch.setattr(packs, "journals", lambda folder: found)
+    following = again(killed)
+    assert current(following) == NAMES
+    following.finish(NAMES, ABOUT)
+
+
+def test_a_leftover_journal_does_not_overrule_the_pack(done):
+    fill(again(done), ["utt0"])
+    again(done).check("utt0")
+
+
+def test_an_empty_pack_tells_of_the_present_encoder(tmp_path):
+    PackedStorage(tmp_path, "0-of-1").finish([], {"made_by": "one"})
+    PackedStorage(tmp_path, "0-of-1").finish([], {"made_by": "two"})
+    assert packs.describe(tmp_path / "0-of-1.safetensors") == (b"two", [])

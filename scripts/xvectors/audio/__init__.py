@@ -93,7 +93,7 @@ def read_signal(
     """Decode a file, or a stretch of it, and bring it to an encoder's rate, mono.
 
     Args:
-        path: Any file that libsndfile reads.
+        path: Any file that libsndfile reads, or FFmpeg where it is installed.
         sample_rate: The encoder's rate in Hz.
         normalize: Maps a float32 signal of shape (samples, channels) and its rate in Hz to a
             signal of shape (samples,) at `sample_rate`. It sees the signal as a whole, or, when

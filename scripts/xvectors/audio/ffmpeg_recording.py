@@ -12,7 +12,7 @@ import numpy
 
 from xvectors.audio.recordings import UNKNOWN_FRAMES, Recording, Samples, join, mix
 from xvectors.config import first_line
-from xvectors.errors import UtteranceError
+from xvectors.errors import UtteranceError, machine_problem
 
 
 class _File(io.FileIO):
@@ -40,7 +40,12 @@ class FfmpegRecording(Recording):
         """
         self.path = path
         # Opened here, as FFmpeg would take a name such as concat:a.m4a for a command.
-        self._file = _File(path)
+        try:
+            self._file = _File(path)
+        except OSError as error:
+            if machine_problem(error):
+                raise
+            raise UtteranceError(f"cannot be read: {path}: {error.strerror}") from error
         try:
             with self._errors():
                 self._container = av.open(self._file, format=kind)
@@ -91,5 +96,7 @@ class FfmpegRecording(Recording):
         try:
             yield
         except (av.error.FFmpegError, OSError, ValueError) as error:
+            if machine_problem(error):
+                raise
             reason = getattr(error, "strerror", None) or first_line(error)
             raise UtteranceError(f"not audio: {self.path}: {reason}") from error
