@@ -76,10 +76,11 @@ def pretend(config: DictConfig) -> None:
     for shard in shards(config):
         tasks = ShardTasks(config, SPLIT, shard)
         utt_ids = tasks.content.utt_ids
-        with closing(storage_of(config, SPLIT, shard)) as storage:
+        with closing(storage_of(config, SPLIT, shard, utt_ids)) as storage:
             for number, task in enumerate(tasks):
                 if not isinstance(storage, FileStorage):
-                    storage.save(task.utt_id, vectors[number % N_VECTORS], task.made_by)
+                    if not storage.is_current(task.utt_id, task.made_by):
+                        storage.save(task.utt_id, vectors[number % N_VECTORS], task.made_by)
                 elif not storage.path(task.utt_id).exists():
                     # As `save_embedding` does: the provenance is the zip container's comment.
                     comment = len(task.made_by).to_bytes(2, "little") + task.made_by
