@@ -129,8 +129,7 @@ def test_few_utterances(tmp_path, wide_window, speakers, alike):
 def test_files_that_are_no_embeddings_and_shards_that_embedded_nothing(tmp_path, window):
     config = make_split(tmp_path, *make_voices(3, 4), runner="xvectors.BaseRunner")
     for shard in SHARDS:
-        path = Layout.of(config).marker("train", shard)
-        path.write_text(path.read_text().replace('"n_written": 10', '"n_written": 0'))
+        write_marker(Layout.of(config).marker("train", shard), make_marker(n_written=0))
     frame = window.open(draw(config))
     assert sorted(frame.evaluate("Object.keys(views)")) == ["durations"]
     assert "no speaker embeddings" in frame.locator("main").inner_text()
