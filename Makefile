@@ -118,7 +118,7 @@ sbom: $(VENV)/.tools
 
 # Licences of all that is installed, and known vulnerabilities; fails where a package cannot be asked
 # about, so that silence never passes for a clean result.
-audit: $(VENV)/.tools $(VENV)/.dev
+audit: $(VENV)/.tools $(VENV)/.dev $(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.m4a
 	python -m tests.licences docs/licences.md
 	for lock in requirements-dev espnet rawnet m4a; do \
 		$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r envs/$$lock.lock || exit 1; done
