@@ -44,6 +44,22 @@ def visible_gpus() -> list[str]:
     return gpus
 
 
+def processors_of_job(device: str | None, jobs_per_gpu: int, n_processors: int) -> int:
+    """Return a job's share of a machine's processors: as many jobs run at once as GPUs allow.
+
+    Without GPUs a job has one.
+
+    Args:
+        device: As in the configuration.
+        jobs_per_gpu: Jobs that may share a GPU.
+        n_processors: Those that all jobs have together.
+
+    """
+    gpus = [] if device == "cpu" else visible_gpus()
+    n_gpus = 1 if gpus and ":" in (device or "") else len(gpus)
+    return max(n_processors // (n_gpus * jobs_per_gpu), 1) if gpus else 1
+
+
 def node_name() -> str:
     """Return the name of this machine, as Slurm has it or else as it calls itself."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()

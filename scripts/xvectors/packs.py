@@ -17,6 +17,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
@@ -229,9 +230,14 @@ class Journal:
 
     def __init__(self, folder: Path, shard: str) -> None:
         """Be a new journal of a shard in `folder`, which is made with the first row."""
-        self.path = folder / f".{shard}.{uuid.uuid4().hex[:12]}{JOURNAL_SUFFIX}"
+        self._folder, self._shard = folder, shard
         self._file: IO[bytes] | None = None
         self._lock = Lock()
+
+    @cached_property
+    def path(self) -> Path:
+        """The file; processes that are forked before the first row have one each."""
+        return self._folder / f".{self._shard}.{uuid.uuid4().hex[:12]}{JOURNAL_SUFFIX}"
 
     def append(self, name: str, vector: NDArray[np.float32], origin: bytes) -> Row:
         """Add an embedding, shape (dim,), and return where it lies."""

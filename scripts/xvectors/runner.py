@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from xvectors.audio import check_audio, read_signal
+from xvectors.audio import Signal, check_audio
 from xvectors.config import import_class
 from xvectors.embedding_file import load_tensor, load_vector
 from xvectors.errors import ShardError, TaskError, UtteranceError
@@ -265,7 +265,7 @@ class _Utterance(NamedTuple):
 
     outcome: Outcome
     made_by: bytes
-    signal: Any = None
+    signal: Signal | None = None
 
 
 class XVectorStages(Stages):
@@ -286,6 +286,10 @@ class XVectorStages(Stages):
         self.stretches = stretches
         self.origin = origin
 
+    def with_model(self, model: Any) -> "XVectorStages":
+        """Return the same stages with another model."""
+        return XVectorStages(model, self.utterances, self.storage, self.stretches, self.origin)
+
     def load(self, index: int) -> _Utterance:
         """Read an utterance's signal, unless its embedding is current or it cannot be read."""
         try:
@@ -302,20 +306,9 @@ class XVectorStages(Stages):
             if made_by and self.storage.is_current(utt_id, made_by):
                 return _Utterance(outcome | {"status": "skipped"}, made_by)
             stretch = self.stretches[index] if self.stretches else None
-            return _Utterance(outcome, made_by, self._read(audio_path, stretch))
+            return _Utterance(outcome, made_by, self.model.read(audio_path, stretch))
         except UtteranceError as error:
             return _Utterance(outcome | _failure(str(error)), b"")
-
-    def _read(self, path: str, stretch: Stretch | None) -> Any:
-        """Return a file's signal as the encoder wants it, if that is long enough."""
-        signal = read_signal(path, self.model.sample_rate, self.model.normalize, stretch)
-        if len(signal) < self.model.min_samples:
-            seconds = len(signal) / self.model.sample_rate
-            least = self.model.min_samples / self.model.sample_rate
-            raise UtteranceError(
-                f"too short: {path} has {seconds:.4f} s, this encoder needs {least:.4f} s"
-            )
-        return signal
 
     def compute(self, items: list[_Utterance]) -> list[Any]:
         """Return the embeddings, None where there is no signal."""
@@ -336,7 +329,7 @@ class XVectorStages(Stages):
 
     def n_bytes(self, item: _Utterance) -> int:
         """Return the bytes of an utterance's signal."""
-        return 0 if item.signal is None else int(item.signal.nbytes)
+        return 0 if item.signal is None else int(item.signal.samples.nbytes)
 
 
 def _failure(reason: str) -> Outcome:

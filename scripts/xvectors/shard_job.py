@@ -1,10 +1,12 @@
 """A shard job: embeds what is missing of one index shard and accounts for it."""
 
 import logging
+import os
 import time
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -37,7 +39,6 @@ logger = logging.getLogger(__name__)
 MAX_NAMES = 10
 # Threads that read: on a CPU as many as the job's, but they may have to wait for the disk.
 MIN_READERS = 2
-GPU_READERS = 8
 # So many unexpected failures without a single success are a defect of the task.
 MAX_FAILURES_AT_FIRST = 10
 
@@ -54,13 +55,6 @@ class _Work:
     n_skipped: int = 0
     n_unexpected: int = 0
     failures: dict[int, Failure] = field(default_factory=dict)
-
-
-class _Pace(NamedTuple):
-    """How many utterances are computed together, and how many threads read."""
-
-    batch_size: int
-    n_readers: int
 
 
 @dataclass(frozen=True)
@@ -184,9 +178,7 @@ def _embed_missing(
         work.startup_seconds = time.monotonic() - job.started - waited
         watch = RunWatch(job.layout.root)
         stages = TaskStages(runner.in_stages(env), tasks, storage, watch)
-        n_readers = GPU_READERS if lease.gpu else max(job.threads, MIN_READERS)
-        pace = _Pace(runner.batch_size or 1, n_readers)
-        _run(stages, missing, pace, Progress(job.name, len(missing)), work)
+        _run(job, stages, missing, work)
 
 
 def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> EnvironmentProvider:
@@ -210,20 +202,33 @@ def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> Environmen
     return provider_class(config)(config, params=params)
 
 
-def _run(
-    stages: TaskStages, missing: list[int], pace: _Pace, progress: Progress, work: _Work
-) -> None:
+def _run(job: _Job, stages: TaskStages, missing: list[int], work: _Work) -> None:
     """Run the tasks of `missing` rows, and count in `work` what became of them."""
     content = stages.tasks.content
     # Utterances of similar length together, and the most memory at the beginning.
     longest_first = sorted(missing, key=content.seconds.__getitem__, reverse=True)
-    positions = (content.positions[row] for row in longest_first)
-    outcomes = run_overlapped(stages, positions, pace.batch_size, pace.n_readers)
-    with closing(outcomes), progress:
+    positions = [content.positions[row] for row in longest_first]
+    progress = Progress(job.name, len(missing))
+    with closing(_outcomes(job, stages, positions, work.device)) as outcomes, progress:
         for position, outcome in outcomes:
             _count(content, stages.tasks.row_of(position), outcome, work)
             progress.update(1, work.audio_seconds)
         work.wall_seconds = progress.wall_seconds
+
+
+def _outcomes(
+    job: _Job, stages: TaskStages, positions: list[int], device: str
+) -> Generator[tuple[int, Any], None, None]:
+    """Yield positions with what became of them: on a GPU by processes, elsewhere by threads."""
+    batch_size = job.config.xvector.batch_size or 1
+    if stages.model is None or not device.startswith("cuda"):
+        yield from run_overlapped(stages, positions, batch_size, max(job.threads, MIN_READERS))
+        return
+    from xvectors.encoder_server import run_in_processes  # noqa: PLC0415 - imports torch
+
+    n_processors = max(job.threads, int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
+    yield from run_in_processes(stages, positions, batch_size, max(n_processors - 1, 1))
+    stages.see_all()
 
 
 def _concerns_all(error: Exception, work: _Work) -> bool:

@@ -5,12 +5,13 @@ computing goes on in the thread that asks for the outcomes.
 """
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Condition
-from typing import Any
+from typing import Any, NamedTuple
 
 from xvectors.errors import TaskError, UtteranceError, XVectorsError
 
@@ -25,8 +26,29 @@ MAX_LOADED_BYTES = 600 * 16000 * 4
 Settled = tuple[int, Future[Any] | BaseException]
 
 
+class Loaded(NamedTuple):
+    """An index with what was loaded of it: an item and its size, or the exception that it met."""
+
+    idx: int
+    item: Any
+    error: BaseException | None = None
+    n_bytes: int = 0
+
+
 class Stages(ABC):
-    """What is done to an index: `load` makes an item of it, `store` an outcome of that."""
+    """What is done to an index: `load` makes an item of it, `store` an outcome of that.
+
+    Attributes:
+        model: What `compute` asks, if that is an `Encoder`. On a GPU it then serves several
+            processes, in which all the rest is done, see `with_model`.
+
+    """
+
+    model: Any = None
+
+    def with_model(self, model: Any) -> "Stages":
+        """Return the same stages with another model, for another process."""
+        raise NotImplementedError
 
     @abstractmethod
     def load(self, index: int) -> Any:
@@ -57,17 +79,19 @@ class Stages(ABC):
 
 def run_in_turn(stages: Stages, indices: Iterable[int]) -> Iterator[Any]:
     """Yield the outcomes of indices, in order, one stage after the other."""
-    items: list[Any] = []
-    for index in indices:
-        items.append(stages.load(index))
-        if _is_full(stages, items):
-            yield from map(stages.store, items, _compute(stages, items))
-            items = []
-    yield from map(stages.store, items, _compute(stages, items))
+    items = (stages.load(index) for index in indices)
+    loaded = (Loaded(number, item, None, stages.n_bytes(item)) for number, item in enumerate(items))
+    for batch in _batches(loaded, sys.maxsize, MAX_LOADED_BYTES // 2):
+        found = [one.item for one in batch]
+        yield from map(stages.store, found, _compute(stages, found))
 
 
 def run_overlapped(
-    stages: Stages, indices: Iterable[int], batch_size: int, n_readers: int
+    stages: Stages,
+    indices: Iterable[int],
+    batch_size: int,
+    n_readers: int,
+    loaded_bytes: int = MAX_LOADED_BYTES,
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield each index, in order, with its outcome or the exception that it met in some stage.
 
@@ -81,22 +105,22 @@ def run_overlapped(
         indices: Those that follow each other are computed together.
         batch_size: The most that are computed together.
         n_readers: Threads that load.
+        loaded_bytes: What may be loaded and wait; a batch has half of it.
 
     """
     readers, writers = ThreadPoolExecutor(n_readers), ThreadPoolExecutor(N_WRITERS)
-    room = _Room()
+    room = _Room(loaded_bytes)
     storing: deque[list[Settled]] = deque()
     try:
         ahead = _load_ahead(stages, indices, readers, room, BATCHES_AHEAD * batch_size)
-        for batch in _batches(stages, ahead, batch_size):
+        for batch in _batches(ahead, batch_size, loaded_bytes // 2):
             storing.append([])
-            results = _compute_or_fail(stages, [item for _, item, error in batch if not error])
-            for index, item, error in batch:
-                result = error or next(results)
+            results = _compute_or_fail(stages, [one.item for one in batch if not one.error])
+            for one in batch:
+                result = one.error or next(results)
                 is_failed = isinstance(result, BaseException)
-                storing[-1].append(
-                    (index, result if is_failed else writers.submit(stages.store, item, result))
-                )
+                outcome = result if is_failed else writers.submit(stages.store, one.item, result)
+                storing[-1].append((one.idx, outcome))
             if len(storing) > BATCHES_BEHIND:
                 yield from _outcomes(storing.popleft())
         for settled in storing:
@@ -110,7 +134,8 @@ def run_overlapped(
 class _Room:
     """Room for what is loaded ahead: whoever loads waits until there is some."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._n_bytes: float = 0
         self._wanted: int | None = None
         self._changed = Condition()
@@ -119,7 +144,7 @@ class _Room:
         """Wait for room; there always is for what is `want`ed."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._n_bytes <= MAX_LOADED_BYTES or self._wanted == index
+                lambda: self._n_bytes <= self._max_bytes or self._wanted == index
             )
 
     def want(self, index: int) -> None:
@@ -144,7 +169,7 @@ def _load_ahead(
     readers: ThreadPoolExecutor,
     room: _Room,
     n_ahead: int,
-) -> Iterator[tuple[int, Any, BaseException | None]]:
+) -> Iterator[Loaded]:
     """Yield indices in order, with an item or an exception; those after them are loading."""
 
     def load(index: int) -> tuple[Any, int]:
@@ -154,13 +179,13 @@ def _load_ahead(
         room.take(n_bytes)
         return item, n_bytes
 
-    def loaded(index: int, future: Future[Any]) -> tuple[int, Any, BaseException | None]:
+    def loaded(index: int, future: Future[Any]) -> Loaded:
         room.want(index)
         if error := future.exception():
-            return index, None, error
+            return Loaded(index, None, error)
         item, n_bytes = future.result()
         room.take(-n_bytes)
-        return index, item, None
+        return Loaded(index, item, None, n_bytes)
 
     ahead: deque[tuple[int, Future[Any]]] = deque()
     for index in indices:
@@ -171,22 +196,18 @@ def _load_ahead(
         yield loaded(*ahead.popleft())
 
 
-def _batches(
-    stages: Stages, loaded: Iterable[tuple[int, Any, BaseException | None]], batch_size: int
-) -> Iterator[list[tuple[int, Any, BaseException | None]]]:
-    """Yield what is loaded in batches, smaller ones where it takes much memory."""
-    batch: list[tuple[int, Any, BaseException | None]] = []
+def _batches(loaded: Iterable[Loaded], batch_size: int, max_bytes: int) -> Iterator[list[Loaded]]:
+    """Yield what is loaded in batches, smaller ones where it takes more than so much memory."""
+    batch: list[Loaded] = []
+    n_bytes = 0
     for one in loaded:
         batch.append(one)
-        if len(batch) == batch_size or _is_full(stages, [item for _, item, e in batch if not e]):
+        n_bytes += one.n_bytes
+        if len(batch) == batch_size or n_bytes > max_bytes:
             yield batch
-            batch = []
+            batch, n_bytes = [], 0
     if batch:
         yield batch
-
-
-def _is_full(stages: Stages, items: list[Any]) -> bool:
-    return sum(map(stages.n_bytes, items)) > MAX_LOADED_BYTES / 2
 
 
 def _compute_or_fail(stages: Stages, items: list[Any]) -> Iterator[Any]:

@@ -35,6 +35,10 @@ class Storage(ABC):
         While the audio is gone, nothing can replace it: it stays, if it was made in the same way.
         """
 
+    def forget(self) -> bool:
+        """Forget what is known of embeddings, and tell whether anything was."""
+        return False
+
     @abstractmethod
     def save(self, utt_id: str, embedding: "torch.Tensor", made_by: bytes) -> None:
         """Keep an embedding, shape (dim,), and what made it, whole or not at all."""
@@ -194,6 +198,10 @@ class PackedStorage(Storage):
         current = [row for row in self._rows[utt_id] if row.origin == origin][:1]
         self._rows[utt_id] = current or self._rows[utt_id]
         return bool(current)
+
+    def forget(self) -> bool:
+        """Look at packs and journals anew when they are asked for next."""
+        return self.__dict__.pop("_rows", None) is not None
 
     def discard_stale(self, utt_id: str, made_by: bytes, is_audio_gone: bool) -> None:
         """Forget rows of another origin, unless only their audio is gone."""

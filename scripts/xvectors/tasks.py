@@ -78,17 +78,31 @@ class TaskStages(Stages):
     ) -> None:
         """Take a runner's stages, the tasks that they will be asked for, and what keeps these."""
         self.stages = stages
+        self.model = stages.model
         self.tasks = tasks
         self.storage = storage
         self.watch = watch
+
+    def with_model(self, model: Any) -> "TaskStages":
+        """Return the same stages with another model."""
+        return TaskStages(self.stages.with_model(model), self.tasks, self.storage, self.watch)
 
     def load(self, index: int) -> tuple[Task, Any]:
         """Remove a stale output, and do what the runner does, unless the next run has begun."""
         self.watch.check()
         task = self.tasks[self.tasks.row_of(index)]
+        self._discard_stale(task)
+        return task, self.stages.load(index)
+
+    def see_all(self) -> None:
+        """Let the storage here see what other processes have saved and discarded."""
+        if self.storage.forget():
+            for task in self.tasks:
+                self._discard_stale(task)
+
+    def _discard_stale(self, task: Task) -> None:
         is_gone = audio_version(task.audio_path) is None
         self.storage.discard_stale(task.utt_id, task.made_by, is_gone)
-        return task, self.stages.load(index)
 
     def compute(self, items: list[tuple[Task, Any]]) -> Sequence[Any]:
         """Do what the runner does, unless the next run has begun."""

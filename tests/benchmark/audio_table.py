@@ -62,7 +62,7 @@ def row(path: Path, samples: np.ndarray, rate: int, write: Callable[[], None]) -
     except (soundfile.SoundFileError, ValueError):
         return ""  # A kind that does not exist at this rate or with so many channels.
     try:
-        found = read_signal(str(path), RATE, normalize)
+        found = read_signal(str(path), RATE, normalize).samples
     except UtteranceError as error:
         return str(error).replace(str(path), path.name)
     expected = normalize(torch.from_numpy(samples), rate)

@@ -20,6 +20,8 @@ import torch  # noqa: E402
 from torch.nn.utils.rnn import pad_sequence  # noqa: E402
 
 BATCH_SIZE = 20
+# Signals that the network alone is measured with.
+MAX_IN_MEMORY = 1000
 
 
 @dataclass
@@ -140,32 +142,48 @@ def run_stage(arguments: argparse.Namespace) -> Account:
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
     from xvectors import XVectorProvider, XVectorRunner  # noqa: PLC0415
-    from xvectors.shard_job import GPU_READERS, MIN_READERS  # noqa: PLC0415
-    from xvectors.stages import N_WRITERS  # noqa: PLC0415
+    from xvectors.encoder_server import N_GIVING  # noqa: PLC0415
 
+    settings = job_settings(arguments)
+    if arguments.stage != "embed":
+        settings["device"] = "cpu"
     params = {"manifest_path": str(arguments.manifest), "output_dir": str(arguments.output)}
-    env = XVectorProvider({"xvector": job_settings(arguments)}, params).build_env_local()
-    stages = XVectorRunner.stages(
-        **{name: env[name] for name in ("model", "utterances", "output_dir", "origin")}
-    )
-    n_readers = MIN_READERS if arguments.device == "cpu" else GPU_READERS
-    indices = range(len(env["utterances"]))
-    audio_seconds = seconds_of(env["utterances"])
-    with ThreadPoolExecutor(n_readers) as readers, ThreadPoolExecutor(N_WRITERS) as writers:
+    env = XVectorProvider({"xvector": settings}, params).build_env_local()
+    names = ("model", "utterances", "output_dir", "origin")
+    stages = XVectorRunner.stages(**{name: env[name] for name in names})
+    # What a job leaves to a GPU.
+    stages.model.normalize.together = arguments.device != "cpu"
+    n_utterances = len(env["utterances"])
+    if arguments.stage == "read":
         begun = time.monotonic()
-        items = list(readers.map(stages.load, indices))
-        seconds = {"read": time.monotonic() - begun}
-        items.sort(key=lambda item: len(item.signal), reverse=True)
-        stages.compute(items[:BATCH_SIZE])
+        for index in range(n_utterances):
+            stages.load(index)
+    elif arguments.stage == "write":
+        items = [stages.load(index)._replace(signal=None) for index in range(n_utterances)]
+        embedding = torch.randn(192)
         begun = time.monotonic()
-        results: list[Any] = []
-        for start in range(0, len(items), arguments.batch_size):
-            results += stages.compute(items[start : start + arguments.batch_size])
-        seconds["embed"] = time.monotonic() - begun
+        for item in items:
+            stages.store(item, embedding)
+    else:
+        batches = batches_in_memory(stages, n_utterances, arguments)
+        stages.model.embed(batches[0])
         begun = time.monotonic()
-        list(writers.map(stages.store, items, results))
-        seconds["write"] = time.monotonic() - begun
-    return Account(0.0, seconds[arguments.stage], audio_seconds, len(items))
+        with ThreadPoolExecutor(1 if arguments.device == "cpu" else N_GIVING) as giving:
+            list(giving.map(stages.model.embed, batches))
+    seconds = time.monotonic() - begun
+    return Account(0.0, seconds, seconds_of(env["utterances"]), n_utterances)
+
+
+def batches_in_memory(
+    stages: Any, n_utterances: int, arguments: argparse.Namespace
+) -> list[list[Any]]:
+    """Return batches of so many signals in all, on the device, some of them repeatedly."""
+    read = [stages.load(index).signal for index in range(min(n_utterances, MAX_IN_MEMORY))]
+    signals = [one._replace(samples=one.samples.to(arguments.device)) for one in read]
+    signals *= -(-n_utterances // len(signals))
+    signals = sorted(signals[:n_utterances], key=lambda one: -len(one.samples))
+    size = arguments.batch_size
+    return [signals[start : start + size] for start in range(0, n_utterances, size)]
 
 
 CONTESTANTS: dict[str, Callable[[argparse.Namespace], Account]] = {
@@ -188,8 +206,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
     parser.add_argument("--stage", choices=("read", "embed", "write"))
+    parser.add_argument("--exact", action="store_true", help="no TF32, which cuDNN takes unasked")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    torch.backends.cudnn.allow_tf32 = not arguments.exact
     account = CONTESTANTS[arguments.contestant](arguments)
     account.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if arguments.device != "cpu":

@@ -36,22 +36,29 @@ def librittslike_lengths(n_utterances: int, seed: int = 7) -> numpy.ndarray:
     return (lengths * MEAN_SECONDS / lengths.mean()).clip(SHORTEST, LONGEST)
 
 
-def make_manifests(folder: Path, lengths: numpy.ndarray, n_parts: int) -> list[Path]:
-    """Write utterances of so many seconds, and `n_parts` manifests that share them out."""
+def write_speech(folder: Path, lengths: numpy.ndarray) -> list[Path]:
+    """Write utterances of so many seconds, and return their files."""
     speech = _speech()
     starts = numpy.linspace(0, len(speech) - LONGEST * SAMPLE_RATE, len(lengths)).astype(int)
-    (folder / "wav").mkdir(parents=True)
-    parts: list[list[str]] = [[] for _ in range(n_parts)]
+    folder.mkdir(parents=True)
+    paths = []
     for number, (start, seconds) in enumerate(zip(starts, lengths, strict=True)):
         n_samples = round(seconds * SAMPLE_RATE)
-        path = folder / "wav" / f"utterance{number:05d}.wav"
-        soundfile.write(path, speech[start : start + n_samples], SAMPLE_RATE)
-        parts[number % n_parts].append(f"{path.stem}\twav/{path.name}\twords\tspeaker\n")
-    manifests = []
+        paths.append(folder / f"utterance{number:05d}.wav")
+        soundfile.write(paths[-1], speech[start : start + n_samples], SAMPLE_RATE)
+    return paths
+
+
+def write_manifests(folder: Path, paths: list[Path], n_parts: int, repeats: int = 1) -> None:
+    """Write `n_parts` manifests that share out files, each of which may be there repeatedly."""
+    parts: list[list[str]] = [[] for _ in range(n_parts)]
+    for repeat in range(repeats):
+        for number, path in enumerate(paths):
+            utt_id = path.stem if repeat == 0 else f"{path.stem}-{repeat}"
+            parts[number % n_parts].append(f"{utt_id}\t{path}\twords\tspeaker\n")
+    folder.mkdir(parents=True, exist_ok=True)
     for number, lines in enumerate(parts):
-        manifests.append(folder / f"part{number}.tsv")
-        manifests[-1].write_text("".join(lines), encoding="utf-8")
-    return manifests
+        (folder / f"part{number}.tsv").write_text("".join(lines), encoding="utf-8")
 
 
 def _speech() -> numpy.ndarray:

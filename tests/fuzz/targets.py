@@ -145,7 +145,7 @@ def check_lines(error: XVectorsError, beginning: str = "") -> None:
 def signal_or_reason(path: Path) -> torch.Tensor | str:
     """Return the signal of an audio file, or in a line why there is none."""
     try:
-        return read_signal(str(path), RATE, normalize)
+        return read_signal(str(path), RATE, normalize).samples
     except UtteranceError as error:
         check_lines(error)
         return str(error)

@@ -16,6 +16,7 @@ from xvectors.checks import check_config, check_manifests
 from xvectors.config import resolve_config, shards_of_split
 from xvectors.errors import XVectorsError
 from xvectors.fetching import files_version
+from xvectors.gpu_lease import processors_of_job
 from xvectors.layout import Layout, shard_names
 from xvectors.provenance import make_recipe
 from xvectors.python_path import share_package_with_jobs
@@ -75,6 +76,12 @@ wildcard_constraints:
     shard=r"\d+-of-\d+",
     # No trial list is as good as one of no possible name.
     trials="|".join(map(re.escape, settings.xvector.trials)) or "(?!)",
+
+
+def threads_of_shard() -> int:
+    """Return the processors of a shard's job on this machine."""
+    xvector = settings.xvector
+    return processors_of_job(xvector.device, xvector.jobs_per_gpu, workflow.cores or 1)
 
 
 def log_of(rule: str, stem: str) -> str:

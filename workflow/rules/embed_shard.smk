@@ -18,7 +18,7 @@ rule embed_shard:
         f"benchmarks/embed_shard/{tag}/{{split}}/{{shard}}.tsv"
     conda:
         "../../envs/xvectors.yaml"
-    threads: 1
+    threads: threads_of_shard()
     resources:
         mem_mb=lambda wildcards, attempt: cluster_requests.megabytes(attempt),
         # Only clusters look at these.

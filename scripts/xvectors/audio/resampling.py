@@ -1,11 +1,16 @@
 """Signals at an encoder's rate, mono: as SpeechBrain does it, and in little memory at any rate."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+import numpy
 import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
+from torch.nn.utils.rnn import pad_sequence
+from torchaudio.transforms import Resample
+
+from xvectors.audio import Signal
 
 # torchaudio's kernel has a row for each phase, as long as the samples after which phases come
 # again: for 44,100 Hz to 16,000 Hz 160 x 477, for 44,101 Hz, which has no divisor in common with
@@ -24,16 +29,55 @@ Resampler = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 class Normalizer:
-    """Brings signals to one rate, mono, as SpeechBrain's AudioNormalizer does."""
+    """Brings signals to one rate, mono, as SpeechBrain's AudioNormalizer does.
 
-    def __init__(self, sample_rate: int) -> None:
-        """Take the rate in Hz that signals are brought to."""
+    On a GPU this is done to many signals together, after they were read.
+
+    Attributes:
+        sample_rate: The rate in Hz that signals are brought to.
+        together: Whether signals are left as they were read, for `of_many`.
+
+    """
+
+    def __init__(self, sample_rate: int, device: torch.device | str = "cpu") -> None:
+        """Take the rate in Hz that signals are brought to, and where `of_many` does it."""
         self.sample_rate = sample_rate
+        self.device = torch.device(device)
+        self.together = self.device.type != "cpu"
         self._resampler = lru_cache(MAX_RATES)(self._make_resampler)
+        self._kernel = lru_cache(MAX_RATES)(self._make_kernel)
 
     def __call__(self, signal: torch.Tensor, sample_rate: int) -> torch.Tensor:
         """Return float32 of shape (samples,) for (samples, channels) at a rate in Hz."""
         return self._resampler(sample_rate)(signal, sample_rate)
+
+    def leaves(self, sample_rate: int) -> bool:
+        """Tell whether signals at a rate in Hz are left as they are when they are read."""
+        return self.together and kernel_size(sample_rate, self.sample_rate) <= MAX_KERNEL
+
+    def n_samples(self, signal: Signal) -> int:
+        """Return the number of samples that a signal has at `self.sample_rate`."""
+        return _n_outputs(len(signal.samples), signal.rate, self.sample_rate)
+
+    def of_many(self, signals: Sequence[Signal]) -> list[torch.Tensor]:
+        """Return signals, float32, (samples,), at `self.sample_rate` on the device.
+
+        Those of a rate are padded to the longest. The zeros behind a signal are what the
+        resampler reads behind its end anyway.
+        """
+        found: dict[int, torch.Tensor] = {}
+        for rate in {signal.rate for signal in signals}:
+            places = [i for i, signal in enumerate(signals) if signal.rate == rate]
+            samples = [signals[i].samples.to(self.device, non_blocking=True) for i in places]
+            if rate != self.sample_rate:
+                n_samples = [self.n_samples(signals[i]) for i in places]
+                resampled = self._kernel(rate)(pad_sequence(samples, batch_first=True))
+                samples = [one[:n] for one, n in zip(resampled, n_samples, strict=True)]
+            found.update(zip(places, samples, strict=True))
+        return [found[i] for i in range(len(signals))]
+
+    def _make_kernel(self, sample_rate: int) -> Resample:
+        return Resample(sample_rate, self.sample_rate).to(self.device)
 
     def _make_resampler(self, sample_rate: int) -> Resampler:
         if kernel_size(sample_rate, self.sample_rate) > MAX_KERNEL:
@@ -47,6 +91,13 @@ def kernel_size(source: int, target: int) -> int:
     divisor = math.gcd(source, target)
     width = math.ceil(ZERO_CROSSINGS * source / (ROLLOFF * min(source, target)))
     return target // divisor * (2 * width + source // divisor)
+
+
+def _n_outputs(n_samples: int, source: int, target: int) -> int:
+    """Return how many samples there are at another rate in Hz, as torchaudio counts them."""
+    divisor = math.gcd(source, target)
+    # torchaudio rounds the quotient to float32 too.
+    return math.ceil(numpy.float32(target // divisor * n_samples / (source // divisor)))
 
 
 class NarrowResampler:
@@ -80,8 +131,7 @@ class NarrowResampler:
         """Return float32 of shape (samples,) for (samples, channels) at the first rate."""
         n_samples = len(signal)
         padded = torch.nn.functional.pad(signal.mean(1), (self.reach, self.reach + 1))
-        # torchaudio rounds the length to float32 too.
-        n_outputs = int(torch.tensor(self.target * n_samples / self.source).ceil())
+        n_outputs = _n_outputs(n_samples, self.source, self.target)
         blocks = torch.split(torch.arange(n_outputs), MAX_PRODUCTS // len(self.taps))
         return torch.cat([self._block(padded, block) for block in blocks])
 

@@ -1,16 +1,20 @@
 """Encoders: what a toolkit must give so that everything else is shared."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import torch
 
+from xvectors.audio import Signal, read_signal
 from xvectors.audio.resampling import Normalizer
 from xvectors.config import import_class
 from xvectors.encoders.toolkits import toolkit_named
-from xvectors.errors import EncoderError
+from xvectors.errors import EncoderError, UtteranceError
+from xvectors.manifest import Stretch
 
 
 class Encoder(ABC):
@@ -32,43 +36,97 @@ class Encoder(ABC):
         self.device = torch.device(device)
         self.precision = precision
         # GPUs round float32 products to TF32 only when asked (PyTorch's default is a mix).
-        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-        torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        self._normalizer = Normalizer(self.sample_rate)
+        _allow_tf32(precision == "tf32")
+        self.normalize = Normalizer(self.sample_rate, self.device)
+        # What is given to a GPU by one thread is computed while others prepare what comes next.
+        self._giving = Lock()
 
     @abstractmethod
-    def embed(self, signals: list[torch.Tensor]) -> torch.Tensor:
+    def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone.
 
+        One thread at a time is in here, in inference mode.
+
         Args:
-            signals: float32 tensors of shape (samples,), at least `min_samples` long.
+            signals: float32 tensors of shape (samples,), at `sample_rate`, at least `min_samples`
+                long, on the device.
+
+        Returns:
+            Shape (len(signals), embedding_size), on the device.
+
+        """
+
+    def embed(self, signals: Sequence[Signal | torch.Tensor]) -> torch.Tensor:
+        """Embed signals of any lengths, each as if it were alone.
+
+        Several threads may do so at once.
+
+        Args:
+            signals: As `read` returns them, or float32 tensors of shape (samples,), at
+                `sample_rate`; at least `min_samples` long.
 
         Returns:
             float32, shape (len(signals), embedding_size), on the CPU.
 
         """
+        read = [
+            signal if isinstance(signal, Signal) else Signal(signal, self.sample_rate)
+            for signal in signals
+        ]
+        with torch.inference_mode():
+            with self._giving:
+                with float32_products():
+                    at_rate = self.normalize.of_many(read)
+                embeddings = self.embed_on_device(at_rate).float()
+            return embeddings.cpu()
 
     @cached_property
     def embedding_size(self) -> int:
         """The number of values of an embedding."""
         return self.embed([torch.zeros(self.min_samples)]).shape[1]
 
-    def normalize(self, signal: torch.Tensor, sample_rate: int) -> torch.Tensor:
-        """Bring a signal to the encoder's rate, mono, as SpeechBrain's AudioNormalizer does.
+    def read(self, path: str, stretch: Stretch | None = None) -> Signal:
+        """Read a file, or a stretch of it, as `embed` takes it; several threads may do so at once.
 
-        Args:
-            signal: float32, shape (samples, channels), on the CPU.
-            sample_rate: Its rate in Hz.
-
-        Returns:
-            float32, shape (samples,), at `self.sample_rate`.
+        Raises:
+            UtteranceError: It cannot be read (see `read_signal`), or is too short.
 
         """
-        return self._normalizer(signal, sample_rate)
+        signal = read_signal(path, self.sample_rate, self.normalize, stretch, self.normalize.leaves)
+        n_samples = self.normalize.n_samples(signal)
+        if n_samples < self.min_samples:
+            raise UtteranceError(
+                f"too short: {path} has {n_samples / self.sample_rate:.4f} s, this encoder needs "
+                f"{self.min_samples / self.sample_rate:.4f} s"
+            )
+        return signal
 
     def autocast(self) -> torch.autocast:
         """Return a context in which products are computed in bf16, if that is the precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+@contextmanager
+def float32_products() -> Iterator[None]:
+    """Let GPUs compute products in float32 for now, whatever the precision is."""
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    _allow_tf32(False)
+    try:
+        yield
+    finally:
+        _allow_tf32(allowed)
+
+
+def _allow_tf32(allowed: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor of the CPU on a device, without waiting for what that has to do before."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def embed_alike(

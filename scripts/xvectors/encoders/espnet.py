@@ -51,15 +51,14 @@ class EspnetEncoder(Encoder):
         self.budget = FrameBudget(CPU_SAMPLES if self.device.type == "cpu" else GPU_SAMPLES)
         self.min_samples = self._find_shortest(source)
 
-    def embed(self, signals: list[torch.Tensor]) -> torch.Tensor:
+    def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
-        with torch.inference_mode():
-            found = self.budget.run(
-                lambda pack: embed_alike(self._embed_batch, pack),
-                [signal.to(self.device) for signal in signals],
-                [len(signal) for signal in signals],
-            )
-            return torch.stack(found).float().cpu()
+        found = self.budget.run(
+            lambda pack: embed_alike(self._embed_batch, pack),
+            signals,
+            [len(signal) for signal in signals],
+        )
+        return torch.stack(found)
 
     def _embed_batch(self, signals: torch.Tensor) -> torch.Tensor:
         """Return the embeddings, (utterances, dim), of (utterances, samples).

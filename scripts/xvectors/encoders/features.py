@@ -9,6 +9,7 @@ from speechbrain.lobes.features import Fbank
 from speechbrain.processing.features import InputNormalization, spectral_magnitude
 from torch.nn.utils.rnn import pad_sequence
 
+from xvectors.encoders.encoder import send
 from xvectors.encoders.long_signals import chunks
 
 
@@ -24,20 +25,17 @@ class Features:
         self.together = device.type != "cpu"
 
     def __call__(self, signals: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Return features, (frames, mels) each, of signals of shape (samples,)."""
+        """Return features, (frames, mels) each, of signals, (samples,), on the device."""
         if self.together and is_plain_fbank(self.compute) and is_sentence_mean(self.normalize):
             return self._together(signals) if signals else []
-        return [self._normalized(self.compute(self._on_device(signal)))[0] for signal in signals]
+        return [self._normalized(self.compute(signal[None]))[0] for signal in signals]
 
     def of_long(self, signal: torch.Tensor) -> torch.Tensor:
         """Return features, (1, frames, mels), of a long signal of shape (samples,)."""
-        samples = self._on_device(signal)
+        samples = signal[None]
         if is_plain_fbank(self.compute):
             return self._normalized(fbank_in_chunks(self.compute, samples))
         return self._normalized(self.compute(samples))
-
-    def _on_device(self, signal: torch.Tensor) -> torch.Tensor:
-        return signal[None].to(self.device)
 
     def _normalized(self, features: torch.Tensor) -> torch.Tensor:
         normalized: torch.Tensor = self.normalize(features, torch.ones(1, device=self.device))
@@ -52,12 +50,10 @@ class Features:
         filterbank = copy.copy(self.compute.compute_fbanks)
         filterbank.top_db = math.inf
         padded = pad_sequence(signals, batch_first=True)
-        if self.device.type == "cuda":
-            padded = padded.pin_memory().to(self.device, non_blocking=True)
         features = filterbank(spectral_magnitude(self.compute.compute_STFT(padded)))
         hop = self.compute.compute_STFT.hop_length
         n_frames = [1 + len(signal) // hop for signal in signals]
-        lengths = torch.tensor(n_frames, device=self.device)[:, None, None]
+        lengths = send(torch.tensor(n_frames), self.device)[:, None, None]
         beyond = torch.arange(features.shape[1], device=self.device)[:, None] >= lengths
         loudest = features.masked_fill(beyond, -torch.inf).amax((1, 2), keepdim=True)
         features = torch.maximum(features, loudest - self.compute.compute_fbanks.top_db)

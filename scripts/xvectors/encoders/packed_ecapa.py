@@ -15,6 +15,9 @@ from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN, SERes2NetBlock, TDNN
 from speechbrain.nnet.CNN import Conv1d
 from speechbrain.nnet.normalization import BatchNorm1d
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from xvectors.encoders.encoder import send
 
 # Frames of a product that a processor is asked to be ready for.
 USUAL_FRAMES = 3000
@@ -175,28 +178,32 @@ class _PaddedPack(_Pack):
     """
 
     def __init__(self, features: list[torch.Tensor]) -> None:
-        padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
+        padded = pad_sequence(features, batch_first=True)
         self.shape = padded.shape[:2]
         self.features = padded.flatten(0, 1)
         self.device = padded.device
-        lengths = torch.tensor([len(one) for one in features], device=self.device)
         n_utterances, n_frames = self.shape
+        n_own = torch.tensor([len(one) for one in features])
+        beyond = (torch.arange(n_frames) >= n_own[:, None]).flatten().nonzero().flatten()
+        self._beyond = send(beyond, self.device)
+        self._lengths = send(n_own, self.device)[:, None]
         row = torch.arange(n_utterances * n_frames, device=self.device)
         self._frame = row % n_frames
         self._first_row = row - self._frame
-        self._last = lengths.repeat_interleave(n_frames) - 1
+        self._last = (self._lengths - 1).expand(self.shape).flatten()
         self._taps = {}
-        self._lengths = lengths[:, None]
-        self._beyond = (self._frame > self._last).view(*self.shape, 1)
 
     def _apart(self, x: torch.Tensor) -> torch.Tensor:
         """Return (utterances * frames, channels) as (utterances, frames, channels)."""
         apart: torch.Tensor = x.unflatten(0, self.shape)  # type: ignore[no-untyped-call]
         return apart
 
+    def _fill(self, x: torch.Tensor, value: float) -> torch.Tensor:
+        """Set rows beyond an utterance's end to a value, in place."""
+        return x.index_fill_(0, self._beyond, value) if len(self._beyond) else x
+
     def means(self, x: torch.Tensor) -> torch.Tensor:
-        within = self._apart(x).masked_fill(self._beyond, 0)
-        return within.sum(1, dtype=torch.float32) / self._lengths
+        return self._apart(self._fill(x, 0)).sum(1, dtype=torch.float32) / self._lengths
 
     def add(self, x: torch.Tensor, addends: torch.Tensor) -> None:
         self._apart(x).add_(addends[:, None])
@@ -208,10 +215,22 @@ class _PaddedPack(_Pack):
         torch.addcmul(self._apart(x), self._apart(y), gates[:, None], out=apart)
 
     def statistics(self, x: torch.Tensor, logits: torch.Tensor | None, eps: float) -> torch.Tensor:
-        apart = self._apart(x)
-        logits = apart.new_zeros(*self.shape, 1) if logits is None else self._apart(logits)
-        weights = _softmax(logits.masked_fill(self._beyond, -torch.inf))
-        return _statistics(apart, weights, eps).flatten(1)
+        if logits is None:
+            mean = self.means(x)
+            apart = _minus(self._apart(x), mean[:, None])
+            self._fill(apart.flatten(0, 1), 0)
+            # The norm squares and adds up in one pass over the memory.
+            variance = torch.linalg.vector_norm(apart, dim=1).square() / self._lengths
+            return _mean_and_deviation(mean, variance, eps).flatten(1)
+        logits = self._apart(self._fill(logits, -torch.inf))
+        # PyTorch's softmax over frames takes three times as long.
+        weights = _minus(logits, logits.amax(1, keepdim=True)).exp_()
+        return _statistics(self._apart(x), weights, eps).flatten(1)
+
+
+def _minus(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the difference in float32; on a GPU one of two types takes twice as long."""
+    return x - y if x.dtype == torch.float32 else x.float().sub_(y)
 
 
 def _softmax(logits: torch.Tensor) -> torch.Tensor:
@@ -224,13 +243,17 @@ def _statistics(x: torch.Tensor, weights: torch.Tensor, eps: float) -> torch.Ten
 
     Args:
         x: (..., frames, channels).
-        weights: They add up to 1 over the frames; (..., frames, channels) or (..., frames, 1).
+        weights: Float32, (..., frames, channels) or (..., frames, 1).
         eps: The least variance.
 
     """
-    x = x.float()
-    mean = (weights * x).sum(-2)
-    variance = (x - mean.unsqueeze(-2)).square_().mul_(weights).sum(-2)
+    total = weights.sum(-2)
+    mean = (weights * x).sum(-2) / total
+    variance = (x - mean.unsqueeze(-2)).square_().mul_(weights).sum(-2) / total
+    return _mean_and_deviation(mean, variance, eps)
+
+
+def _mean_and_deviation(mean: torch.Tensor, variance: torch.Tensor, eps: float) -> torch.Tensor:
     return torch.stack([mean, variance.clamp(min=eps).sqrt()], dim=-2)
 
 
@@ -256,6 +279,11 @@ class _Product:
             return product
         product = functional.linear(x, self.weight, self.bias)
         return product.relu_() if self.relu else product
+
+
+def _pointwise(convolution: Conv1d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weight, (outputs, inputs), and bias of a convolution that looks at single frames."""
+    return convolution.conv.weight.detach()[:, :, 0], convolution.conv.bias.detach()
 
 
 def _dense_weight(convolution: torch.nn.Conv1d) -> torch.Tensor:
@@ -318,7 +346,8 @@ class _Block:
         self.before = _Layer(block.tdnn1, dtype)
         self.res2net = [_Layer(part, dtype) for part in block.res2net_block.blocks]
         self.after = _Layer(block.tdnn2, dtype)
-        self.squeeze, self.excite = block.se_block.conv1.conv, block.se_block.conv2.conv
+        self.squeeze = _pointwise(block.se_block.conv1)
+        self.excite = _pointwise(block.se_block.conv2)
         self.shortcut = _Product(block.shortcut, dtype) if block.shortcut else None
         self.n_channels = self.after.product.n_outputs
 
@@ -336,8 +365,8 @@ class _Block:
 
     def _gates(self, means: torch.Tensor) -> torch.Tensor:
         """Return the channels' weights, (utterances, channels), from their means."""
-        gates: torch.Tensor = self.excite(self.squeeze(means[:, :, None]).relu()).sigmoid()
-        return gates[:, :, 0]
+        squeezed = functional.linear(means, *self.squeeze).relu_()
+        return functional.linear(squeezed, *self.excite).sigmoid_()
 
 
 class _Pooling:

@@ -35,11 +35,10 @@ class RawNetEncoder(Encoder):
         self.network = _load_network(source).to(self.device)
         self.budget = FrameBudget(CPU_WINDOWS if self.device.type == "cpu" else GPU_WINDOWS)
 
-    def embed(self, signals: list[torch.Tensor]) -> torch.Tensor:
+    def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
         n_windows = [len(numpy.unique(_starts(len(signal)))) for signal in signals]
-        with torch.inference_mode():
-            return torch.stack(self.budget.run(self._embed_pack, signals, n_windows)).cpu()
+        return torch.stack(self.budget.run(self._embed_pack, signals, n_windows))
 
     def _embed_pack(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Return the embeddings, (signals, dim).
@@ -52,7 +51,7 @@ class RawNetEncoder(Encoder):
         features, copies = [], []
         for signal in signals:
             starts = _starts(len(signal))
-            long = _lengthen(signal).to(self.device)
+            long = _lengthen(signal)
             windows = torch.stack([long[start : start + WINDOW_SAMPLES] for start in starts])
             _, firsts, indices = numpy.unique(starts, return_index=True, return_inverse=True)
             features.append(self.network.features(windows)[torch.from_numpy(firsts)])

@@ -8,7 +8,7 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
 from xvectors.config import first_line
-from xvectors.encoders.encoder import Encoder, embed_alike
+from xvectors.encoders.encoder import Encoder, embed_alike, float32_products
 from xvectors.encoders.features import Features
 from xvectors.encoders.frame_budget import FrameBudget
 from xvectors.encoders.long_signals import ChunkedEcapa, reflect_padding, reflecting_convolutions
@@ -21,10 +21,9 @@ SAMPLE_RATE = 16000
 # ECAPA-TDNN keeps some twenty matrices of (frames, channels): a longer signal is embedded in
 # chunks, with the same result, so that an hour of speech fits into memory.
 MAX_WHOLE_SECONDS = 60
-# Frames of a pack. More make the products no faster on a CPU, see docs/performance.md; on a GPU
-# these are the five minutes that a batch has at most.
+# Frames of a pack. More make the products no faster, see docs/performance.md.
 CPU_FRAMES = 3000
-GPU_FRAMES = 30000
+GPU_FRAMES = 60000
 
 
 class SpeechBrainEncoder(Encoder):
@@ -46,28 +45,34 @@ class SpeechBrainEncoder(Encoder):
         self.packed = _pack(model, precision, self.device)
         self.budget = FrameBudget(_n_frames_at_a_time(self.packed, self.device))
 
-    def embed(self, signals: list[torch.Tensor]) -> torch.Tensor:
+    def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
         long = {i for i, signal in enumerate(signals) if _is_long(signal)}
         short = [i for i in range(len(signals)) if i not in long]
         network = self.packed.embed if self.packed else self._embed_alike
-        with torch.inference_mode():
-            embeddings = {i: self._embed_long(signals[i]) for i in long}
-            found = self.budget.run(
-                lambda pack: network(self.features(pack)),
-                [signals[i] for i in short],
-                [1 + len(signals[i]) // self.hop_length for i in short],
-            )
-            embeddings.update(zip(short, found, strict=True))
-            return torch.stack([embeddings[i] for i in range(len(signals))]).float().cpu()
+        embeddings = {i: self._embed_long(signals[i]) for i in long}
+        found = self.budget.run(
+            lambda pack: network(self._features(pack)),
+            [signals[i] for i in short],
+            [1 + len(signals[i]) // self.hop_length for i in short],
+        )
+        embeddings.update(zip(short, found, strict=True))
+        return torch.stack([embeddings[i] for i in range(len(signals))])
+
+    def _features(self, signals: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Return features, (frames, mels) each; in float32, as a spectrogram has a wide range."""
+        with float32_products():
+            return self.features(signals)
 
     def _embed_long(self, signal: torch.Tensor) -> torch.Tensor:
         """Return the embedding, shape (dim,), of a long signal."""
         model = self.classifier.mods["embedding_model"]
         if not isinstance(model, ECAPA_TDNN):
-            return self._embed_alike(self.features([signal]))[0]
+            return self._embed_alike(self._features([signal]))[0]
+        with float32_products():
+            features = self.features.of_long(signal)
         with self.autocast():
-            return ChunkedEcapa(model, self.features.of_long(signal)).embed().flatten()
+            return ChunkedEcapa(model, features).embed().flatten()
 
     def _embed_alike(self, features: list[torch.Tensor]) -> torch.Tensor:
         """Return the embeddings, (utterances, dim), by the model's own modules."""

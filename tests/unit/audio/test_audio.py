@@ -21,7 +21,7 @@ def speechlike(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
 
 
 def read(path, stretch=None) -> torch.Tensor:
-    return read_signal(str(path), RATE, AudioNormalizer(RATE), stretch)
+    return read_signal(str(path), RATE, AudioNormalizer(RATE), stretch).samples
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000])

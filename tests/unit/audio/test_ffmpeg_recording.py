@@ -20,7 +20,7 @@ normalize = Normalizer(RATE)
 
 
 def read(path, stretch=None):
-    return read_signal(str(path), RATE, normalize, stretch)
+    return read_signal(str(path), RATE, normalize, stretch).samples
 
 
 def sweep(seconds: float, rate: int, channels: int = 1) -> np.ndarray:

@@ -1,0 +1,296 @@
+"""One encoder on a GPU for several processes, which do all the rest.
+
+A GPU embeds thousands of utterances per second, and threads of one process read and write some
+six hundred, as Python lets one of them run at a time. So a job forks processes. Each goes through
+batches of the job's utterances with `run_overlapped`, and the job itself embeds for all of them.
+The signals are in memory that a process shares with the job.
+"""
+
+import ctypes
+import logging
+import mmap
+import os
+import pickle
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import accumulate, pairwise
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple
+
+import numpy
+import torch
+from numpy.typing import NDArray
+
+from xvectors.audio import Signal
+from xvectors.encoders.encoder import Encoder
+from xvectors.errors import ShardError
+from xvectors.manifest import Stretch
+from xvectors.stages import Stages, run_overlapped
+
+logger = logging.getLogger(__name__)
+
+# While the GPU computes what one thread has given to it, another one prepares what comes next.
+N_GIVING = 2
+# Threads of a process that read, as they may have to wait for the disk.
+N_READERS = 2
+# What a process may have loaded and waiting; a batch has half of it. At 24 kHz that are 14 minutes.
+LOADED_BYTES = 80 * 2**20
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Request(NamedTuple):
+    """Signals to embed, one after the other in the shared memory: their lengths and rates."""
+
+    lengths: list[int]
+    rates: list[int]
+
+
+class SharedSignals:
+    """Memory for the signals of a batch, which a process shares with the one that forked it."""
+
+    def __init__(self) -> None:
+        """Make it, with nothing in it."""
+        self._file = os.memfd_create("signals")
+        self._array: NDArray[numpy.float32] = numpy.empty(0, numpy.float32)
+
+    def array(self, n_samples: int) -> NDArray[numpy.float32]:
+        """Return an array of so many samples on it, which it is made large enough for."""
+        if n_samples > len(self._array):
+            n_bytes = max(n_samples * self._array.itemsize, LOADED_BYTES // 2)
+            if os.fstat(self._file).st_size < n_bytes:
+                os.ftruncate(self._file, n_bytes)
+            self._unlock_pages()
+            self._array = numpy.frombuffer(mmap.mmap(self._file, 0), numpy.float32)
+            self._lock_pages()
+        return self._array[:n_samples]
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._unlock_pages()
+        os.close(self._file)
+
+    def _lock_pages(self) -> None:
+        """Let a GPU copy from it by itself, in the process that has a GPU."""
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            cudart: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+            cudart.cudaHostRegister(self._array.ctypes.data, self._array.nbytes, 0)
+
+    def _unlock_pages(self) -> None:
+        if torch.cuda.is_initialized() and len(self._array):  # type: ignore[no-untyped-call]
+            cudart: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+            cudart.cudaHostUnregister(self._array.ctypes.data)
+
+
+class ServedEncoder:
+    """The encoder of the parent process, as a forked process has it."""
+
+    def __init__(self, encoder: Encoder, connection: Connection, memory: SharedSignals) -> None:
+        """Take the encoder, of which nothing but reading is used here, and ways to the parent."""
+        self._encoder = encoder
+        self._connection = connection
+        self._memory = memory
+
+    def read(self, path: str, stretch: Stretch | None = None) -> Signal:
+        """Read a file as `Encoder.read` does."""
+        return self._encoder.read(path, stretch)
+
+    def embed(self, signals: Sequence[Signal]) -> torch.Tensor:
+        """Embed signals as `Encoder.embed` does."""
+        lengths = [len(one.samples) for one in signals]
+        array = self._memory.array(sum(lengths))
+        for one, (start, end) in zip(
+            signals, pairwise(accumulate(lengths, initial=0)), strict=True
+        ):
+            array[start:end] = one.samples.numpy()
+        self._connection.send(Request(lengths, [one.rate for one in signals]))
+        answer = self._connection.recv()
+        if isinstance(answer, BaseException):
+            raise answer
+        return torch.from_numpy(answer)
+
+
+def run_in_processes(
+    stages: Stages, indices: Sequence[int], batch_size: int, n_processes: int
+) -> Generator[tuple[int, Any], None, None]:
+    """Yield each index, in whatever order, with its outcome or the exception that it met.
+
+    As `run_overlapped` does it, but in forked processes, for which `stages.model` embeds here.
+    Close the generator to stop early.
+
+    Args:
+        stages: What is done to each index; its model is an `Encoder`.
+        indices: Those that follow each other are computed together.
+        batch_size: The most that are computed together.
+        n_processes: How many.
+
+    Raises:
+        ShardError: A process was killed.
+
+    """
+    server = _Server(stages.model)
+    children = _Children(stages, indices, batch_size, n_processes)
+    try:
+        with ThreadPoolExecutor(N_GIVING) as giving:
+            for child, message in children.messages():
+                if isinstance(message, Request):
+                    giving.submit(server.answer, child, message)
+                elif isinstance(message, BaseException):
+                    raise message
+                else:
+                    yield from message
+    finally:
+        children.stop()
+
+
+class _Child(NamedTuple):
+    """A forked process, and what it shares with this one."""
+
+    process: Any
+    connection: Connection
+    memory: SharedSignals
+
+
+class _Server:
+    """Answers requests, several at a time."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        is_gpu = encoder.device.type == "cuda"
+        # Copies to the GPU need not wait until it has computed what is before them.
+        self._copies: Any = torch.cuda.Stream() if is_gpu else None  # type: ignore[no-untyped-call]
+
+    def answer(self, child: _Child, request: Request) -> None:
+        """Send embeddings, float32, (signals, dim), or the exception that the encoder raises."""
+        try:
+            answer: Any = self._encoder.embed(self._signals(child.memory, request)).numpy()
+        except BaseException as error:
+            answer = _portable(error)
+        try:
+            child.connection.send(answer)
+        except OSError:
+            logger.debug("a process ended while its signals were embedded")
+
+    def _signals(self, memory: SharedSignals, request: Request) -> list[Signal]:
+        """Return the signals of a request on the device."""
+        samples = torch.from_numpy(memory.array(sum(request.lengths)))
+        with torch.cuda.stream(self._copies) if self._copies else nullcontext():
+            samples = samples.to(self._encoder.device, non_blocking=True)
+        if self._copies:
+            stream = torch.cuda.current_stream()
+            stream.wait_stream(self._copies)
+            samples.record_stream(stream)
+        parts = torch.split(samples, request.lengths)
+        return [Signal(part, rate) for part, rate in zip(parts, request.rates, strict=True)]
+
+
+class _Children:
+    """Forked processes that share out indices among them, a batch at a time."""
+
+    def __init__(
+        self, stages: Stages, indices: Sequence[int], batch_size: int, n_processes: int
+    ) -> None:
+        # Forked, as they need what this process has loaded, and nothing of the GPU.
+        context = get_context("fork")
+        self._n_taken = context.Value("q", 0)
+        self._all: list[_Child] = []
+        for _ in range(n_processes):
+            here, there = context.Pipe()
+            memory = SharedSignals()
+            process = context.Process(
+                target=self._go_through,
+                args=(stages, indices, batch_size, there, memory),
+                daemon=True,
+            )
+            process.start()
+            there.close()
+            self._all.append(_Child(process, here, memory))
+
+    def messages(self) -> Iterator[tuple[_Child, Any]]:
+        """Yield what the processes send, until all have ended."""
+        working = {child.connection: child for child in self._all}
+        while working:
+            for connection in wait(list(working)):
+                child = working[connection]  # type: ignore[index]
+                try:
+                    message = child.connection.recv()
+                except (EOFError, ConnectionResetError) as error:
+                    child.process.join()
+                    raise ShardError(
+                        f"a process that reads audio ended by signal {-child.process.exitcode} "
+                        "(9 mostly means that memory ran out); run the same command again, what "
+                        "is done stays"
+                    ) from error
+                if message is None:
+                    del working[child.connection]
+                else:
+                    yield child, message
+
+    def stop(self) -> None:
+        """End those that are left, whatever they do: files are written whole or not at all."""
+        for child in self._all:
+            child.process.kill()
+        for child in self._all:
+            child.process.join()
+            child.connection.close()
+            child.memory.close()
+
+    def _go_through(
+        self,
+        stages: Stages,
+        indices: Sequence[int],
+        batch_size: int,
+        connection: Connection,
+        memory: SharedSignals,
+    ) -> None:
+        """Go through batches as long as there are some; runs in a forked process."""
+        _die_with_parent()
+        # PyTorch's threads do not survive a fork, and there are processes enough.
+        torch.set_num_threads(1)
+        stages = stages.with_model(ServedEncoder(stages.model, connection, memory))
+        outcomes: list[tuple[int, Any]] = []
+        try:
+            shared = self._share(indices, batch_size)
+            for index, outcome in run_overlapped(
+                stages, shared, batch_size, N_READERS, LOADED_BYTES
+            ):
+                is_error = isinstance(outcome, BaseException)
+                outcomes.append((index, _portable(outcome) if is_error else outcome))
+                if len(outcomes) == batch_size:
+                    connection.send(outcomes)
+                    outcomes = []
+            connection.send(outcomes)
+            connection.send(None)
+        except BaseException as error:
+            connection.send(_portable(error))
+
+    def _share(self, indices: Sequence[int], batch_size: int) -> Iterator[int]:
+        """Yield indices of the next batches that no process has taken."""
+        while True:
+            with self._n_taken.get_lock():
+                start = self._n_taken.value
+                self._n_taken.value += batch_size
+            if start >= len(indices):
+                return
+            yield from indices[start : start + batch_size]
+
+
+def _die_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _portable(error: BaseException) -> BaseException:
+    """Return an exception that can be sent to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
