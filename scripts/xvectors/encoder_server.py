@@ -1,9 +1,9 @@
 """One encoder on a GPU for several processes, which do all the rest.
 
 A GPU embeds thousands of utterances per second, and threads of one process read and write some
-six hundred, as Python lets one of them run at a time. So a job forks processes. Each goes through
-batches of the job's utterances with `run_overlapped`, and the job itself embeds for all of them.
-The signals are in memory that a process shares with the job.
+five hundred, as Python lets one of them run at a time. So a job forks processes. Each of them goes
+through batches of the job's utterances, one step after the other, and the job itself embeds for
+all of them. The signals are in memory that a process shares with the job.
 """
 
 import ctypes
@@ -28,16 +28,14 @@ from xvectors.audio import Signal
 from xvectors.encoders.encoder import Encoder
 from xvectors.errors import ShardError
 from xvectors.manifest import Stretch
-from xvectors.stages import Stages, run_overlapped
+from xvectors.stages import Stages, run_by_batch
 
 logger = logging.getLogger(__name__)
 
 # While the GPU computes what one thread has given to it, another one prepares what comes next.
 N_GIVING = 2
-# Threads of a process that read, as they may have to wait for the disk.
-N_READERS = 2
-# What a process may have loaded and waiting; a batch has half of it. At 24 kHz that are 14 minutes.
-LOADED_BYTES = 80 * 2**20
+# What the signals of a batch take at most, beside its last one: seven minutes at 24 kHz.
+BATCH_BYTES = 40 * 2**20
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -59,7 +57,7 @@ class SharedSignals:
     def array(self, n_samples: int) -> NDArray[numpy.float32]:
         """Return an array of so many samples on it, which it is made large enough for."""
         if n_samples > len(self._array):
-            n_bytes = max(n_samples * self._array.itemsize, LOADED_BYTES // 2)
+            n_bytes = max(n_samples * self._array.itemsize, BATCH_BYTES)
             if os.fstat(self._file).st_size < n_bytes:
                 os.ftruncate(self._file, n_bytes)
             self._unlock_pages()
@@ -117,7 +115,8 @@ def run_in_processes(
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield each index, in whatever order, with its outcome or the exception that it met.
 
-    As `run_overlapped` does it, but in forked processes, for which `stages.model` embeds here.
+    This is done in forked processes, for which `stages.model` embeds here. What goes wrong with
+    one costs only that one, as with `run_overlapped`.
     Close the generator to stop early.
 
     Args:
@@ -250,18 +249,10 @@ class _Children:
         # PyTorch's threads do not survive a fork, and there are processes enough.
         torch.set_num_threads(1)
         stages = stages.with_model(ServedEncoder(stages.model, connection, memory))
-        outcomes: list[tuple[int, Any]] = []
         try:
             shared = self._share(indices, batch_size)
-            for index, outcome in run_overlapped(
-                stages, shared, batch_size, N_READERS, LOADED_BYTES
-            ):
-                is_error = isinstance(outcome, BaseException)
-                outcomes.append((index, _portable(outcome) if is_error else outcome))
-                if len(outcomes) == batch_size:
-                    connection.send(outcomes)
-                    outcomes = []
-            connection.send(outcomes)
+            for outcomes in run_by_batch(stages, shared, batch_size, BATCH_BYTES):
+                connection.send([(index, _portable(outcome)) for index, outcome in outcomes])
             connection.send(None)
         except BaseException as error:
             connection.send(_portable(error))
@@ -287,10 +278,11 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _portable(error: BaseException) -> BaseException:
-    """Return an exception that can be sent to another process."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+def _portable(outcome: Any) -> Any:
+    """Return an outcome, or an exception, as it can be sent to another process."""
+    if isinstance(outcome, BaseException):
+        try:
+            pickle.loads(pickle.dumps(outcome))
+        except Exception:
+            return RuntimeError(f"{type(outcome).__name__}: {outcome}")
+    return outcome

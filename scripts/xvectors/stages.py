@@ -86,12 +86,44 @@ def run_in_turn(stages: Stages, indices: Iterable[int]) -> Iterator[Any]:
         yield from map(stages.store, found, _compute(stages, found))
 
 
+def run_by_batch(
+    stages: Stages, indices: Iterable[int], batch_size: int, max_bytes: int
+) -> Iterator[list[tuple[int, Any]]]:
+    """Yield batches of indices with their outcomes, one stage after the other.
+
+    What goes wrong with one costs only that one, as with `run_overlapped`.
+
+    Args:
+        stages: What is done to each index.
+        indices: Those that follow each other are computed together.
+        batch_size: The most that are computed together.
+        max_bytes: The memory that a batch may take, beside its last item.
+
+    """
+    for batch in _batches((_load(stages, index) for index in indices), batch_size, max_bytes):
+        results = _compute_or_fail(stages, [one.item for one in batch if not one.error])
+        yield [(one.idx, one.error or _store(stages, one.item, next(results))) for one in batch]
+
+
+def _load(stages: Stages, index: int) -> Loaded:
+    try:
+        item = stages.load(index)
+    except Exception as error:
+        return Loaded(index, None, error)
+    return Loaded(index, item, None, stages.n_bytes(item))
+
+
+def _store(stages: Stages, item: Any, result: Any) -> Any:
+    if isinstance(result, BaseException):
+        return result
+    try:
+        return stages.store(item, result)
+    except Exception as error:
+        return error
+
+
 def run_overlapped(
-    stages: Stages,
-    indices: Iterable[int],
-    batch_size: int,
-    n_readers: int,
-    loaded_bytes: int = MAX_LOADED_BYTES,
+    stages: Stages, indices: Iterable[int], batch_size: int, n_readers: int
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield each index, in order, with its outcome or the exception that it met in some stage.
 
@@ -105,15 +137,14 @@ def run_overlapped(
         indices: Those that follow each other are computed together.
         batch_size: The most that are computed together.
         n_readers: Threads that load.
-        loaded_bytes: What may be loaded and wait; a batch has half of it.
 
     """
     readers, writers = ThreadPoolExecutor(n_readers), ThreadPoolExecutor(N_WRITERS)
-    room = _Room(loaded_bytes)
+    room = _Room()
     storing: deque[list[Settled]] = deque()
     try:
         ahead = _load_ahead(stages, indices, readers, room, BATCHES_AHEAD * batch_size)
-        for batch in _batches(ahead, batch_size, loaded_bytes // 2):
+        for batch in _batches(ahead, batch_size, MAX_LOADED_BYTES // 2):
             storing.append([])
             results = _compute_or_fail(stages, [one.item for one in batch if not one.error])
             for one in batch:
@@ -134,8 +165,7 @@ def run_overlapped(
 class _Room:
     """Room for what is loaded ahead: whoever loads waits until there is some."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self) -> None:
         self._n_bytes: float = 0
         self._wanted: int | None = None
         self._changed = Condition()
@@ -144,7 +174,7 @@ class _Room:
         """Wait for room; there always is for what is `want`ed."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._n_bytes <= self._max_bytes or self._wanted == index
+                lambda: self._n_bytes <= MAX_LOADED_BYTES or self._wanted == index
             )
 
     def want(self, index: int) -> None:

@@ -1,6 +1,7 @@
-"""One job of one contestant: embeds the utterances of a manifest in a process of its own.
+"""A process of a contestant: embeds the utterances of a manifest as often as it is told to.
 
-Prints a line of JSON: seconds of starting up and of working, audio seconds, peak memory.
+Of every line of its standard input it takes the folder to write to, and for each it prints a line
+of JSON: seconds of starting up (of the process) and of working, audio seconds, peak memory.
 """
 
 import time
@@ -10,6 +11,8 @@ STARTED = time.monotonic()
 import argparse  # noqa: E402 - the clock comes first
 import json  # noqa: E402
 import resource  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from dataclasses import asdict, dataclass  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -26,14 +29,17 @@ MAX_IN_MEMORY = 1000
 
 @dataclass
 class Account:
-    """What a job took."""
+    """What a job took; `startup_seconds` where it tells that itself."""
 
-    startup_seconds: float
     wall_seconds: float
     audio_seconds: float
     n_utterances: int
+    startup_seconds: float | None = None
     peak_bytes: int = 0
     gpu_peak_bytes: int = 0
+
+
+Job = Callable[[Path], Account]
 
 
 def load_speechbrain(encoder: Path, device: str) -> Any:
@@ -62,45 +68,51 @@ def read(path: Path, normalizer: Any, device: str) -> torch.Tensor:
     return normalizer(torch.from_numpy(samples), sample_rate).to(device)
 
 
-def run_loop(arguments: argparse.Namespace) -> Account:
+def prepare_loop(arguments: argparse.Namespace) -> Job:
     """One utterance at a time, as ESPnet3's runner does it, the normalizer made only once."""
     from speechbrain.dataio.preprocess import AudioNormalizer  # noqa: PLC0415
 
     classifier = load_speechbrain(arguments.encoder, arguments.device)
     normalizer = AudioNormalizer()
     utterances = utterances_of(arguments.manifest)
-    begun = time.monotonic()
-    for utt_id, path in utterances:
-        embedding = classifier.encode_batch(read(path, normalizer, arguments.device))
-        torch.save(embedding.flatten().cpu(), arguments.output / f"{utt_id}.pt")
-    return Account(
-        begun - STARTED, time.monotonic() - begun, seconds_of(utterances), len(utterances)
-    )
+    audio_seconds = seconds_of(utterances)
+
+    def job(output: Path) -> Account:
+        begun = time.monotonic()
+        for utt_id, path in utterances:
+            embedding = classifier.encode_batch(read(path, normalizer, arguments.device))
+            torch.save(embedding.flatten().cpu(), output / f"{utt_id}.pt")
+        return Account(time.monotonic() - begun, audio_seconds, len(utterances))
+
+    return job
 
 
-def run_padded(arguments: argparse.Namespace) -> Account:
+def prepare_padded(arguments: argparse.Namespace) -> Job:
     """SpeechBrain's own batches: padded, with relative lengths, twenty in manifest order."""
     from speechbrain.dataio.preprocess import AudioNormalizer  # noqa: PLC0415
 
     classifier = load_speechbrain(arguments.encoder, arguments.device)
     normalizer = AudioNormalizer()
     utterances = utterances_of(arguments.manifest)
-    begun = time.monotonic()
-    for start in range(0, len(utterances), BATCH_SIZE):
-        batch = utterances[start : start + BATCH_SIZE]
-        signals = [read(path, normalizer, arguments.device) for _, path in batch]
-        lengths = torch.tensor([len(signal) for signal in signals], device=arguments.device)
-        embeddings = classifier.encode_batch(
-            pad_sequence(signals, batch_first=True), lengths / lengths.max()
-        )
-        for (utt_id, _), embedding in zip(batch, embeddings.flatten(1).cpu(), strict=True):
-            torch.save(embedding.clone(), arguments.output / f"{utt_id}.pt")
-    return Account(
-        begun - STARTED, time.monotonic() - begun, seconds_of(utterances), len(utterances)
-    )
+    audio_seconds = seconds_of(utterances)
+
+    def job(output: Path) -> Account:
+        begun = time.monotonic()
+        for start in range(0, len(utterances), BATCH_SIZE):
+            batch = utterances[start : start + BATCH_SIZE]
+            signals = [read(path, normalizer, arguments.device) for _, path in batch]
+            lengths = torch.tensor([len(signal) for signal in signals], device=arguments.device)
+            embeddings = classifier.encode_batch(
+                pad_sequence(signals, batch_first=True), lengths / lengths.max()
+            )
+            for (utt_id, _), embedding in zip(batch, embeddings.flatten(1).cpu(), strict=True):
+                torch.save(embedding.clone(), output / f"{utt_id}.pt")
+        return Account(time.monotonic() - begun, audio_seconds, len(utterances))
+
+    return job
 
 
-def run_xvectors(arguments: argparse.Namespace) -> Account:
+def prepare_xvectors(arguments: argparse.Namespace) -> Job:
     """This project's shard job, as its rule calls it."""
     from xvectors.config import resolve_config  # noqa: PLC0415
     from xvectors.fetching import fetch_encoder  # noqa: PLC0415
@@ -110,17 +122,22 @@ def run_xvectors(arguments: argparse.Namespace) -> Account:
     from xvectors.shard_job import embed_shard  # noqa: PLC0415
     from xvectors.sharding import split_manifest  # noqa: PLC0415
 
-    config = resolve_config({"xvector": job_settings(arguments)})
-    layout = Layout.of(config)
-    untimed = time.monotonic()
-    fetch_encoder(str(arguments.encoder), layout.encoder)
-    split_manifest(read_manifest(arguments.manifest), "part", 1, layout)
-    started = STARTED + time.monotonic() - untimed
-    embed_shard(config, "part", "0-of-1", started, arguments.threads)
-    marker = read_marker(layout.marker("part", "0-of-1"))
-    return Account(
-        marker.startup_seconds, marker.wall_seconds, marker.audio_seconds, marker.n_written
-    )
+    seconds_before = time.monotonic() - STARTED
+
+    def job(output: Path) -> Account:
+        settings = job_settings(arguments) | {"save_path": str(output)}
+        config = resolve_config({"xvector": settings})
+        layout = Layout.of(config)
+        fetch_encoder(str(arguments.encoder), layout.encoder)
+        split_manifest(read_manifest(arguments.manifest), "part", 1, layout)
+        started = time.monotonic() - seconds_before
+        embed_shard(config, "part", "0-of-1", started, arguments.threads)
+        marker = read_marker(layout.marker("part", "0-of-1"))
+        return Account(
+            marker.wall_seconds, marker.audio_seconds, marker.n_written, marker.startup_seconds
+        )
+
+    return job
 
 
 def job_settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -130,48 +147,80 @@ def job_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "precision": arguments.precision,
         "batch_size": arguments.batch_size,
         "jobs_per_gpu": 64,
-        "save_path": str(arguments.output),
         "spk_embed_tag": "tag",
         "manifest_paths": {"part": str(arguments.manifest)},
         "splits": ["part"],
     }
 
 
-def run_stage(arguments: argparse.Namespace) -> Account:
+def prepare_stage(arguments: argparse.Namespace) -> Job:
     """One of this project's three stages alone, on all utterances."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
     from xvectors import XVectorProvider, XVectorRunner  # noqa: PLC0415
-    from xvectors.encoder_server import N_GIVING  # noqa: PLC0415
 
     settings = job_settings(arguments)
     if arguments.stage != "embed":
         settings["device"] = "cpu"
-    params = {"manifest_path": str(arguments.manifest), "output_dir": str(arguments.output)}
+    # It makes its folder, which is another one for each job.
+    params = {"manifest_path": str(arguments.manifest), "output_dir": tempfile.gettempdir()}
     env = XVectorProvider({"xvector": settings}, params).build_env_local()
-    names = ("model", "utterances", "output_dir", "origin")
-    stages = XVectorRunner.stages(**{name: env[name] for name in names})
+    names = ("model", "utterances", "origin")
     # What a job leaves to a GPU.
-    stages.model.normalize.together = arguments.device != "cpu"
+    env["model"].normalize.together = arguments.device != "cpu"
     n_utterances = len(env["utterances"])
-    if arguments.stage == "read":
+    audio_seconds = seconds_of(env["utterances"])
+
+    def stages(output: Path) -> Any:
+        return XVectorRunner.stages(output_dir=output, **{name: env[name] for name in names})
+
+    work = STAGES[arguments.stage](stages, n_utterances, arguments)
+
+    def job(output: Path) -> Account:
         begun = time.monotonic()
+        work(output)
+        return Account(time.monotonic() - begun, audio_seconds, n_utterances)
+
+    return job
+
+
+def reading(stages: Any, n_utterances: int, arguments: argparse.Namespace) -> Any:
+    def work(output: Path) -> None:
+        here = stages(output)
         for index in range(n_utterances):
-            stages.load(index)
-    elif arguments.stage == "write":
-        items = [stages.load(index)._replace(signal=None) for index in range(n_utterances)]
-        embedding = torch.randn(192)
-        begun = time.monotonic()
+            here.load(index)
+
+    return work
+
+
+def embedding(stages: Any, n_utterances: int, arguments: argparse.Namespace) -> Any:
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    from xvectors.encoder_server import N_GIVING  # noqa: PLC0415
+
+    here = stages(Path(tempfile.gettempdir()))
+    batches = batches_in_memory(here, n_utterances, arguments)
+    n_giving = 1 if arguments.device == "cpu" else N_GIVING
+
+    def work(output: Path) -> None:
+        with ThreadPoolExecutor(n_giving) as giving:
+            list(giving.map(here.model.embed, batches))
+
+    return work
+
+
+def writing(stages: Any, n_utterances: int, arguments: argparse.Namespace) -> Any:
+    here = stages(Path(tempfile.gettempdir()))
+    items = [here.load(index)._replace(signal=None) for index in range(n_utterances)]
+    vector = torch.randn(192)
+
+    def work(output: Path) -> None:
+        there = stages(output)
         for item in items:
-            stages.store(item, embedding)
-    else:
-        batches = batches_in_memory(stages, n_utterances, arguments)
-        stages.model.embed(batches[0])
-        begun = time.monotonic()
-        with ThreadPoolExecutor(1 if arguments.device == "cpu" else N_GIVING) as giving:
-            list(giving.map(stages.model.embed, batches))
-    seconds = time.monotonic() - begun
-    return Account(0.0, seconds, seconds_of(env["utterances"]), n_utterances)
+            there.store(item, vector)
+
+    return work
+
+
+STAGES = {"read": reading, "embed": embedding, "write": writing}
 
 
 def batches_in_memory(
@@ -186,11 +235,11 @@ def batches_in_memory(
     return [signals[start : start + size] for start in range(0, n_utterances, size)]
 
 
-CONTESTANTS: dict[str, Callable[[argparse.Namespace], Account]] = {
-    "loop": run_loop,
-    "padded": run_padded,
-    "xvectors": run_xvectors,
-    "stage": run_stage,
+CONTESTANTS: dict[str, Callable[[argparse.Namespace], Job]] = {
+    "loop": prepare_loop,
+    "padded": prepare_padded,
+    "xvectors": prepare_xvectors,
+    "stage": prepare_stage,
 }
 
 
@@ -200,21 +249,24 @@ def main() -> None:
     parser.add_argument("contestant", choices=CONTESTANTS)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
-    parser.add_argument("--stage", choices=("read", "embed", "write"))
+    parser.add_argument("--stage", choices=STAGES)
     parser.add_argument("--exact", action="store_true", help="no TF32, which cuDNN takes unasked")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.backends.cudnn.allow_tf32 = not arguments.exact
-    account = CONTESTANTS[arguments.contestant](arguments)
-    account.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if arguments.device != "cpu":
-        account.gpu_peak_bytes = torch.cuda.max_memory_allocated()
-    print(json.dumps(asdict(account)))
+    job = CONTESTANTS[arguments.contestant](arguments)
+    startup_seconds = time.monotonic() - STARTED
+    for line in sys.stdin:
+        account = job(Path(line.rstrip("\n")))
+        account.startup_seconds = account.startup_seconds or startup_seconds
+        account.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if arguments.device != "cpu":
+            account.gpu_peak_bytes = torch.cuda.max_memory_allocated()
+        print(json.dumps(asdict(account)), flush=True)
 
 
 if __name__ == "__main__":

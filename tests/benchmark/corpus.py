@@ -18,6 +18,9 @@ SAMPLE_RATE = 24000
 # below 0.7 s here and few beyond 20 s.
 MEAN_SECONDS, SHORTEST, LONGEST = 5.6, 0.7, 20.0
 
+# What names an utterance that is in a manifest once more.
+REPEATED = "-again"
+
 FULL_SIZE = HYPERPARAMS.replace("[64, 64, 64, 64, 192]", "[1024, 1024, 1024, 1024, 3072]").replace(
     "attention_channels: 32\n    se_channels: 32", "attention_channels: 128"
 )
@@ -54,7 +57,7 @@ def write_manifests(folder: Path, paths: list[Path], n_parts: int, repeats: int 
     parts: list[list[str]] = [[] for _ in range(n_parts)]
     for repeat in range(repeats):
         for number, path in enumerate(paths):
-            utt_id = path.stem if repeat == 0 else f"{path.stem}-{repeat}"
+            utt_id = f"{path.stem}{REPEATED}{repeat}" if repeat else path.stem
             parts[number % n_parts].append(f"{utt_id}\t{path}\twords\tspeaker\n")
     folder.mkdir(parents=True, exist_ok=True)
     for number, lines in enumerate(parts):

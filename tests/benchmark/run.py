@@ -2,7 +2,8 @@
 
 Every round runs all contestants in turn, each as whole jobs in processes of their own on the
 whole machine; a ratio is taken within a round, and the median over the rounds is what counts. On
-a GPU this project goes through every utterance repeatedly, as it would be done too soon.
+a GPU a contestant's processes stay for the next round, and this project goes through every
+utterance repeatedly, as it would be done too soon.
 
 Run it as ``make benchmark``; on a GPU machine as ``python tests/benchmark/run.py --device cuda``.
 """
@@ -23,7 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from corpus import librittslike_lengths, make_full_size_encoder, write_manifests, write_speech
+from corpus import (
+    REPEATED,
+    librittslike_lengths,
+    make_full_size_encoder,
+    write_manifests,
+    write_speech,
+)
 from torch.nn.functional import cosine_similarity, linear
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -33,6 +40,7 @@ HERE = Path(__file__).resolve().parent
 CORPORA = ("librittslike", "short")
 STAGES = ("read", "embed", "write")
 GPU_PRECISIONS = ("fp32", "tf32", "bf16")
+GPU_BATCH_SIZE = 128
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -50,6 +58,15 @@ class Contestant:
     precision: str = "fp32"
     repeats: int = 1
     rounds: list[dict[str, float]] = field(default_factory=list)
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def end(self) -> None:
+        """End its processes."""
+        for process in self.processes:
+            process.communicate()
+            if process.returncode != 0:
+                sys.exit(f"{self.name} failed")
+        self.processes = []
 
     def median(self, key: str) -> float:
         return statistics.median(result[key] for result in self.rounds)
@@ -83,21 +100,27 @@ def gpu_contestants(cores: int, repeats: int) -> list[Contestant]:
         Contestant("SpeechBrain one by one", ["loop"], 1, cores),
         Contestant("SpeechBrain padded", ["padded"], 1, cores),
     ]
-    for batch_size in (20, 128):
-        for precision in GPU_PRECISIONS:
-            command = ["xvectors", "--precision", precision, "--batch-size", str(batch_size)]
-            name = f"xvectors, batches of {batch_size}"
-            found.append(Contestant(name, command, 1, cores, precision, repeats))
+    kinds = [(20, "fp32"), *((GPU_BATCH_SIZE, precision) for precision in GPU_PRECISIONS)]
+    for batch_size, precision in kinds:
+        command = ["xvectors", "--precision", precision, "--batch-size", str(batch_size)]
+        name = f"xvectors, batches of {batch_size}"
+        found.append(Contestant(name, command, 1, cores, precision, repeats))
     return found
 
 
-def stage_contestants(device: str, cores: int, precision: str, repeats: int) -> list[Contestant]:
+def stage_contestants(device: str, cores: int, repeats: int) -> list[Contestant]:
     """Return this project's stages, each on its own: with every core, the network with one job."""
+    is_cpu = device == "cpu"
     found = []
     for stage in STAGES:
-        command = ["stage", "--stage", stage, "--precision", precision, "--batch-size", "128"]
-        n_jobs = 1 if stage == "embed" and device != "cpu" else cores
-        found.append(Contestant(stage, command, n_jobs, 1, precision, repeats))
+        n_jobs = 1 if stage == "embed" and not is_cpu else cores
+        precisions = ["fp32"]
+        if stage == "embed":
+            precisions = cpu_precisions() if is_cpu else list(GPU_PRECISIONS)
+        for precision in precisions:
+            command = ["stage", "--stage", stage, "--precision", precision]
+            command += ["--batch-size", str(GPU_BATCH_SIZE)]
+            found.append(Contestant(stage, command, n_jobs, 1, precision, repeats))
     return found
 
 
@@ -126,22 +149,20 @@ class Bench:
     def run(self, corpus: str, contestant: Contestant) -> Path:
         """Run a contestant's jobs at once, note their speed, and return where they wrote."""
         output = self.folder / "output" / corpus / f"{time.monotonic_ns()}"
-        jobs = []
-        for number in range(contestant.n_jobs):
-            manifest = self.manifest(corpus, contestant, number)
-            job_output = output / str(number)
-            job_output.mkdir(parents=True)
-            command = [sys.executable, HERE / "contestant.py", *contestant.command]
-            command += ["--manifest", manifest, "--encoder", self.encoder, "--output", job_output]
-            command += ["--device", self.device, "--threads", str(contestant.threads)]
-            environment = os.environ | {"OMP_NUM_THREADS": str(contestant.threads)}
-            jobs.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE))
+        if not contestant.processes:
+            self._start(corpus, contestant)
+        for number, process in enumerate(contestant.processes):
+            (output / str(number)).mkdir(parents=True)
+            process.stdin.write(f"{output / str(number)}\n")
+            process.stdin.flush()
         accounts = []
-        for job in jobs:
-            printed, _ = job.communicate()
-            if job.returncode != 0:
+        for process in contestant.processes:
+            printed = process.stdout.readline()
+            if not printed:
                 sys.exit(f"{contestant.name} failed")
-            accounts.append(json.loads(printed.splitlines()[-1]))
+            accounts.append(json.loads(printed))
+        if self.device == "cpu":
+            contestant.end()
         audio = sum(account["audio_seconds"] for account in accounts)
         whole = max(account["startup_seconds"] + account["wall_seconds"] for account in accounts)
         contestant.rounds.append(
@@ -155,6 +176,23 @@ class Bench:
             }
         )
         return output
+
+    def _start(self, corpus: str, contestant: Contestant) -> None:
+        for number in range(contestant.n_jobs):
+            command = [sys.executable, HERE / "contestant.py", *contestant.command]
+            command += ["--manifest", self.manifest(corpus, contestant, number)]
+            command += ["--encoder", self.encoder, "--device", self.device]
+            command += ["--threads", str(contestant.threads)]
+            environment = os.environ | {"OMP_NUM_THREADS": str(contestant.threads)}
+            contestant.processes.append(
+                subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
 
 
 def measured_peak(device: str, precision: str) -> float:
@@ -200,15 +238,20 @@ def flop_per_audio_second(encoder: Path) -> float:
 
 
 def embeddings_in(output: Path) -> dict[str, torch.Tensor]:
-    return {path.stem: torch.load(path, weights_only=True) for path in output.rglob("*.pt")}
+    """Return the embeddings in a folder, of what was repeated the first ones."""
+    return {
+        path.stem: torch.load(path, weights_only=True)
+        for path in output.rglob("*.pt")
+        if REPEATED not in path.stem
+    }
 
 
 def errors(output: Path, reference: Path) -> dict[str, float]:
     """Return how far embeddings are from those that SpeechBrain gives one by one."""
     found, expected = embeddings_in(output), embeddings_in(reference)
-    if not found.keys() >= expected.keys():
-        sys.exit(f"{len(found)} embeddings, and not those of all {len(expected)} utterances")
-    x = torch.stack([found[utt_id] for utt_id in sorted(expected)])
+    if found.keys() != expected.keys():
+        sys.exit(f"{len(found)} embeddings instead of {len(expected)}")
+    x = torch.stack([found[utt_id] for utt_id in sorted(found)])
     y = torch.stack([expected[utt_id] for utt_id in sorted(expected)])
     return {
         "largest_difference": float(((x - y).abs().amax(1) / y.abs().amax(1)).max()),
@@ -235,6 +278,8 @@ def compete(
     # As it is, cuDNN computes convolutions in TF32.
     exact = Contestant("exact", ["loop", "--exact"], 1, baseline.threads)
     reference = bench.run(corpus, exact)
+    for contestant in [*contestants, exact]:
+        contestant.end()
     results = []
     for contestant, output in zip(contestants, outputs, strict=True):
         peak = statistics.median(peaks[contestant.precision])
@@ -256,7 +301,7 @@ def compete(
                 **errors(output, reference),
             }
         )
-        print(line(results[-1]))
+        print(line(results[-1]), flush=True)
     return results
 
 
@@ -277,25 +322,27 @@ def run_stages(
     bench: Bench, corpus: str, cores: int, repeats: int, rounds: int
 ) -> list[dict[str, Any]]:
     """Run reading, embedding and writing alone, print and return their speed."""
-    results = []
-    for precision in cpu_precisions() if bench.device == "cpu" else GPU_PRECISIONS:
-        contestants = stage_contestants(bench.device, cores, precision, repeats)
+    contestants = stage_contestants(bench.device, cores, repeats)
+    for contestant in contestants:
         for _ in range(rounds):
-            for contestant in contestants:
-                bench.run(corpus, contestant)
-        for contestant in contestants:
-            result = {
-                "stage": contestant.name,
-                "precision": precision,
-                "n_jobs": contestant.n_jobs,
-                "times_real_time": contestant.median("steady"),
-                "utterances_per_second": contestant.median("utterances"),
-            }
-            results.append(result)
-            print(
-                f"{corpus}: {contestant.name} alone, {precision}, {contestant.n_jobs} jobs: "
-                f"{result['utterances_per_second']:.0f} utterances/s"
-            )
+            bench.run(corpus, contestant)
+        contestant.end()
+    results = []
+    for contestant in contestants:
+        result = {
+            "corpus": corpus,
+            "stage": contestant.name,
+            "precision": contestant.precision,
+            "n_jobs": contestant.n_jobs,
+            "times_real_time": contestant.median("steady"),
+            "utterances_per_second": contestant.median("utterances"),
+        }
+        results.append(result)
+        print(
+            f"{corpus}: {contestant.name} alone, {contestant.precision}, {contestant.n_jobs} "
+            f"jobs: {result['utterances_per_second']:.0f} utterances/s",
+            flush=True,
+        )
     return results
 
 

@@ -12,7 +12,7 @@ import torch
 
 from xvectors import XVectorProvider, XVectorRunner
 from xvectors.audio import Signal
-from xvectors.encoder_server import LOADED_BYTES, SharedSignals, run_in_processes
+from xvectors.encoder_server import BATCH_BYTES, SharedSignals, run_in_processes
 from xvectors.encoders.encoder import load_encoder
 from xvectors.errors import ShardError, TaskError, UtteranceError
 from xvectors.stages import Stages, run_overlapped
@@ -101,7 +101,7 @@ class EchoEncoder:
 
 
 def test_every_index_gets_what_became_of_it():
-    lengths = (100, 1, 3000, LOADED_BYTES // 4, 20)
+    lengths = (100, 1, 3000, BATCH_BYTES // 2, 20)
     found = dict(run_in_processes(Echo(EchoEncoder(), lengths), range(40), 4, 3))
     assert sorted(found) == list(range(40))
     assert isinstance(found[5], UtteranceError)
@@ -178,6 +178,6 @@ def test_processes_end_with_their_parent():
 def test_memory_grows_with_what_is_needed():
     memory = SharedSignals()
     memory.array(10)[:] = 1
-    memory.array(LOADED_BYTES)[-1] = 2
-    assert memory.array(LOADED_BYTES)[[0, 9, -1]].tolist() == [1, 1, 2]
+    memory.array(BATCH_BYTES)[-1] = 2
+    assert memory.array(BATCH_BYTES)[[0, 9, -1]].tolist() == [1, 1, 2]
     memory.close()

@@ -78,6 +78,9 @@ class Encoder(ABC):
                 with float32_products():
                     at_rate = self.normalize.of_many(read)
                 embeddings = self.embed_on_device(at_rate).float()
+                computed = _mark(self.device)
+            if computed:
+                computed.synchronize()
             return embeddings.cpu()
 
     @cached_property
@@ -127,6 +130,18 @@ def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def _mark(device: torch.device) -> torch.cuda.Event | None:
+    """Return an event after all that a GPU has to do by now, for which one waits idly.
+
+    PyTorch itself would keep a processor busy with waiting.
+    """
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event
 
 
 def embed_alike(
