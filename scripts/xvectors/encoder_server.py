@@ -14,7 +14,6 @@ import pickle
 import signal
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from itertools import accumulate, pairwise
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -25,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from xvectors.audio import Signal
-from xvectors.encoders.encoder import Encoder
+from xvectors.encoders.encoder import Encoder, send
 from xvectors.errors import ShardError
 from xvectors.manifest import Stretch
 from xvectors.stages import Stages, run_by_batch
@@ -60,26 +59,13 @@ class SharedSignals:
             n_bytes = max(n_samples * self._array.itemsize, BATCH_BYTES)
             if os.fstat(self._file).st_size < n_bytes:
                 os.ftruncate(self._file, n_bytes)
-            self._unlock_pages()
-            self._array = numpy.frombuffer(mmap.mmap(self._file, 0), numpy.float32)
-            self._lock_pages()
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+            self._array = numpy.frombuffer(mmap.mmap(self._file, 0, flags), numpy.float32)
         return self._array[:n_samples]
 
     def close(self) -> None:
         """Let go of it."""
-        self._unlock_pages()
         os.close(self._file)
-
-    def _lock_pages(self) -> None:
-        """Let a GPU copy from it by itself, in the process that has a GPU."""
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            cudart: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-            cudart.cudaHostRegister(self._array.ctypes.data, self._array.nbytes, 0)
-
-    def _unlock_pages(self) -> None:
-        if torch.cuda.is_initialized() and len(self._array):  # type: ignore[no-untyped-call]
-            cudart: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-            cudart.cudaHostUnregister(self._array.ctypes.data)
 
 
 class ServedEncoder:
@@ -115,12 +101,12 @@ def run_in_processes(
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield each index, in whatever order, with its outcome or the exception that it met.
 
-    This is done in forked processes, for which `stages.model` embeds here. What goes wrong with
+    This is done in forked processes, for which `stages.encoder` embeds here. What goes wrong with
     one costs only that one, as with `run_overlapped`.
     Close the generator to stop early.
 
     Args:
-        stages: What is done to each index; its model is an `Encoder`.
+        stages: What is done to each index; it has an `Encoder`.
         indices: Those that follow each other are computed together.
         batch_size: The most that are computed together.
         n_processes: How many.
@@ -129,7 +115,7 @@ def run_in_processes(
         ShardError: A process was killed.
 
     """
-    server = _Server(stages.model)
+    server = _Server(stages.encoder)
     children = _Children(stages, indices, batch_size, n_processes)
     try:
         with ThreadPoolExecutor(N_GIVING) as giving:
@@ -175,9 +161,9 @@ class _Server:
     def _signals(self, memory: SharedSignals, request: Request) -> list[Signal]:
         """Return the signals of a request on the device."""
         samples = torch.from_numpy(memory.array(sum(request.lengths)))
-        with torch.cuda.stream(self._copies) if self._copies else nullcontext():
-            samples = samples.to(self._encoder.device, non_blocking=True)
         if self._copies:
+            with torch.cuda.stream(self._copies):
+                samples = send(samples, self._encoder.device)
             stream = torch.cuda.current_stream()
             stream.wait_stream(self._copies)
             samples.record_stream(stream)
@@ -248,7 +234,7 @@ class _Children:
         _die_with_parent()
         # PyTorch's threads do not survive a fork, and there are processes enough.
         torch.set_num_threads(1)
-        stages = stages.with_model(ServedEncoder(stages.model, connection, memory))
+        stages = stages.with_encoder(ServedEncoder(stages.encoder, connection, memory))
         try:
             shared = self._share(indices, batch_size)
             for outcomes in run_by_batch(stages, shared, batch_size, BATCH_BYTES):

@@ -273,22 +273,18 @@ class XVectorStages(Stages):
 
     def __init__(
         self,
-        model: Any,
+        encoder: Any,
         utterances: Sequence[tuple[str, str]],
         storage: Storage,
         stretches: Stretches,
         origin: Origin | None,
     ) -> None:
         """Take what `XVectorRunner.forward` takes."""
-        self.model = model
+        self.encoder = encoder
         self.utterances = utterances
         self.storage = storage
         self.stretches = stretches
         self.origin = origin
-
-    def with_model(self, model: Any) -> "XVectorStages":
-        """Return the same stages with another model."""
-        return XVectorStages(model, self.utterances, self.storage, self.stretches, self.origin)
 
     def load(self, index: int) -> _Utterance:
         """Read an utterance's signal, unless its embedding is current or it cannot be read."""
@@ -306,14 +302,14 @@ class XVectorStages(Stages):
             if made_by and self.storage.is_current(utt_id, made_by):
                 return _Utterance(outcome | {"status": "skipped"}, made_by)
             stretch = self.stretches[index] if self.stretches else None
-            return _Utterance(outcome, made_by, self.model.read(audio_path, stretch))
+            return _Utterance(outcome, made_by, self.encoder.read(audio_path, stretch))
         except UtteranceError as error:
             return _Utterance(outcome | _failure(str(error)), b"")
 
     def compute(self, items: list[_Utterance]) -> list[Any]:
         """Return the embeddings, None where there is no signal."""
         signals = [item.signal for item in items if item.signal is not None]
-        embeddings = iter(self.model.embed(signals) if signals else [])
+        embeddings = iter(self.encoder.embed(signals) if signals else [])
         return [None if item.signal is None else next(embeddings) for item in items]
 
     def store(self, item: _Utterance, result: Any) -> Outcome:

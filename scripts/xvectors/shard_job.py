@@ -221,7 +221,7 @@ def _outcomes(
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield positions with what became of them: on a GPU by processes, elsewhere by threads."""
     batch_size = job.config.xvector.batch_size or 1
-    if stages.model is None or not device.startswith("cuda"):
+    if stages.encoder is None or not device.startswith("cuda"):
         yield from run_overlapped(stages, positions, batch_size, max(job.threads, MIN_READERS))
         return
     from xvectors.encoder_server import run_in_processes  # noqa: PLC0415 - imports torch

@@ -4,6 +4,7 @@ A shard job overlaps them: threads load what comes next and store what is done, 
 computing goes on in the thread that asks for the outcomes.
 """
 
+import copy
 import math
 import sys
 from abc import ABC, abstractmethod
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Condition
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from xvectors.errors import TaskError, UtteranceError, XVectorsError
 
@@ -39,16 +40,18 @@ class Stages(ABC):
     """What is done to an index: `load` makes an item of it, `store` an outcome of that.
 
     Attributes:
-        model: What `compute` asks, if that is an `Encoder`. On a GPU it then serves several
-            processes, in which all the rest is done, see `with_model`.
+        encoder: None, or the `Encoder` that `load` and `compute` make use of, by `read` and `embed`
+            alone. On a GPU it then embeds for several processes, in which the stages run.
 
     """
 
-    model: Any = None
+    encoder: Any = None
 
-    def with_model(self, model: Any) -> "Stages":
-        """Return the same stages with another model, for another process."""
-        raise NotImplementedError
+    def with_encoder(self, encoder: Any) -> Self:
+        """Return the same stages with another encoder, for another process."""
+        other = copy.copy(self)
+        other.encoder = encoder
+        return other
 
     @abstractmethod
     def load(self, index: int) -> Any:

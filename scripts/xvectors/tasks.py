@@ -78,14 +78,14 @@ class TaskStages(Stages):
     ) -> None:
         """Take a runner's stages, the tasks that they will be asked for, and what keeps these."""
         self.stages = stages
-        self.model = stages.model
+        self.encoder = stages.encoder
         self.tasks = tasks
         self.storage = storage
         self.watch = watch
 
-    def with_model(self, model: Any) -> "TaskStages":
-        """Return the same stages with another model."""
-        return TaskStages(self.stages.with_model(model), self.tasks, self.storage, self.watch)
+    def with_encoder(self, encoder: Any) -> "TaskStages":
+        """Return the same stages with another encoder."""
+        return TaskStages(self.stages.with_encoder(encoder), self.tasks, self.storage, self.watch)
 
     def load(self, index: int) -> tuple[Task, Any]:
         """Remove a stale output, and do what the runner does, unless the next run has begun."""

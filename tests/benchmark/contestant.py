@@ -49,7 +49,7 @@ def load_speechbrain(encoder: Path, device: str) -> Any:
         source=str(encoder),
         savedir=None,
         overrides={"pretrained_path": str(encoder)},
-        run_opts={"device": device},
+        run_opts={"device": "cuda:0" if device == "cuda" else device},
     )
 
 
@@ -73,6 +73,9 @@ def prepare_loop(arguments: argparse.Namespace) -> Job:
     from speechbrain.dataio.preprocess import AudioNormalizer  # noqa: PLC0415
 
     classifier = load_speechbrain(arguments.encoder, arguments.device)
+    if arguments.exact:
+        # SpeechBrain switches it on when it is imported.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     normalizer = AudioNormalizer()
     utterances = utterances_of(arguments.manifest)
     audio_seconds = seconds_of(utterances)
@@ -202,7 +205,7 @@ def embedding(stages: Any, n_utterances: int, arguments: argparse.Namespace) -> 
 
     def work(output: Path) -> None:
         with ThreadPoolExecutor(n_giving) as giving:
-            list(giving.map(here.model.embed, batches))
+            list(giving.map(here.encoder.embed, batches))
 
     return work
 
@@ -254,10 +257,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
     parser.add_argument("--stage", choices=STAGES)
-    parser.add_argument("--exact", action="store_true", help="no TF32, which cuDNN takes unasked")
+    parser.add_argument("--exact", action="store_true", help="no TF32 on GPUs")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    torch.backends.cudnn.allow_tf32 = not arguments.exact
     job = CONTESTANTS[arguments.contestant](arguments)
     startup_seconds = time.monotonic() - STARTED
     for line in sys.stdin:

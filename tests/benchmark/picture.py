@@ -37,7 +37,8 @@ def bars(results: list[dict[str, Any]], title: str) -> altair.LayerChart:
 def main(source: Path, target: Path) -> None:
     """Draw the results in `source` into `target`."""
     results = json.loads(source.read_text(encoding="utf-8"))
-    charts = [bars(results[corpus], title) for corpus, title in CORPORA.items()]
+    found = {corpus: title for corpus, title in CORPORA.items() if corpus in results}
+    charts = [bars(results[corpus], title) for corpus, title in found.items()]
     picture = altair.vconcat(*charts).properties(
         title={
             "text": "Steady state of whole jobs (jobs x threads)",

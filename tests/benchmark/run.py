@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -59,6 +60,10 @@ class Contestant:
     repeats: int = 1
     rounds: list[dict[str, float]] = field(default_factory=list)
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, {self.precision}"
 
     def end(self) -> None:
         """End its processes."""
@@ -275,7 +280,7 @@ def compete(
     alone = [contestant for contestant in contestants if contestant.command == ["loop"]]
     baseline = max(alone, key=lambda contestant: contestant.median("steady"))
     flop = flop_per_audio_second(bench.encoder)
-    # As it is, cuDNN computes convolutions in TF32.
+    # As it is, SpeechBrain computes in TF32 on a GPU.
     exact = Contestant("exact", ["loop", "--exact"], 1, baseline.threads)
     reference = bench.run(corpus, exact)
     for contestant in [*contestants, exact]:
@@ -355,6 +360,9 @@ def main() -> None:
     parser.add_argument("--short-utterances", type=int, default=400)
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=CORPORA)
     parser.add_argument("--repeats", type=int, default=1, help="of every utterance, on a GPU")
+    parser.add_argument(
+        "--only", default="", help="contestants whose names, with the precision, match"
+    )
     parser.add_argument("--output", type=Path, help="write the results there, as JSON")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
@@ -377,14 +385,22 @@ def main() -> None:
                 contestants = cpu_contestants(cores)
             else:
                 contestants = gpu_contestants(cores, arguments.repeats)
+            contestants = [one for one in contestants if re.search(arguments.only, one.title)]
             seconds = lengths[corpus]
             bench.make_corpus(corpus, seconds)
             print(f"{corpus}: {len(seconds)} utterances, {sum(seconds):.0f} s")
             results[corpus] = compete(bench, corpus, contestants, arguments.rounds)
+            write(results, arguments.output)
+        for corpus in arguments.corpora:
             stages = run_stages(bench, corpus, cores, arguments.repeats, arguments.rounds)
             results["stages"] += stages
-    if arguments.output:
-        arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            write(results, arguments.output)
+
+
+def write(results: dict[str, Any], output: Path | None) -> None:
+    """Write what there is by now."""
+    if output:
+        output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def machine(device: str, cores: int) -> str:

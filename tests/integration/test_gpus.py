@@ -4,6 +4,8 @@ import itertools
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from ..checkout import PROVIDER
 
@@ -63,3 +65,87 @@ def test_every_gpu_is_used_and_none_by_two_jobs_at_a_time(checkout, monkeypatch)
         in_turn = sorted(spans.values())
         for (_, ended), (begun, _) in itertools.pairwise(in_turn):
             assert ended <= begun
+
+
+# The demo's encoder stays on the CPU, and all else goes as on a GPU.
+GPU_PROVIDER = """
+from functools import partial
+
+from xvectors import XVectorProvider
+
+
+def build(setup):
+    env = setup()
+    env["model"].normalize.together = True
+    return env | {"device": "cuda"}
+
+
+class Provider(XVectorProvider):
+    def build_worker_setup_fn(self):
+        return partial(build, super().build_worker_setup_fn())
+"""
+
+
+@pytest.mark.parametrize("storage", ["files", "packed"])
+def test_processes_read_and_write_what_a_gpu_embeds(checkout, reference, monkeypatch, storage):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("TMPDIR", str(checkout.root))
+    (checkout.root / "gpu_provider.py").write_text(GPU_PROVIDER)
+    checkout.xvector.update(provider="gpu_provider.Provider", storage=storage, batch_size=2)
+    good = checkout.audio("clara_02").read_bytes()
+    checkout.audio("clara_02").write_bytes(b"rubbish")
+    result = checkout.run("--cores", "4")
+    assert result.returncode != 0
+    assert "Traceback" not in result.stdout
+    assert "clara_02: not audio" in result.stdout
+    assert "train: 7 embedded, 0 skipped, 1 failed" in result.stdout
+
+    checkout.audio("clara_02").write_bytes(good)
+    # Another recording takes the place of one whose embedding is there.
+    checkout.audio("alba_00").write_bytes(checkout.audio("dmitri_03").read_bytes())
+    assert "train: 2 embedded, 6 skipped, 0 failed" in checkout.run_well("--cores", "4")
+    rows = checkout.rows("train.tsv")[1:]
+    assert len(rows) == 8
+    for utt_id, _, path, _ in rows:
+        vector = load_file(path)[utt_id] if storage == "packed" else torch.load(path)
+        reference.assert_same(vector, checkout.audio(utt_id))
+    assert not list(checkout.embeddings.glob(".*.journal"))
+    assert "Nothing to be done" in checkout.run_well("--cores", "4")
+
+
+def test_a_reading_process_that_is_killed_is_told_and_made_good(checkout, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("TMPDIR", str(checkout.root))
+    killing = GPU_PROVIDER.replace("import partial\n", "import partial\nimport os\n") + KILLING
+    (checkout.root / "gpu_provider.py").write_text(killing)
+    checkout.xvector.update(provider="gpu_provider.Provider", batch_size=2, n_shards=1)
+    result = checkout.run("--cores", "4")
+    assert result.returncode != 0
+    assert "Traceback" not in result.stdout
+    assert "error: a process that reads audio ended by signal 9" in result.stdout
+    checkout.run_well("--cores", "4")
+    assert len(checkout.rows("train.tsv")) == 1 + 8
+
+
+# Once, whoever reads this recording first.
+KILLING = """
+
+from pathlib import Path
+
+from xvectors.encoders.encoder import Encoder
+
+read = Encoder.read
+
+
+def kill_or_read(self, path, stretch=None):
+    if "hugo_04" in path:
+        try:
+            Path("killed").touch(exist_ok=False)
+        except FileExistsError:
+            return read(self, path, stretch)
+        os.kill(os.getpid(), 9)
+    return read(self, path, stretch)
+
+
+Encoder.read = kill_or_read
+"""

@@ -68,12 +68,9 @@ def test_they_give_what_threads_of_one_process_give(encoder, tmp_path, monkeypat
 class Echo(Stages):
     """Embeds signals whose first sample is the index, by an encoder that gives that back."""
 
-    def __init__(self, model, lengths=(100,)):
-        self.model = model
+    def __init__(self, encoder, lengths=(100,)):
+        self.encoder = encoder
         self.lengths = lengths
-
-    def with_model(self, model):
-        return type(self)(model, self.lengths)
 
     def load(self, index):
         if index == 5:
@@ -81,7 +78,7 @@ class Echo(Stages):
         return torch.full((self.lengths[index % len(self.lengths)],), float(index))
 
     def compute(self, items):
-        return self.model.embed([Signal(item, 16000 + int(item[0])) for item in items])
+        return self.encoder.embed([Signal(item, 16000 + int(item[0])) for item in items])
 
     def store(self, item, result):
         if item[0] == 7:

@@ -7,7 +7,7 @@ import pytest
 
 from xvectors import gpu_lease
 from xvectors.errors import EncoderError
-from xvectors.gpu_lease import GpuLease, visible_gpus
+from xvectors.gpu_lease import GpuLease, processors_of_job, visible_gpus
 
 # Takes a GPU, says which, and keeps it until its input ends.
 HOLDER = """
@@ -158,3 +158,19 @@ def test_no_gpu_is_taken_where_none_is_needed(monkeypatch, tmp_path):
     with GpuLease(None, 1) as lease:
         assert lease.gpu is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "device", "jobs_per_gpu", "share"),
+    [
+        ("0,1,2,3", None, 1, 4),
+        ("0,1,2,3", "cuda", 2, 2),
+        ("0,1,2,3", "cuda:1", 1, 16),
+        ("0,1,2,3", "cuda:1", 64, 1),
+        ("0,1,2,3", "cpu", 1, 1),
+        ("", None, 1, 1),
+    ],
+)
+def test_jobs_share_out_the_processors(monkeypatch, shown, device, jobs_per_gpu, share):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert processors_of_job(device, jobs_per_gpu, 16) == share

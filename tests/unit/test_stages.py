@@ -10,6 +10,7 @@ from xvectors.stages import (
     BATCHES_BEHIND,
     MAX_LOADED_BYTES,
     Stages,
+    run_by_batch,
     run_in_turn,
     run_overlapped,
 )
@@ -55,6 +56,18 @@ def run(stages, indices=range(100), n_readers=3):
 def test_every_index_gets_its_outcome_in_order():
     assert list(run(Squares())) == [(i, i**2) for i in range(100)]
     assert list(run_in_turn(Squares(), range(100))) == [i**2 for i in range(100)]
+
+
+def test_batch_by_batch():
+    stages = Squares(bad_load=[5], bad_compute=[6], bad_store=[99])
+    batches = list(run_by_batch(stages, range(100), 4, MAX_LOADED_BYTES))
+    assert [len(batch) for batch in batches] == [4] * 25
+    outcomes = dict(outcome for batch in batches for outcome in batch)
+    assert [str(outcomes.pop(i)) for i in (5, 6, 99)] == ["load 5", "compute 6", "store 99"]
+    assert outcomes == {i: i**2 for i in range(99) if i not in (5, 6)}
+    stages.size = 100
+    batches = run_by_batch(stages, range(40), 4, 150)
+    assert [len(batch) for batch in batches] == [2, 2, 3, *[2] * 16, 1]
 
 
 def test_only_computing_stays_in_the_callers_thread():

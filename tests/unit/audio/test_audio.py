@@ -46,6 +46,33 @@ def test_pieces_at_whole_seconds(tmp_path, monkeypatch, seconds):
     torch.testing.assert_close(read(tmp_path / "a.wav"), whole, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF", "W64", "NIST"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_give_the_numbers_that_libsndfile_gives(tmp_path, kind, channels):
+    path = tmp_path / f"a.{kind.lower()}"
+    soundfile.write(path, speechlike(0.5, RATE, channels) * 4, RATE, "PCM_16", format=kind)
+    expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    assert expected.min() == -1
+    assert torch.equal(read(path), torch.from_numpy(recordings.mix(expected)))
+
+
+def test_a_signal_that_is_left_at_its_rate(tmp_path, monkeypatch):
+    samples = speechlike(3, 24000)
+    soundfile.write(tmp_path / "a.wav", samples, 24000, subtype="FLOAT")
+    normalize = AudioNormalizer(RATE)
+
+    def leaves(rate):
+        return rate == 24000
+
+    signal = read_signal(str(tmp_path / "a.wav"), RATE, normalize, None, leaves)
+    assert signal.rate == 24000
+    assert torch.equal(signal.samples, torch.from_numpy(samples[:, 0]))
+    # Not one that is read in pieces.
+    monkeypatch.setattr(audio, "PIECE_SECONDS", 1)
+    signal = read_signal(str(tmp_path / "a.wav"), RATE, normalize, None, leaves)
+    assert (signal.rate, len(signal.samples)) == (RATE, 3 * RATE)
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(UtteranceError, match=r"file missing: .*none\.wav"):
         read(tmp_path / "none.wav")

@@ -2,7 +2,7 @@ import pytest
 import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 
-from xvectors.audio import resampling
+from xvectors.audio import Signal, resampling
 from xvectors.audio.resampling import NarrowResampler, Normalizer, kernel_size
 
 
@@ -39,3 +39,22 @@ def test_kernels_of_few_rates_are_kept():
     for source in range(8000, 8040, 4):
         normalizer(noise(800, channels=1), source)
     assert normalizer._resampler.cache_info().currsize == resampling.MAX_RATES
+
+
+def test_many_signals_together_are_what_each_is_alone():
+    normalizer = Normalizer(16000)
+    rates = [24000, 16000, 44100, 24000, 8000, 24000, 44100, 22050, 24000]
+    signals = [Signal(noise(n, 1)[:, 0], rate) for n, rate in enumerate(rates, start=20_000)]
+    signals += [Signal(noise(n, 1)[:, 0], 24000) for n in (1, 2, 3, 500, 100_001)]
+    for found, signal in zip(normalizer.of_many(signals), signals, strict=True):
+        expected = AudioNormalizer(16000)(signal.samples[:, None], signal.rate)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        assert len(found) == normalizer.n_samples(signal)
+    assert normalizer.of_many([]) == []
+
+
+def test_what_is_left_until_many_are_there():
+    normalizer = Normalizer(16000)
+    assert not normalizer.leaves(24000)
+    normalizer.together = True
+    assert [normalizer.leaves(rate) for rate in (8000, 24000, 44101)] == [True, True, False]

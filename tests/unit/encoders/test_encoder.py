@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from xvectors.encoders import toolkits
-from xvectors.encoders.encoder import choose_device, has_bf16, load_encoder
-from xvectors.errors import EncoderError
+from xvectors.encoders.encoder import choose_device, float32_products, has_bf16, load_encoder
+from xvectors.errors import EncoderError, UtteranceError
 
 
 def test_bf16_only_where_the_processor_has_it(demo_encoder, monkeypatch):
@@ -27,6 +29,39 @@ def test_a_toolkit_that_is_not_there(demo_encoder, tmp_path, monkeypatch, toolki
     monkeypatch.setattr(toolkits, "ENVS", tmp_path)
     with pytest.raises(EncoderError, match=message):
         load_encoder(toolkit, demo_encoder, "cpu", "fp32")
+
+
+def test_signals_as_they_were_read(demo_encoder):
+    encoder = load_encoder("speechbrain", demo_encoder, "cpu", "fp32")
+    paths = sorted((demo_encoder.parent / "wav").glob("*/*_0[0-1].*"))
+    expected = encoder.embed([encoder.read(str(path)) for path in paths])
+    encoder.normalize.together = True
+    signals = [encoder.read(str(path)) for path in paths]
+    assert {signal.rate for signal in signals} != {encoder.sample_rate}
+    difference = (encoder.embed(signals) - expected).abs().amax(1)
+    assert (difference <= 1e-5 * expected.abs().amax(1)).all()
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_signal_that_is_too_short(demo_encoder, tmp_path, together):
+    encoder = load_encoder("speechbrain", demo_encoder, "cpu", "fp32")
+    encoder.normalize.together = together
+    path = tmp_path / "short.wav"
+    soundfile.write(path, np.zeros(800), 24000)
+    with pytest.raises(UtteranceError, match=r"too short: .* has 0.0334 s, .* needs 0.0400 s"):
+        encoder.read(str(path))
+
+
+def test_float32_whatever_the_precision(demo_encoder):
+    load_encoder("speechbrain", demo_encoder, "cpu", "tf32")
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    assert [backend.allow_tf32 for backend in backends] == [True, True]
+    with pytest.raises(ValueError, match="wrong"), float32_products():
+        assert [backend.allow_tf32 for backend in backends] == [False, False]
+        raise ValueError("wrong")
+    assert [backend.allow_tf32 for backend in backends] == [True, True]
+    load_encoder("speechbrain", demo_encoder, "cpu", "fp32")
+    assert [backend.allow_tf32 for backend in backends] == [False, False]
 
 
 def test_the_size_of_embeddings(demo_encoder):
