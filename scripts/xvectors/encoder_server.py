@@ -12,9 +12,9 @@ import mmap
 import os
 import pickle
 import signal
+import traceback
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate, pairwise
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from xvectors.audio import Signal
 from xvectors.encoders.encoder import Encoder, send
-from xvectors.errors import ShardError
+from xvectors.errors import ShardError, XVectorsError
 from xvectors.manifest import Stretch
 from xvectors.stages import Stages, run_by_batch
 
@@ -51,6 +51,7 @@ class SharedSignals:
     def __init__(self) -> None:
         """Make it, with nothing in it."""
         self._file = os.memfd_create("signals")
+        self._map: mmap.mmap | None = None
         self._array: NDArray[numpy.float32] = numpy.empty(0, numpy.float32)
 
     def array(self, n_samples: int) -> NDArray[numpy.float32]:
@@ -59,9 +60,14 @@ class SharedSignals:
             n_bytes = max(n_samples * self._array.itemsize, BATCH_BYTES)
             if os.fstat(self._file).st_size < n_bytes:
                 os.ftruncate(self._file, n_bytes)
-            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
-            self._array = numpy.frombuffer(mmap.mmap(self._file, 0, flags), numpy.float32)
+            self._map = mmap.mmap(self._file, 0, mmap.MAP_SHARED | mmap.MAP_POPULATE)
+            self._array = numpy.frombuffer(self._map, numpy.float32)
         return self._array[:n_samples]
+
+    def shrink(self) -> None:
+        """Give back the memory that hours of audio took, of which no more is needed."""
+        if self._map is not None and len(self._map) > BATCH_BYTES:
+            self._map.madvise(mmap.MADV_REMOVE, BATCH_BYTES, len(self._map) - BATCH_BYTES)
 
     def close(self) -> None:
         """Let go of it."""
@@ -83,14 +89,12 @@ class ServedEncoder:
 
     def embed(self, signals: Sequence[Signal]) -> torch.Tensor:
         """Embed signals as `Encoder.embed` does."""
-        lengths = [len(one.samples) for one in signals]
-        array = self._memory.array(sum(lengths))
-        for one, (start, end) in zip(
-            signals, pairwise(accumulate(lengths, initial=0)), strict=True
-        ):
-            array[start:end] = one.samples.numpy()
+        samples = [one.samples.numpy() for one in signals]
+        lengths = [len(one) for one in samples]
+        numpy.concatenate(samples, out=self._memory.array(sum(lengths)))
         self._connection.send(Request(lengths, [one.rate for one in signals]))
         answer = self._connection.recv()
+        self._memory.shrink()
         if isinstance(answer, BaseException):
             raise answer
         return torch.from_numpy(answer)
@@ -102,8 +106,7 @@ def run_in_processes(
     """Yield each index, in whatever order, with its outcome or the exception that it met.
 
     This is done in forked processes, for which `stages.encoder` embeds here. What goes wrong with
-    one costs only that one, as with `run_overlapped`.
-    Close the generator to stop early.
+    one costs only that one, as with `run_overlapped`. Close the generator to stop early.
 
     Args:
         stages: What is done to each index; it has an `Encoder`.
@@ -266,9 +269,13 @@ def _die_with_parent() -> None:
 
 def _portable(outcome: Any) -> Any:
     """Return an outcome, or an exception, as it can be sent to another process."""
-    if isinstance(outcome, BaseException):
-        try:
-            pickle.loads(pickle.dumps(outcome))
-        except Exception:
-            return RuntimeError(f"{type(outcome).__name__}: {outcome}")
+    if not isinstance(outcome, BaseException):
+        return outcome
+    if not isinstance(outcome, XVectorsError):
+        # A traceback itself cannot be sent; logs show notes.
+        outcome.add_note("".join(traceback.format_exception(outcome)))
+    try:
+        pickle.loads(pickle.dumps(outcome))
+    except Exception:
+        return RuntimeError(f"{type(outcome).__name__}: {outcome}")
     return outcome

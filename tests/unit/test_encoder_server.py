@@ -106,6 +106,7 @@ def test_every_index_gets_what_became_of_it():
     assert found[7].errno == 28
     assert isinstance(found[9], ValueError)
     assert str(found[9]) == "nine"
+    assert "embed" in found[9].__notes__[0]
     good = {index: outcome for index, outcome in found.items() if index not in (5, 7, 9)}
     for index, (process, embedding) in good.items():
         assert process != os.getpid()
@@ -177,4 +178,6 @@ def test_memory_grows_with_what_is_needed():
     memory.array(10)[:] = 1
     memory.array(BATCH_BYTES)[-1] = 2
     assert memory.array(BATCH_BYTES)[[0, 9, -1]].tolist() == [1, 1, 2]
+    memory.shrink()
+    assert memory.array(BATCH_BYTES)[[0, 9, -1]].tolist() == [1, 1, 0]
     memory.close()

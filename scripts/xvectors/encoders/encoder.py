@@ -16,6 +16,9 @@ from xvectors.encoders.toolkits import toolkit_named
 from xvectors.errors import EncoderError, UtteranceError
 from xvectors.manifest import Stretch
 
+# Of what is larger, hours of audio, no copy is made from which a GPU could copy by itself.
+MAX_PINNED_BYTES = 2**28
+
 
 class Encoder(ABC):
     """A speaker encoder on its device.
@@ -127,7 +130,7 @@ def _allow_tf32(allowed: bool) -> None:
 
 def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a tensor of the CPU on a device, without waiting for what that has to do before."""
-    if device.type == "cuda":
+    if device.type == "cuda" and tensor.nbytes <= MAX_PINNED_BYTES:
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
