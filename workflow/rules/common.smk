@@ -79,9 +79,12 @@ wildcard_constraints:
 
 
 def threads_of_shard() -> int:
-    """Return the processors of a shard's job on this machine."""
-    xvector = settings.xvector
-    return processors_of_job(xvector.device, xvector.jobs_per_gpu, workflow.cores or 1)
+    """Return the processors of a shard's job on this machine; clusters do not look at it."""
+    # Snakemake's own `workflow.cores` is an error where there is no --cores.
+    cores = workflow.resource_settings.cores or 1
+    return processors_of_job(
+        settings.xvector.device, settings.xvector.jobs_per_gpu, cores
+    )
 
 
 def log_of(rule: str, stem: str) -> str:
