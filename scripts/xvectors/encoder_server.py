@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from xvectors.audio import Signal
 from xvectors.encoders.encoder import Encoder, send
-from xvectors.errors import ShardError, XVectorsError
+from xvectors.errors import ShardError, UtteranceError, XVectorsError
 from xvectors.manifest import Stretch
 from xvectors.stages import Stages, run_by_batch
 
@@ -33,8 +33,12 @@ logger = logging.getLogger(__name__)
 
 # While the GPU computes what one thread has given to it, another one prepares what comes next.
 N_GIVING = 2
+# So many kept an H200 busy (docs/performance.md); each may hold a recording of hours.
+MAX_PROCESSES = 15
 # What the signals of a batch take at most, beside its last one: seven minutes at 24 kHz.
 BATCH_BYTES = 40 * 2**20
+# What an exception stands for that cannot itself be sent to another process.
+KINDS = (UtteranceError, XVectorsError)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -87,12 +91,16 @@ class ServedEncoder:
         """Read a file as `Encoder.read` does."""
         return self._encoder.read(path, stretch)
 
-    def embed(self, signals: Sequence[Signal]) -> torch.Tensor:
+    def __getattr__(self, name: str) -> Any:
+        """Return whatever else the encoder has, its rate or its shortest length, say."""
+        return getattr(self._encoder, name)
+
+    def embed(self, signals: Sequence[Signal | torch.Tensor]) -> torch.Tensor:
         """Embed signals as `Encoder.embed` does."""
-        samples = [one.samples.numpy() for one in signals]
+        samples, rates = zip(*self._encoder.with_rates(signals), strict=True)
         lengths = [len(one) for one in samples]
         numpy.concatenate(samples, out=self._memory.array(sum(lengths)))
-        self._connection.send(Request(lengths, [one.rate for one in signals]))
+        self._connection.send(Request(lengths, list(rates)))
         answer = self._connection.recv()
         self._memory.shrink()
         if isinstance(answer, BaseException):
@@ -112,24 +120,28 @@ def run_in_processes(
         stages: What is done to each index; it has an `Encoder`.
         indices: Those that follow each other are computed together.
         batch_size: The most that are computed together.
-        n_processes: How many.
+        n_processes: How many, if there are so many batches, and at most `MAX_PROCESSES`.
 
     Raises:
         ShardError: A process was killed.
 
     """
     server = _Server(stages.encoder)
-    children = _Children(stages, indices, batch_size, n_processes)
+    children = _Children(stages, indices, batch_size)
+    giving = ThreadPoolExecutor(N_GIVING)
     try:
-        with ThreadPoolExecutor(N_GIVING) as giving:
-            for child, message in children.messages():
-                if isinstance(message, Request):
-                    giving.submit(server.answer, child, message)
-                elif isinstance(message, BaseException):
-                    raise message
-                else:
-                    yield from message
+        n_batches = -(-len(indices) // batch_size)
+        for _ in range(min(max(n_processes, 1), n_batches, MAX_PROCESSES)):
+            children.start()
+        for child, message in children.messages():
+            if isinstance(message, Request):
+                giving.submit(server.answer, child, message)
+            elif isinstance(message, BaseException):
+                raise message
+            else:
+                yield from message
     finally:
+        giving.shutdown(cancel_futures=True)
         children.stop()
 
 
@@ -146,9 +158,10 @@ class _Server:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        is_gpu = encoder.device.type == "cuda"
         # Copies to the GPU need not wait until it has computed what is before them.
-        self._copies: Any = torch.cuda.Stream() if is_gpu else None  # type: ignore[no-untyped-call]
+        self._copies: Any = None
+        if encoder.device.type == "cuda":
+            self._copies = torch.cuda.Stream(encoder.device)  # type: ignore[no-untyped-call]
 
     def answer(self, child: _Child, request: Request) -> None:
         """Send embeddings, float32, (signals, dim), or the exception that the encoder raises."""
@@ -167,7 +180,7 @@ class _Server:
         if self._copies:
             with torch.cuda.stream(self._copies):
                 samples = send(samples, self._encoder.device)
-            stream = torch.cuda.current_stream()
+            stream = torch.cuda.current_stream(self._encoder.device)
             stream.wait_stream(self._copies)
             samples.record_stream(stream)
         parts = torch.split(samples, request.lengths)
@@ -177,24 +190,24 @@ class _Server:
 class _Children:
     """Forked processes that share out indices among them, a batch at a time."""
 
-    def __init__(
-        self, stages: Stages, indices: Sequence[int], batch_size: int, n_processes: int
-    ) -> None:
+    def __init__(self, stages: Stages, indices: Sequence[int], batch_size: int) -> None:
+        self._stages = stages
+        self._indices = indices
+        self._batch_size = batch_size
         # Forked, as they need what this process has loaded, and nothing of the GPU.
-        context = get_context("fork")
-        self._n_taken = context.Value("q", 0)
+        self._context = get_context("fork")
+        self._n_taken = self._context.Value("q", 0)
+        self._parent = os.getpid()
         self._all: list[_Child] = []
-        for _ in range(n_processes):
-            here, there = context.Pipe()
-            memory = SharedSignals()
-            process = context.Process(
-                target=self._go_through,
-                args=(stages, indices, batch_size, there, memory),
-                daemon=True,
-            )
-            process.start()
-            there.close()
-            self._all.append(_Child(process, here, memory))
+
+    def start(self) -> None:
+        """Start one more."""
+        here, there = self._context.Pipe()
+        memory = SharedSignals()
+        process = self._context.Process(target=self._go_through, args=(there, memory), daemon=True)
+        process.start()
+        there.close()
+        self._all.append(_Child(process, here, memory))
 
     def messages(self) -> Iterator[tuple[_Child, Any]]:
         """Yield what the processes send, until all have ended."""
@@ -204,11 +217,11 @@ class _Children:
                 child = working[connection]  # type: ignore[index]
                 try:
                     message = child.connection.recv()
-                except (EOFError, ConnectionResetError) as error:
+                except (EOFError, OSError) as error:
                     child.process.join()
                     raise ShardError(
-                        f"a process that reads audio ended by signal {-child.process.exitcode} "
-                        "(9 mostly means that memory ran out); run the same command again, what "
+                        f"a process that reads audio ended with status {child.process.exitcode} "
+                        "(-9 mostly means that memory ran out); run the same command again, what "
                         "is done stays"
                     ) from error
                 if message is None:
@@ -225,43 +238,35 @@ class _Children:
             child.connection.close()
             child.memory.close()
 
-    def _go_through(
-        self,
-        stages: Stages,
-        indices: Sequence[int],
-        batch_size: int,
-        connection: Connection,
-        memory: SharedSignals,
-    ) -> None:
+    def _go_through(self, connection: Connection, memory: SharedSignals) -> None:
         """Go through batches as long as there are some; runs in a forked process."""
-        _die_with_parent()
+        _die_with(self._parent)
         # PyTorch's threads do not survive a fork, and there are processes enough.
         torch.set_num_threads(1)
-        stages = stages.with_encoder(ServedEncoder(stages.encoder, connection, memory))
+        served = ServedEncoder(self._stages.encoder, connection, memory)
+        stages = self._stages.with_encoder(served)
         try:
-            shared = self._share(indices, batch_size)
-            for outcomes in run_by_batch(stages, shared, batch_size, BATCH_BYTES):
+            for outcomes in run_by_batch(stages, self._share(), self._batch_size, BATCH_BYTES):
                 connection.send([(index, _portable(outcome)) for index, outcome in outcomes])
             connection.send(None)
         except BaseException as error:
             connection.send(_portable(error))
 
-    def _share(self, indices: Sequence[int], batch_size: int) -> Iterator[int]:
+    def _share(self) -> Iterator[int]:
         """Yield indices of the next batches that no process has taken."""
         while True:
             with self._n_taken.get_lock():
                 start = self._n_taken.value
-                self._n_taken.value += batch_size
-            if start >= len(indices):
+                self._n_taken.value += self._batch_size
+            if start >= len(self._indices):
                 return
-            yield from indices[start : start + batch_size]
+            yield from self._indices[start : start + self._batch_size]
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     """Let the kernel kill this process when its parent ends, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -271,11 +276,13 @@ def _portable(outcome: Any) -> Any:
     """Return an outcome, or an exception, as it can be sent to another process."""
     if not isinstance(outcome, BaseException):
         return outcome
-    if not isinstance(outcome, XVectorsError):
-        # A traceback itself cannot be sent; logs show notes.
-        outcome.add_note("".join(traceback.format_exception(outcome)))
+    # Notes are sent and shown by logs; a traceback is not sent.
+    notes = getattr(outcome, "__notes__", None) or traceback.format_exception(outcome)
     try:
-        pickle.loads(pickle.dumps(outcome))
+        portable = pickle.loads(pickle.dumps(outcome))
     except Exception:
-        return RuntimeError(f"{type(outcome).__name__}: {outcome}")
-    return outcome
+        text = f"{type(outcome).__name__}: {outcome}"
+        kind = next((kind for kind in KINDS if isinstance(outcome, kind)), None)
+        portable = kind(str(outcome)) if kind else RuntimeError(text)
+    portable.__notes__ = list(notes)
+    return portable

@@ -1,7 +1,6 @@
 """A shard job: embeds what is missing of one index shard and accounts for it."""
 
 import logging
-import os
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -172,13 +171,17 @@ def _embed_missing(
         runner = runner_class(job.config)(provider, xvector.batch_size)
         env = {**build_worker_environment(provider), "storage": storage}
         if lease.gpu and env.get("device") == "cpu":
-            logger.warning("%s: PyTorch can use no GPU here, going on with the CPU", job.name)
+            logger.warning(
+                "%s: PyTorch can use no GPU here, going on with the CPU; with xvector.device: cpu "
+                "every processor would have a job",
+                job.name,
+            )
             lease.release()
         work.device = str(env.get("device", "none"))
         work.startup_seconds = time.monotonic() - job.started - waited
         watch = RunWatch(job.layout.root)
         stages = TaskStages(runner.in_stages(env), tasks, storage, watch)
-        _run(job, stages, missing, work)
+        _run(job, stages, missing, runner.batch_size or 1, work)
 
 
 def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> EnvironmentProvider:
@@ -202,14 +205,15 @@ def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> Environmen
     return provider_class(config)(config, params=params)
 
 
-def _run(job: _Job, stages: TaskStages, missing: list[int], work: _Work) -> None:
+def _run(job: _Job, stages: TaskStages, missing: list[int], batch_size: int, work: _Work) -> None:
     """Run the tasks of `missing` rows, and count in `work` what became of them."""
     content = stages.tasks.content
     # Utterances of similar length together, and the most memory at the beginning.
     longest_first = sorted(missing, key=content.seconds.__getitem__, reverse=True)
     positions = [content.positions[row] for row in longest_first]
     progress = Progress(job.name, len(missing))
-    with closing(_outcomes(job, stages, positions, work.device)) as outcomes, progress:
+    outcomes = _outcomes(stages, positions, batch_size, job.threads, work.device)
+    with closing(outcomes), progress:
         for position, outcome in outcomes:
             _count(content, stages.tasks.row_of(position), outcome, work)
             progress.update(1, work.audio_seconds)
@@ -217,18 +221,22 @@ def _run(job: _Job, stages: TaskStages, missing: list[int], work: _Work) -> None
 
 
 def _outcomes(
-    job: _Job, stages: TaskStages, positions: list[int], device: str
+    stages: TaskStages, positions: list[int], batch_size: int, threads: int, device: str
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield positions with what became of them: on a GPU by processes, elsewhere by threads."""
-    batch_size = job.config.xvector.batch_size or 1
-    if stages.encoder is None or not device.startswith("cuda"):
-        yield from run_overlapped(stages, positions, batch_size, max(job.threads, MIN_READERS))
-        return
-    from xvectors.encoder_server import run_in_processes  # noqa: PLC0415 - imports torch
+    if device.startswith("cuda") and stages.encoder is not None:
+        # Only here, as they import torch.
+        from xvectors.encoder_server import run_in_processes  # noqa: PLC0415
+        from xvectors.encoders.encoder import Encoder  # noqa: PLC0415
 
-    n_processors = max(job.threads, int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
-    yield from run_in_processes(stages, positions, batch_size, max(n_processors - 1, 1))
-    stages.see_all()
+        if isinstance(stages.encoder, Encoder):
+            if stages.storage.is_remembered:
+                for position in positions:
+                    stages.discard_stale(position)
+            yield from run_in_processes(stages, positions, batch_size, threads - 1)
+            stages.storage.see_others()
+            return
+    yield from run_overlapped(stages, positions, batch_size, max(threads, MIN_READERS))
 
 
 def _concerns_all(error: Exception, work: _Work) -> bool:

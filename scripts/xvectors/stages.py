@@ -1,7 +1,8 @@
 """Work in three stages: load one by one, compute in batches, store one by one.
 
-A shard job overlaps them: threads load what comes next and store what is done, while the
-computing goes on in the thread that asks for the outcomes.
+A shard job on a CPU overlaps them: threads load what comes next and store what is done, while
+the computing goes on in the thread that asks for the outcomes. On a GPU it goes through them batch
+by batch, in several processes.
 """
 
 import copy
@@ -106,6 +107,8 @@ def run_by_batch(
     for batch in _batches((_load(stages, index) for index in indices), batch_size, max_bytes):
         results = _compute_or_fail(stages, [one.item for one in batch if not one.error])
         yield [(one.idx, one.error or _store(stages, one.item, next(results))) for one in batch]
+        # The next batch is loaded before they get other values.
+        del batch, results
 
 
 def _load(stages: Stages, index: int) -> Loaded:

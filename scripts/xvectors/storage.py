@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
 
 class Storage(ABC):
-    """Where the embeddings of a shard are, what made each of them, and whether they are sound."""
+    """Where the embeddings of a shard are, what made each of them, and whether they are sound.
+
+    Attributes:
+        is_remembered: Whether what there is stands in this process' memory, so that one that is
+            forked has a copy of it.
+
+    """
+
+    is_remembered = False
 
     @abstractmethod
     def path(self, utt_id: str) -> Path:
@@ -35,9 +43,9 @@ class Storage(ABC):
         While the audio is gone, nothing can replace it: it stays, if it was made in the same way.
         """
 
-    def forget(self) -> bool:
-        """Forget what is known of embeddings, and tell whether anything was."""
-        return False
+    @abstractmethod
+    def see_others(self) -> None:
+        """See what processes that were forked have saved since."""
 
     @abstractmethod
     def save(self, utt_id: str, embedding: "torch.Tensor", made_by: bytes) -> None:
@@ -101,6 +109,9 @@ class FileStorage(Storage):
         if not (is_audio_gone and provenance.is_same_but_audio(earlier, made_by)):
             self.discard(utt_id)
 
+    def see_others(self) -> None:
+        """Do nothing: files tell."""
+
     def save(self, utt_id: str, embedding: "torch.Tensor", made_by: bytes) -> None:
         """Write a file."""
         path = self.path(utt_id)
@@ -147,6 +158,8 @@ class PackedStorage(Storage):
     that another number of shards has left.
     """
 
+    is_remembered = True
+
     def __init__(self, folder: Path, shard: str, utt_ids: Iterable[str] = ()) -> None:
         """Take the folder of a split's packs and the name of a shard.
 
@@ -160,6 +173,7 @@ class PackedStorage(Storage):
         self.shard = shard
         self.pack = folder / f"{shard}{packs.PACK_SUFFIX}"
         self._utt_ids = utt_ids
+        self._seen: set[Path] = set()
         self._journal = Journal(folder, shard)
 
     @cached_property
@@ -181,6 +195,7 @@ class PackedStorage(Storage):
             if is_first and shard.partition("-of-")[2] != n_shards:
                 yield path, read_pack
         for path, shard in packs.journals(self.folder).items():
+            self._seen.add(path)
             if shard == self.shard or (is_first and shard.partition("-of-")[2] != n_shards):
                 yield path, read_journal
 
@@ -199,9 +214,11 @@ class PackedStorage(Storage):
         self._rows[utt_id] = current or self._rows[utt_id]
         return bool(current)
 
-    def forget(self) -> bool:
-        """Look at packs and journals anew when they are asked for next."""
-        return self.__dict__.pop("_rows", None) is not None
+    def see_others(self) -> None:
+        """Take the rows of journals that are new."""
+        for path, shard in packs.journals(self.folder).items():
+            if shard == self.shard and path not in self._seen:
+                self._rows.update((utt_id, [row]) for utt_id, row in read_journal(path))
 
     def discard_stale(self, utt_id: str, made_by: bytes, is_audio_gone: bool) -> None:
         """Forget rows of another origin, unless only their audio is gone."""

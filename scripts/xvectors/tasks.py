@@ -90,19 +90,14 @@ class TaskStages(Stages):
     def load(self, index: int) -> tuple[Task, Any]:
         """Remove a stale output, and do what the runner does, unless the next run has begun."""
         self.watch.check()
+        return self.discard_stale(index), self.stages.load(index)
+
+    def discard_stale(self, index: int) -> Task:
+        """Return an utterance's task, without an output that was made by something else."""
         task = self.tasks[self.tasks.row_of(index)]
-        self._discard_stale(task)
-        return task, self.stages.load(index)
-
-    def see_all(self) -> None:
-        """Let the storage here see what other processes have saved and discarded."""
-        if self.storage.forget():
-            for task in self.tasks:
-                self._discard_stale(task)
-
-    def _discard_stale(self, task: Task) -> None:
         is_gone = audio_version(task.audio_path) is None
         self.storage.discard_stale(task.utt_id, task.made_by, is_gone)
+        return task
 
     def compute(self, items: list[tuple[Task, Any]]) -> Sequence[Any]:
         """Do what the runner does, unless the next run has begun."""
@@ -132,7 +127,8 @@ def _settle(task: Task, result: Any, storage: Storage) -> Outcome:
     """
     outcome: Outcome = {"utt_id": task.utt_id, "status": "ok"}
     if isinstance(result, dict):
-        outcome.update(result)  # type: ignore[typeddict-item]
+        known = {name: result[name] for name in ("utt_id", "status") if name in result}
+        outcome.update(known)  # type: ignore[typeddict-item]
         outcome["reason"] = str(result.get("reason", "the runner gave no reason"))
     if outcome["utt_id"] != task.utt_id:
         raise ShardError(

@@ -122,7 +122,7 @@ def test_a_reading_process_that_is_killed_is_told_and_made_good(checkout, monkey
     result = checkout.run("--cores", "4")
     assert result.returncode != 0
     assert "Traceback" not in result.stdout
-    assert "error: a process that reads audio ended by signal 9" in result.stdout
+    assert "error: a process that reads audio ended with status -9" in result.stdout
     checkout.run_well("--cores", "4")
     assert len(checkout.rows("train.tsv")) == 1 + 8
 

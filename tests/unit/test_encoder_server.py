@@ -13,7 +13,7 @@ import torch
 from xvectors import XVectorProvider, XVectorRunner
 from xvectors.audio import Signal
 from xvectors.encoder_server import BATCH_BYTES, SharedSignals, run_in_processes
-from xvectors.encoders.encoder import load_encoder
+from xvectors.encoders.encoder import Encoder, load_encoder
 from xvectors.errors import ShardError, TaskError, UtteranceError
 from xvectors.stages import Stages, run_overlapped
 
@@ -88,6 +88,8 @@ class Echo(Stages):
 
 class EchoEncoder:
     device = torch.device("cpu")
+    sample_rate = 16000
+    with_rates = Encoder.with_rates
 
     def embed(self, signals):
         if any(signal.samples[0] == 9 for signal in signals):
@@ -106,7 +108,7 @@ def test_every_index_gets_what_became_of_it():
     assert found[7].errno == 28
     assert isinstance(found[9], ValueError)
     assert str(found[9]) == "nine"
-    assert "embed" in found[9].__notes__[0]
+    assert "embed" in "".join(found[9].__notes__)
     good = {index: outcome for index, outcome in found.items() if index not in (5, 7, 9)}
     for index, (process, embedding) in good.items():
         assert process != os.getpid()
@@ -116,6 +118,32 @@ def test_every_index_gets_what_became_of_it():
 def test_no_more_than_what_is_there():
     assert dict(run_in_processes(Echo(EchoEncoder()), [3], 20, 4)).keys() == {3}
     assert dict(run_in_processes(Echo(EchoEncoder()), [], 20, 4)) == {}
+
+
+class OddError(UtteranceError):
+    """Cannot be made anew of its message alone, as sending it to another process would."""
+
+    def __init__(self, what, why):
+        super().__init__(f"{what}: {why}")
+
+
+class Odd(Echo):
+    def load(self, index):
+        assert (self.encoder.sample_rate, self.encoder.device.type) == (16000, "cpu")
+        if index == 1:
+            raise OddError("one", "odd")
+        return super().load(index)
+
+    def compute(self, items):
+        return self.encoder.embed(items)
+
+
+def test_odd_exceptions_and_mere_tensors():
+    found = dict(run_in_processes(Odd(EchoEncoder()), range(4), 2, 2))
+    assert type(found[1]) is UtteranceError
+    assert str(found[1]) == "one: odd"
+    assert "OddError" in found[1].__notes__[-1]
+    assert found[3][1] == [3, 100, 16000]
 
 
 class Failing(Echo):
@@ -136,7 +164,7 @@ class Killed(Echo):
 
 
 def test_a_process_that_is_killed_ends_all():
-    with pytest.raises(ShardError, match=r"ended by signal 9 .* run the same command again"):
+    with pytest.raises(ShardError, match=r"status -9 .* run the same command again"):
         list(run_in_processes(Killed(EchoEncoder()), range(40), 4, 3))
 
 

@@ -67,6 +67,24 @@ def test_a_finished_pack_is_current_and_not_written_again(done):
         following.check(name)
 
 
+def test_rows_that_forked_processes_have_saved(done):
+    storage = again(done)
+    version = made_by("utt0", version=2)
+    assert not storage.is_current("utt0", version)
+    for name in ("utt1", "utt2"):
+        storage.discard_stale(name, made_by(name, by="you"), is_audio_gone=False)
+    for name in ("utt0", "utt1"):
+        forked = again(done)
+        forked.save(name, vector(name) + 10, version)
+        forked.close()
+    storage.see_others()
+    assert storage.is_current("utt0", version)
+    # Whatever has become of the audio of those that were current.
+    storage.finish(NAMES, ABOUT)
+    found = {name: one[0] for name, one in load_file(done.pack).items()}
+    assert found == {"utt0": 11, "utt1": 12, "utt3": 4, "utt4": 5, "utt5": 6}
+
+
 def test_a_row_is_stale_when_its_audio_or_its_recipe_changes(done):
     following = again(done)
     assert not following.is_current("utt0", made_by("utt0", version=2))

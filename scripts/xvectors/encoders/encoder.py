@@ -72,19 +72,22 @@ class Encoder(ABC):
             float32, shape (len(signals), embedding_size), on the CPU.
 
         """
-        read = [
-            signal if isinstance(signal, Signal) else Signal(signal, self.sample_rate)
-            for signal in signals
-        ]
         with torch.inference_mode():
             with self._giving:
                 with float32_products():
-                    at_rate = self.normalize.of_many(read)
+                    at_rate = self.normalize.of_many(self.with_rates(signals))
                 embeddings = self.embed_on_device(at_rate).float()
                 computed = _mark(self.device)
             if computed:
                 computed.synchronize()
             return embeddings.cpu()
+
+    def with_rates(self, signals: Sequence[Signal | torch.Tensor]) -> list[Signal]:
+        """Return signals with their rates; mere tensors have the encoder's."""
+        return [
+            signal if isinstance(signal, Signal) else Signal(signal, self.sample_rate)
+            for signal in signals
+        ]
 
     @cached_property
     def embedding_size(self) -> int:
@@ -143,7 +146,7 @@ def _mark(device: torch.device) -> torch.cuda.Event | None:
     if device.type != "cuda":
         return None
     event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-    event.record()
+    event.record(torch.cuda.current_stream(device))
     return event
 
 

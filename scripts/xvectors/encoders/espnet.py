@@ -12,14 +12,13 @@ import yaml
 
 from xvectors.config import first_line
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
-from xvectors.encoders.encoder import Encoder, embed_alike
+from xvectors.encoders.encoder import Encoder, embed_alike, float32_products
 from xvectors.encoders.frame_budget import FrameBudget
 from xvectors.errors import EncoderError
 from xvectors.fetching import unpacked
 
 SAMPLE_RATE = 16000
-# Samples of a batch. On a CPU more make nothing faster; the GPU's are five minutes, which is
-# what a batch has at most.
+# Samples that go through the network at a time; more make nothing faster on a CPU.
 CPU_SAMPLES = 30 * SAMPLE_RATE
 GPU_SAMPLES = 300 * SAMPLE_RATE
 
@@ -66,12 +65,14 @@ class EspnetEncoder(Encoder):
         Features are computed one by one: a batch rounds the sinc filters' products otherwise,
         and the logarithm of what is nearly zero makes that 1e-4 of an embedding.
         """
-        found = [self.model.extract_feats(signal[None]) for signal in signals]
+        with float32_products():
+            found = [self.model.extract_feats(signal[None]) for signal in signals]
         features, n_frames = (torch.cat(parts) for parts in zip(*found, strict=True))
         with self.autocast():
             frames = self.model.encode_frame(features)
-        pooled = self.model.pooling(frames.float(), feat_lengths=n_frames)
-        embeddings: torch.Tensor = self.model.project_spk_embd(pooled)
+        with float32_products():
+            pooled = self.model.pooling(frames.float(), feat_lengths=n_frames)
+            embeddings: torch.Tensor = self.model.project_spk_embd(pooled)
         return embeddings
 
     def _find_shortest(self, source: Path) -> int:

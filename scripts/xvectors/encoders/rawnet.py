@@ -6,7 +6,7 @@ import numpy
 import torch
 
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
-from xvectors.encoders.encoder import Encoder
+from xvectors.encoders.encoder import Encoder, float32_products
 from xvectors.encoders.frame_budget import FrameBudget
 from xvectors.encoders.rawnet3 import RawNet3
 from xvectors.errors import EncoderError
@@ -54,11 +54,14 @@ class RawNetEncoder(Encoder):
             long = _lengthen(signal)
             windows = torch.stack([long[start : start + WINDOW_SAMPLES] for start in starts])
             _, firsts, indices = numpy.unique(starts, return_index=True, return_inverse=True)
-            features.append(self.network.features(windows)[torch.from_numpy(firsts)])
+            with float32_products():
+                features.append(self.network.features(windows)[torch.from_numpy(firsts)])
             copies.append(torch.from_numpy(indices))
         with self.autocast():
             frames = self.network.frames(torch.cat(features))
-        found = torch.split(self.network.pool(frames.float()), [len(one) for one in features])
+        with float32_products():
+            pooled = self.network.pool(frames.float())
+        found = torch.split(pooled, [len(one) for one in features])
         pairs = zip(found, copies, strict=True)
         return torch.stack([embeddings[indices].mean(0) for embeddings, indices in pairs])
 
