@@ -24,7 +24,8 @@ import torch
 from numpy.typing import NDArray
 
 from xvectors.audio import Signal
-from xvectors.encoders.encoder import Encoder, send
+from xvectors.encoders.device import send
+from xvectors.encoders.encoder import Encoder
 from xvectors.errors import ShardError, UtteranceError, XVectorsError
 from xvectors.manifest import Stretch
 from xvectors.stages import Stages, run_by_batch

@@ -72,7 +72,9 @@ class XVectorProvider(EnvironmentProvider):
 
 
 def _build_xvector_environment(config: DictConfig, params: Mapping[str, Any]) -> Environment:
-    from xvectors.encoders.encoder import choose_device, load_encoder  # noqa: PLC0415 - imports torch
+    # Only here, as they import torch.
+    from xvectors.encoders.device import choose_device  # noqa: PLC0415
+    from xvectors.encoders.encoder import load_encoder  # noqa: PLC0415
 
     missing = {"manifest_path", "output_dir"} - set(params)
     if missing:

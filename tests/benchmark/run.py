@@ -35,7 +35,7 @@ from corpus import (
 from torch.nn.functional import cosine_similarity, linear
 from torch.utils.flop_counter import FlopCounterMode
 
-from xvectors.encoders.encoder import has_bf16
+from xvectors.encoders.device import has_bf16
 
 HERE = Path(__file__).resolve().parent
 CORPORA = ("librittslike", "short")

@@ -1,8 +1,7 @@
 """Encoders: what a toolkit must give so that everything else is shared."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -12,12 +11,10 @@ import torch
 from xvectors.audio import Signal, read_signal
 from xvectors.audio.resampling import Normalizer
 from xvectors.config import import_class
+from xvectors.encoders.device import allow_tf32, float32_products, has_bf16, mark
 from xvectors.encoders.toolkits import toolkit_named
 from xvectors.errors import EncoderError, UtteranceError
 from xvectors.manifest import Stretch
-
-# Of what is larger, hours of audio, no copy is made from which a GPU could copy by itself.
-MAX_PINNED_BYTES = 2**28
 
 
 class Encoder(ABC):
@@ -39,7 +36,7 @@ class Encoder(ABC):
         self.device = torch.device(device)
         self.precision = precision
         # GPUs round float32 products to TF32 only when asked (PyTorch's default is a mix).
-        _allow_tf32(precision == "tf32")
+        allow_tf32(precision == "tf32")
         self.normalize = Normalizer(self.sample_rate, self.device)
         # What is given to a GPU by one thread is computed while others prepare what comes next.
         self._giving = Lock()
@@ -77,7 +74,7 @@ class Encoder(ABC):
                 with float32_products():
                     at_rate = self.normalize.of_many(self.with_rates(signals))
                 embeddings = self.embed_on_device(at_rate).float()
-                computed = _mark(self.device)
+                computed = mark(self.device)
             if computed:
                 computed.synchronize()
             return embeddings.cpu()
@@ -113,41 +110,6 @@ class Encoder(ABC):
     def autocast(self) -> torch.autocast:
         """Return a context in which products are computed in bf16, if that is the precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-
-
-@contextmanager
-def float32_products() -> Iterator[None]:
-    """Let GPUs compute products in float32 for now, whatever the precision is."""
-    allowed = torch.backends.cuda.matmul.allow_tf32
-    _allow_tf32(False)
-    try:
-        yield
-    finally:
-        _allow_tf32(allowed)
-
-
-def _allow_tf32(allowed: bool) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
-
-
-def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return a tensor of the CPU on a device, without waiting for what that has to do before."""
-    if device.type == "cuda" and tensor.nbytes <= MAX_PINNED_BYTES:
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
-
-
-def _mark(device: torch.device) -> torch.cuda.Event | None:
-    """Return an event after all that a GPU has to do by now, for which one waits idly.
-
-    PyTorch itself would keep a processor busy with waiting.
-    """
-    if device.type != "cuda":
-        return None
-    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-    event.record(torch.cuda.current_stream(device))
-    return event
 
 
 def embed_alike(
@@ -186,28 +148,3 @@ def load_encoder(toolkit: str, source: Path, device: str, precision: str) -> Enc
     encoder_class = import_class(toolkit_named(toolkit).encoder, "xvector.toolkit")
     encoder: Encoder = encoder_class(source, device, precision)
     return encoder
-
-
-def has_bf16(device: str) -> bool:
-    """Tell whether a device multiplies bf16 matrices natively."""
-    if device == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-
-
-def choose_device(device: str | None) -> str:
-    """Return `device`, or, for None, ``cuda`` where there is a GPU and ``cpu`` elsewhere.
-
-    Raises:
-        EncoderError: A GPU is asked for that is not there.
-
-    """
-    if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu":
-        number = int(device.partition(":")[2] or 0)
-        n_gpus = torch.cuda.device_count()
-        if number >= n_gpus:
-            raise EncoderError(f"xvector.device: no {device} here, there are {n_gpus} GPUs")
-    return device

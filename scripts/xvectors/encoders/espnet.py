@@ -12,7 +12,8 @@ import yaml
 
 from xvectors.config import first_line
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
-from xvectors.encoders.encoder import Encoder, embed_alike, float32_products
+from xvectors.encoders.device import float32_products
+from xvectors.encoders.encoder import Encoder, embed_alike
 from xvectors.encoders.frame_budget import FrameBudget
 from xvectors.errors import EncoderError
 from xvectors.fetching import unpacked

@@ -9,7 +9,7 @@ from speechbrain.lobes.features import Fbank
 from speechbrain.processing.features import InputNormalization, spectral_magnitude
 from torch.nn.utils.rnn import pad_sequence
 
-from xvectors.encoders.encoder import send
+from xvectors.encoders.device import send
 from xvectors.encoders.long_signals import chunks
 
 

@@ -17,7 +17,7 @@ from speechbrain.nnet.normalization import BatchNorm1d
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from xvectors.encoders.encoder import send
+from xvectors.encoders.device import send
 
 # Frames of a product that a processor is asked to be ready for.
 USUAL_FRAMES = 3000

@@ -6,7 +6,8 @@ import numpy
 import torch
 
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
-from xvectors.encoders.encoder import Encoder, float32_products
+from xvectors.encoders.device import float32_products
+from xvectors.encoders.encoder import Encoder
 from xvectors.encoders.frame_budget import FrameBudget
 from xvectors.encoders.rawnet3 import RawNet3
 from xvectors.errors import EncoderError

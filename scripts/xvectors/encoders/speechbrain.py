@@ -8,7 +8,8 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
 from xvectors.config import first_line
-from xvectors.encoders.encoder import Encoder, embed_alike, float32_products
+from xvectors.encoders.device import float32_products
+from xvectors.encoders.encoder import Encoder, embed_alike
 from xvectors.encoders.features import Features
 from xvectors.encoders.frame_budget import FrameBudget
 from xvectors.encoders.long_signals import ChunkedEcapa, reflect_padding, reflecting_convolutions

@@ -14,7 +14,8 @@ from espnet2.main_funcs.pack_funcs import pack
 
 from tests.conftest import TOLERANCE
 from tests.toolkit_models import CHECKPOINT, ESPNET_MODELS, Trap, make_espnet_encoder, speech
-from xvectors.encoders.encoder import has_bf16, load_encoder
+from xvectors.encoders.device import has_bf16
+from xvectors.encoders.encoder import load_encoder
 from xvectors.encoders.espnet import EspnetEncoder, Speech2Embedding
 from xvectors.errors import EncoderError
 from xvectors.fetching import fetch_encoder

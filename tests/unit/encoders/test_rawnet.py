@@ -9,7 +9,8 @@ if missing_packages("rawnet"):
 
 from tests.conftest import TOLERANCE
 from tests.toolkit_models import Trap, make_rawnet_checkpoint, speech
-from xvectors.encoders.encoder import has_bf16, load_encoder
+from xvectors.encoders.device import has_bf16
+from xvectors.encoders.encoder import load_encoder
 from xvectors.encoders.rawnet import RawNetEncoder
 from xvectors.errors import EncoderError
 

@@ -10,7 +10,7 @@ from speechbrain.nnet.pooling import StatisticsPooling
 
 from xvectors.encoders import long_signals
 from xvectors.encoders import speechbrain as speechbrain_encoder
-from xvectors.encoders.encoder import has_bf16
+from xvectors.encoders.device import has_bf16
 from xvectors.encoders.packed_ecapa import PackedEcapa, is_covered
 from xvectors.encoders.speechbrain import SAMPLE_RATE, SpeechBrainEncoder
 from xvectors.errors import EncoderError
