@@ -11,10 +11,8 @@ from omegaconf import DictConfig
 from xvectors.layout import Layout
 from xvectors.sharding import FILE_OVERHEAD, TOLERANCE, read_plan
 
-CPU_MEGABYTES = 4000
-# A GPU's job reads and writes in processes of its own; with 15 of them and batches of 128 its main
-# process reached 4.2 GB (docs/performance.md).
-GPU_MEGABYTES = 8000
+MEGABYTES = 4000
+# A GPU's job reads and writes in processes of its own.
 GPU_PROCESSORS = 4
 # Starting up: the environment and the encoder from a slow file system.
 STARTUP_MINUTES = 20
@@ -34,9 +32,9 @@ def processors(config: DictConfig) -> int:
     return GPU_PROCESSORS if gpus(config) else 1
 
 
-def megabytes(config: DictConfig, attempt: int) -> int:
+def megabytes(attempt: int) -> int:
     """Return the memory of a job."""
-    return attempt * (GPU_MEGABYTES if gpus(config) else CPU_MEGABYTES)
+    return MEGABYTES * attempt
 
 
 def minutes(config: DictConfig, attempt: int) -> int:

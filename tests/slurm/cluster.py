@@ -226,7 +226,7 @@ class Cluster:
     """A cluster with two nodes, ``n1`` and ``n2``, and its state in the folder `root`.
 
     `root` has a short path, as sockets lie in it, and its parents let everybody through, as munge
-    asks for. Each node has `gpus` GPUs, 8 CPUs and 64 GB, of which only Slurm knows. With
+    asks for. Each node has `gpus` GPUs, 8 CPUs and 16 GB, of which only Slurm knows. With
     `accounting`, jobs are recorded by slurmdbd, and only associations of the account ``speech`` may
     submit; without, Slurm forgets a job five minutes after its end.
     """
@@ -473,7 +473,7 @@ class Cluster:
             AccountingStorageType=accounting_storage/{storage}
 
             GresTypes=gpu
-            NodeName=DEFAULT CPUs=8 RealMemory=64000 Gres=gpu:{self.gpus}
+            NodeName=DEFAULT CPUs=8 RealMemory=16000 Gres=gpu:{self.gpus}
             """
         if self.accounting:
             settings += f"""\

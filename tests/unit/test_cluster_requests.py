@@ -43,8 +43,5 @@ def test_short_utterances_take_time_too(tmp_path):
     assert cluster_requests.minutes(config, 1) > 60
 
 
-@pytest.mark.parametrize(("device", "megabytes"), [("cpu", 4000), (None, 8000)])
-def test_memory_grows_with_the_attempt(tmp_path, device, megabytes):
-    config = make_config(tmp_path, device=device)
-    found = [cluster_requests.megabytes(config, attempt) for attempt in (1, 2, 3)]
-    assert found == [megabytes, 2 * megabytes, 3 * megabytes]
+def test_memory_grows_with_the_attempt():
+    assert [cluster_requests.megabytes(attempt) for attempt in (1, 2, 3)] == [4000, 8000, 12000]

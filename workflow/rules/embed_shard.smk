@@ -20,7 +20,7 @@ rule embed_shard:
         "../../envs/xvectors.yaml"
     threads: threads_of_shard()
     resources:
-        mem_mb=lambda wildcards, attempt: cluster_requests.megabytes(settings, attempt),
+        mem_mb=lambda wildcards, attempt: cluster_requests.megabytes(attempt),
         # Only clusters look at these.
         gpu=cluster_requests.gpus(settings),
         cpus_per_task=cluster_requests.processors(settings),
