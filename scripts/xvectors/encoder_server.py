@@ -34,12 +34,10 @@ logger = logging.getLogger(__name__)
 
 # While the GPU computes what one thread has given to it, another one prepares what comes next.
 N_GIVING = 2
-# So many kept an H200 busy (docs/performance.md); each may hold a recording of hours.
+# More were not tried on a GPU (docs/performance.md), and each may hold a recording of hours.
 MAX_PROCESSES = 15
 # What the signals of a batch take at most, beside its last one: seven minutes at 24 kHz.
 BATCH_BYTES = 40 * 2**20
-# What an exception stands for that cannot itself be sent to another process.
-KINDS = (UtteranceError, XVectorsError)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -282,8 +280,15 @@ def _portable(outcome: Any) -> Any:
     try:
         portable = pickle.loads(pickle.dumps(outcome))
     except Exception:
-        text = f"{type(outcome).__name__}: {outcome}"
-        kind = next((kind for kind in KINDS if isinstance(outcome, kind)), None)
-        portable = kind(str(outcome)) if kind else RuntimeError(text)
+        portable = _stand_in(outcome)
     portable.__notes__ = list(notes)
     return portable
+
+
+def _stand_in(error: BaseException) -> Exception:
+    """Return an exception of the same kind, as far as that matters, that can be sent."""
+    if isinstance(error, UtteranceError):
+        return UtteranceError(str(error))
+    if isinstance(error, XVectorsError):
+        return XVectorsError(str(error))
+    return RuntimeError(f"{type(error).__name__}: {error}")

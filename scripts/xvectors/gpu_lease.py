@@ -44,17 +44,20 @@ def visible_gpus() -> list[str]:
     return gpus
 
 
-def processors_of_job(device: str | None, jobs_per_gpu: int, n_processors: int) -> int:
-    """Return a job's share of a machine's processors: as many jobs run at once as GPUs allow.
+def processors_of_job(device: str | None, jobs_per_gpu: int, n_cores: int | None) -> int:
+    """Return a job's share of the processors: as many jobs run at once as GPUs allow.
 
     Without GPUs a job has one.
 
     Args:
         device: As in the configuration.
         jobs_per_gpu: Jobs that may share a GPU.
-        n_processors: Those that all jobs have together.
+        n_cores: Those that Snakemake may use, None where it was not told. Within a job of Slurm's
+            it takes all of the node for its own, whatever that job was given.
 
     """
+    given = int(os.environ.get("SLURM_CPUS_PER_TASK", n_cores or 1))
+    n_processors = min(n_cores or 1, given)
     gpus = [] if device == "cpu" else visible_gpus()
     n_gpus = 1 if gpus and ":" in (device or "") else len(gpus)
     return max(n_processors // (n_gpus * jobs_per_gpu), 1) if gpus else 1

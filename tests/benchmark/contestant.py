@@ -149,7 +149,6 @@ def job_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "device": arguments.device,
         "precision": arguments.precision,
         "batch_size": arguments.batch_size,
-        "jobs_per_gpu": 64,
         "spk_embed_tag": "tag",
         "manifest_paths": {"part": str(arguments.manifest)},
         "splits": ["part"],

@@ -173,4 +173,13 @@ def test_no_gpu_is_taken_where_none_is_needed(monkeypatch, tmp_path):
 )
 def test_jobs_share_out_the_processors(monkeypatch, shown, device, jobs_per_gpu, share):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     assert processors_of_job(device, jobs_per_gpu, 16) == share
+    assert processors_of_job(device, jobs_per_gpu, None) == 1
+
+
+@pytest.mark.parametrize(("given", "n_cores", "share"), [(4, 128, 4), (32, 32, 32), (8, 2, 2)])
+def test_a_job_of_slurms_has_what_it_was_given(monkeypatch, given, n_cores, share):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", str(given))
+    assert processors_of_job(None, 1, n_cores) == share

@@ -1,6 +1,5 @@
 """The configuration, checked, and the paths that follow from it."""
 
-import os
 import re
 import sys
 import time
@@ -80,14 +79,11 @@ wildcard_constraints:
 
 
 def threads_of_shard() -> int:
-    """Return the processors of a shard's job on this machine, or within a job of Slurm's."""
-    # Snakemake's own `workflow.cores` is an error where there is no --cores, and within a job of
-    # Slurm's they are all of the node, whatever that job was given.
-    cores = workflow.resource_settings.cores or 1
-    cores = min(cores, int(os.environ.get("SLURM_CPUS_PER_TASK", cores)))
-    return processors_of_job(
-        settings.xvector.device, settings.xvector.jobs_per_gpu, cores
-    )
+    """Return the processors of a shard's job where it runs."""
+    xvector = settings.xvector
+    # `workflow.cores` is an error where there is no --cores.
+    cores = workflow.resource_settings.cores
+    return processors_of_job(xvector.device, xvector.jobs_per_gpu, cores)
 
 
 def log_of(rule: str, stem: str) -> str:
