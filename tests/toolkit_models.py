@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import soundfile
 import torch
 import yaml
@@ -104,3 +105,16 @@ class Trap:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (self.path,)
+
+
+def note_tf32(monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> list[bool]:
+    """Return a list to which every call of a method adds whether GPUs may round to TF32."""
+    noted: list[bool] = []
+    method = getattr(module, name)
+
+    def noting(*args, **kwargs):
+        noted.append(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32)
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, noting)
+    return noted

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from xvectors import XVectorProvider, XVectorRunner
 from xvectors.audio import Signal
-from xvectors.encoder_server import BATCH_BYTES, SharedSignals, run_in_processes
+from xvectors.encoder_server import BATCH_BYTES, SharedSignals, _die_with, run_in_processes
 from xvectors.encoders.encoder import Encoder, load_encoder
 from xvectors.errors import ShardError, TaskError, UtteranceError
 from xvectors.stages import Stages, run_overlapped
@@ -199,6 +200,14 @@ def test_processes_end_with_their_parent():
     parent.communicate()
     while any(is_running(child) for child in children):
         time.sleep(0.01)
+
+
+def test_a_process_that_is_forked_as_its_parent_ends_ends_too():
+    nobody = 0
+    process = get_context("fork").Process(target=_die_with, args=(nobody,))
+    process.start()
+    process.join()
+    assert process.exitcode == 1
 
 
 def test_memory_grows_with_what_is_needed():

@@ -13,7 +13,14 @@ if missing_packages("espnet"):
 from espnet2.main_funcs.pack_funcs import pack
 
 from tests.conftest import TOLERANCE
-from tests.toolkit_models import CHECKPOINT, ESPNET_MODELS, Trap, make_espnet_encoder, speech
+from tests.toolkit_models import (
+    CHECKPOINT,
+    ESPNET_MODELS,
+    Trap,
+    make_espnet_encoder,
+    note_tf32,
+    speech,
+)
 from xvectors.encoders.device import has_bf16
 from xvectors.encoders.encoder import load_encoder
 from xvectors.encoders.espnet import EspnetEncoder, Speech2Embedding
@@ -75,6 +82,18 @@ def test_bf16_stays_close(folder):
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(one, other).min() >= 0.9999
     assert cosine(one - one.mean(0), other - other.mean(0)).min() >= 0.998
+
+
+def test_tf32_is_for_the_frames_alone(ecapa, monkeypatch):
+    encoder = EspnetEncoder(ecapa, "cpu", "tf32")
+    names = ("extract_feats", "encode_frame", "project_spk_embd")
+    noted = {name: note_tf32(monkeypatch, encoder.model, name) for name in names}
+    encoder.embed(make_signals(encoder))
+    assert {name: set(found) for name, found in noted.items()} == {
+        "extract_feats": {False},
+        "encode_frame": {True},
+        "project_spk_embd": {False},
+    }
 
 
 def test_a_packed_archive_a_hub_repository_and_a_checkpoint(ecapa, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ if missing_packages("rawnet"):
     pytest.skip("asteroid-filterbanks is not installed: make rawnet", allow_module_level=True)
 
 from tests.conftest import TOLERANCE
-from tests.toolkit_models import Trap, make_rawnet_checkpoint, speech
+from tests.toolkit_models import Trap, make_rawnet_checkpoint, note_tf32, speech
 from xvectors.encoders.device import has_bf16
 from xvectors.encoders.encoder import load_encoder
 from xvectors.encoders.rawnet import RawNetEncoder
@@ -70,6 +70,20 @@ def test_bf16_stays_close(checkpoint, encoder, signals):
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(exact, rounded).min() >= 0.9999
     assert cosine(exact - exact.mean(0), rounded - rounded.mean(0)).min() >= 0.998
+
+
+def test_tf32_is_for_the_frames_alone(checkpoint, signals, monkeypatch):
+    encoder = RawNetEncoder(checkpoint, "cpu", "tf32")
+    noted = {
+        name: note_tf32(monkeypatch, encoder.network, name)
+        for name in ("features", "frames", "pool")
+    }
+    encoder.embed(signals)
+    assert {name: set(found) for name, found in noted.items()} == {
+        "features": {False},
+        "frames": {True},
+        "pool": {False},
+    }
 
 
 def without(content, name):

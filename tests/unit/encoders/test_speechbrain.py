@@ -16,7 +16,7 @@ from xvectors.encoders.speechbrain import SAMPLE_RATE, SpeechBrainEncoder
 from xvectors.errors import EncoderError
 
 from ...random_encoder import HYPERPARAMS, write_random_encoder
-from ...toolkit_models import Trap
+from ...toolkit_models import Trap, note_tf32
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +205,14 @@ def test_bf16_stays_close(demo_encoder, encoder, signals, padded):
     assert cosine(exact, rounded).min() >= 0.9999
     assert cosine(exact - exact.mean(0), rounded - rounded.mean(0)).min() >= 0.998
     assert rounded.dtype == torch.float32
+
+
+def test_tf32_is_for_the_network_alone(demo_encoder, signals, monkeypatch):
+    encoder = SpeechBrainEncoder(demo_encoder, "cpu", "tf32")
+    features = note_tf32(monkeypatch, encoder.features, "compute")
+    network = note_tf32(monkeypatch, encoder.packed, "pooling")
+    encoder.embed(signals)
+    assert (set(features), set(network)) == ({False}, {True})
 
 
 def test_a_folder_that_is_no_encoder(tmp_path):
