@@ -16,8 +16,8 @@ MEGABYTES = 4000
 GPU_PROCESSORS = 4
 # Starting up: the environment and the encoder from a slow file system.
 STARTUP_MINUTES = 20
-# Times real time that any machine should reach; a full-size ECAPA-TDNN made 50 on one core of
-# 2024 (docs/performance.md).
+# Times real time that any machine should reach; a full-size ECAPA-TDNN made 25 and 50 on one core
+# of two machines (docs/performance.md).
 SLOWEST_CPU = 10
 SLOWEST_GPU = 50
 
