@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 # While the GPU computes what one thread has given to it, another one prepares what comes next.
 N_GIVING = 2
-# More were not tried on a GPU (docs/performance.md), and each may hold a recording of hours.
+# More were not tried on a GPU (docs/performance.md).
 MAX_PROCESSES = 15
 # What the signals of a batch take at most, beside its last one: seven minutes at 24 kHz.
 BATCH_BYTES = 40 * 2**20

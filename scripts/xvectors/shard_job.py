@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 MAX_NAMES = 10
 # Threads that read: on a CPU as many as the job's, but they may have to wait for the disk.
 MIN_READERS = 2
+# Longer recordings a GPU's job reads by itself, so that not every process of it holds one.
+LONG_SECONDS = 600
 # So many unexpected failures without a single success are a defect of the task.
 MAX_FAILURES_AT_FIRST = 10
 
@@ -210,9 +212,8 @@ def _run(job: _Job, stages: TaskStages, missing: list[int], batch_size: int, wor
     content = stages.tasks.content
     # Utterances of similar length together, and the most memory at the beginning.
     longest_first = sorted(missing, key=content.seconds.__getitem__, reverse=True)
-    positions = [content.positions[row] for row in longest_first]
     progress = Progress(job.name, len(missing))
-    outcomes = _outcomes(stages, positions, batch_size, job.threads, work.device)
+    outcomes = _outcomes(stages, longest_first, batch_size, job.threads, work.device)
     with closing(outcomes), progress:
         for position, outcome in outcomes:
             _count(content, stages.tasks.row_of(position), outcome, work)
@@ -221,21 +222,25 @@ def _run(job: _Job, stages: TaskStages, missing: list[int], batch_size: int, wor
 
 
 def _outcomes(
-    stages: TaskStages, positions: list[int], batch_size: int, threads: int, device: str
+    stages: TaskStages, rows: list[int], batch_size: int, threads: int, device: str
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield positions with what became of them: on a GPU by processes, elsewhere by threads."""
+    content = stages.tasks.content
+    positions = [content.positions[row] for row in rows]
     if device.startswith("cuda") and stages.encoder is not None:
         # Only here, as they import torch.
         from xvectors.encoder_server import run_in_processes  # noqa: PLC0415
         from xvectors.encoders.encoder import Encoder  # noqa: PLC0415
 
         if isinstance(stages.encoder, Encoder):
+            n_long = sum(content.seconds[row] > LONG_SECONDS for row in rows)
+            others = positions[n_long:]
             if stages.storage.is_remembered:
-                for position in positions:
+                for position in others:
                     stages.discard_stale(position)
-            yield from run_in_processes(stages, positions, batch_size, threads - 1)
+            yield from run_in_processes(stages, others, batch_size, threads - 1)
             stages.storage.see_others()
-            return
+            positions, threads = positions[:n_long], MIN_READERS
     yield from run_overlapped(stages, positions, batch_size, max(threads, MIN_READERS))
 
 

@@ -113,6 +113,51 @@ def test_processes_read_and_write_what_a_gpu_embeds(checkout, reference, monkeyp
     assert "Nothing to be done" in checkout.run_well("--cores", "4")
 
 
+# Notes for each recording which kind of process has read it.
+NOTING = """
+
+from multiprocessing import parent_process
+from pathlib import Path
+
+import xvectors.shard_job
+from xvectors.encoders.encoder import Encoder
+
+read = Encoder.read
+xvectors.shard_job.LONG_SECONDS = 2.8
+
+
+def note_and_read(self, path, stretch=None):
+    reader = "the job" if parent_process() is None else "a process of it"
+    Path("notes", Path(path).stem).write_text(reader)
+    return read(self, path, stretch)
+
+
+Encoder.read = note_and_read
+"""
+
+
+@pytest.mark.parametrize("storage", ["files", "packed"])
+def test_the_job_reads_long_recordings_itself(checkout, reference, monkeypatch, storage):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("TMPDIR", str(checkout.root))
+    (checkout.root / "notes").mkdir()
+    (checkout.root / "gpu_provider.py").write_text(GPU_PROVIDER + NOTING)
+    checkout.xvector.update(
+        provider="gpu_provider.Provider", storage=storage, batch_size=2, n_shards=1
+    )
+    checkout.run_well("--cores", "4")
+    readers = {path.name: path.read_text() for path in checkout.root.glob("notes/*")}
+    rows = checkout.rows("train.tsv")[1:]
+    assert readers == {
+        utt_id: "the job" if float(seconds) > 2.8 else "a process of it"
+        for utt_id, _, _, seconds in rows
+    }
+    assert set(readers.values()) == {"the job", "a process of it"}
+    for utt_id, _, path, _ in rows:
+        vector = load_file(path)[utt_id] if storage == "packed" else torch.load(path)
+        reference.assert_same(vector, checkout.audio(utt_id))
+
+
 def test_a_reading_process_that_is_killed_is_told_and_made_good(checkout, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("TMPDIR", str(checkout.root))
