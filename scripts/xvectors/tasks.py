@@ -87,6 +87,10 @@ class TaskStages(Stages):
         """Return the same stages with another encoder."""
         return TaskStages(self.stages.with_encoder(encoder), self.tasks, self.storage, self.watch)
 
+    def n_bytes(self, item: tuple[Task, Any]) -> int:
+        """Return the memory that the runner's item takes."""
+        return self.stages.n_bytes(item[1])
+
     def load(self, index: int) -> tuple[Task, Any]:
         """Remove a stale output, and do what the runner does, unless the next run has begun."""
         self.watch.check()

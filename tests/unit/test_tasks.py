@@ -33,6 +33,9 @@ class Writing(Stages):
         self.asked.append("compute")
         return items
 
+    def n_bytes(self, item):
+        return 1000 + item
+
     def store(self, item, result):
         self.asked.append("store")
         torch.save(torch.ones(3), self.output)
@@ -73,6 +76,10 @@ def test_what_a_runner_leaves_is_stamped(stages, tasks, storage):
     (result,) = stages.compute([item])
     assert stages.store(item, result)["status"] == "ok"
     assert read_provenance(output) == tasks[0].made_by
+
+
+def test_memory_of_what_is_loaded_is_that_of_the_runners_items(stages):
+    assert stages.n_bytes(stages.load(0)) == 1000
 
 
 def test_an_output_that_has_become_current_stays(stages, tasks, storage):
