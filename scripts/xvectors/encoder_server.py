@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 N_GIVING = 2
 # More were not tried on a GPU (docs/performance.md).
 MAX_PROCESSES = 15
-# What the signals of a batch take at most, beside its last one: seven minutes at 24 kHz.
-BATCH_BYTES = 40 * 2**20
+# What the signals of a batch take at most, beside its last one: fourteen minutes at 24 kHz.
+BATCH_BYTES = 80 * 2**20
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

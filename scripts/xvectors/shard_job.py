@@ -171,7 +171,8 @@ def _embed_missing(
             logger.info("%s: on GPU %s of %s", job.name, lease.gpu, node_name())
         provider = _provider(job, tasks.origin.fingerprint, lease.gpu)
         runner = runner_class(job.config)(provider, xvector.batch_size)
-        env = {**build_worker_environment(provider), "storage": storage}
+        # A provider of one's own may have another storage.
+        env = {"storage": storage, **build_worker_environment(provider)}
         if lease.gpu and env.get("device") == "cpu":
             logger.warning(
                 "%s: PyTorch can use no GPU here, going on with the CPU; with xvector.device: cpu "
@@ -251,7 +252,8 @@ def _concerns_all(error: Exception, work: _Work) -> bool:
     if isinstance(error, XVectorsError) or machine_problem(error):
         return True
     work.n_unexpected += 1
-    return work.n_written == 0 and work.n_unexpected > MAX_FAILURES_AT_FIRST
+    n_good = work.n_written + work.n_skipped
+    return n_good == 0 and work.n_unexpected > MAX_FAILURES_AT_FIRST
 
 
 def _describe(error: Exception) -> str:

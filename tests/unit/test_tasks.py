@@ -119,6 +119,13 @@ def test_many_unexpected_failures_without_a_success_are_a_defect():
         _count(shard, 2 * MAX_FAILURES_AT_FIRST, ValueError("odd"), work)
 
 
+def test_many_unexpected_failures_after_an_earlier_success_are_listed():
+    work, shard = _Work(n_skipped=1), shard_of(3 * MAX_FAILURES_AT_FIRST)
+    for i in range(3 * MAX_FAILURES_AT_FIRST):
+        _count(shard, i, ValueError("odd"), work)
+    assert len(work.failures) == 3 * MAX_FAILURES_AT_FIRST
+
+
 def test_many_unexpected_failures_among_successes_are_listed():
     work, shard = _Work(), shard_of(6 * MAX_FAILURES_AT_FIRST)
     for i in range(3 * MAX_FAILURES_AT_FIRST):
