@@ -22,6 +22,8 @@ SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.
 ENCODER_FILES = {suffix for toolkit in TOOLKITS.values() for suffix in toolkit.single_files}
 MAX_ENTRIES = 100_000
 MAX_DEPTH = 50
+# What `--config` makes of null, too.
+UNSET = (None, "null")
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
@@ -45,13 +47,15 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
         user = raw if isinstance(raw, DictConfig) else _as_omegaconf(raw, source)
         own = _own_section(user, source)
         merged = OmegaConf.merge(_defaults(), _other_sections(user, source) | {"xvector": own})
-        if "n_shards" not in own:
-            workers = OmegaConf.select(merged, "parallel.n_workers")
-            if workers is not None:
-                merged.xvector.n_shards = _checked_workers(workers, source)
+        workers = OmegaConf.select(merged, "parallel.n_workers")
+        if workers is not None and "n_shards" not in own:
+            merged.xvector.n_shards = _checked_workers(workers, source)
         toolkit = TOOLKITS.get(str(merged.xvector.toolkit))
         if "pretrained_model" not in own and toolkit is not None:
             merged.xvector.pretrained_model = toolkit.default_model
+        model = merged.xvector.pretrained_model
+        if merged.xvector.spk_embed_tag in UNSET and isinstance(model, str) and model not in UNSET:
+            merged.xvector.spk_embed_tag = _default_tag(model)
         xvector = OmegaConf.to_container(merged.xvector, resolve=True)
     except OmegaConfBaseException as error:
         key = f" {error.full_key}:" if getattr(error, "full_key", None) else ""
@@ -60,8 +64,6 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
     xvector = settings["xvector"]
     if isinstance(xvector.get("splits"), str):
         xvector["splits"] = [xvector["splits"]]
-    if xvector["spk_embed_tag"] is None and isinstance(xvector["pretrained_model"], str):
-        xvector["spk_embed_tag"] = _default_tag(xvector["pretrained_model"])
     problems = [f"{source}: {problem}" for problem in schema_problems(settings, _schema())]
     if xvector["spk_embed_tag"] is None and not problems:
         reason = "spk_embed_tag: give one, as pretrained_model is null"
@@ -74,6 +76,9 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
     for split in (*xvector["splits"], *xvector["corpora"]):
         if split not in xvector["manifest_paths"]:
             xvector["manifest_paths"][split] = f"{_data_dir(merged, source)}/manifest/{split}.tsv"
+    if workers is not None and isinstance(xvector["n_shards"], dict):
+        others = dict.fromkeys(xvector["splits"], _checked_workers(workers, source))
+        xvector["n_shards"] = others | xvector["n_shards"]
     merged.xvector = xvector
     return merged
 
@@ -174,7 +179,8 @@ def _own_section(user: DictConfig, source: str) -> dict[str, Any]:
     section = OmegaConf.to_container(own, resolve=False)
     assert isinstance(section, dict)
     for key, value in (("manifest_paths", "path"), ("corpora", "corpus")):
-        if not isinstance(section.get(key, {}), dict):
+        given = section.get(key, {})
+        if not isinstance(given, dict) and not (isinstance(given, str) and "${" in given):
             raise ConfigError(f"{source}: xvector.{key}: must be a map from split to {value}")
     return {str(key): value for key, value in section.items()}
 
@@ -196,9 +202,10 @@ def _data_dir(config: DictConfig, source: str) -> str:
 
 
 def _checked_workers(workers: Any, source: str) -> int:
-    if not isinstance(workers, int) or workers < 1:
+    number = _read_as_typed(workers, {"type": "integer"})
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise ConfigError(f"{source}: parallel.n_workers: must be an integer from 1 on")
-    return workers
+    return number
 
 
 def _default_tag(pretrained_model: str) -> str:

@@ -121,6 +121,33 @@ def test_an_espnet3_training_config_works_as_it_is():
     }
 
 
+def test_n_workers_given_as_text_are_taken():
+    assert resolve_config({"parallel": {"n_workers": "3"}}).xvector.n_shards == 3
+
+
+def test_n_workers_are_for_splits_that_n_shards_does_not_name():
+    xvector = {"n_shards": {"train": 5}}
+    config = resolve_config({"parallel": {"n_workers": 3}, "xvector": xvector})
+    assert [shards_of_split(config, split) for split in ("train", "valid", "test")] == [5, 3, 3]
+
+
+def test_the_default_tag_can_be_interpolated():
+    xvector = {"pretrained_model": "a/b@r", "save_path": "x/${xvector.spk_embed_tag}"}
+    assert resolve_config({"xvector": xvector}).xvector.save_path == "x/b"
+
+
+@pytest.mark.parametrize("key", ["manifest_paths", "n_shards"])
+def test_a_whole_map_can_be_interpolated(key):
+    value = {"train": "a.tsv"} if key == "manifest_paths" else {"train": 2}
+    config = resolve_config({"mine": value, "xvector": {key: "${mine}", "splits": ["train"]}})
+    assert config.xvector[key].train == value["train"]
+
+
+def test_a_map_that_is_no_map_after_interpolation_is_refused():
+    with pytest.raises(ConfigError, match=r"xvector\.manifest_paths"):
+        resolve_config({"mine": "a.tsv", "xvector": {"manifest_paths": "${mine}"}})
+
+
 def test_n_shards_beats_n_workers():
     config = resolve_config({"parallel": {"n_workers": 3}, "xvector": {"n_shards": 5}})
     assert config.xvector.n_shards == 5
