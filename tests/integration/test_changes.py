@@ -55,6 +55,21 @@ def test_another_precision_embeds_everything(done):
     assert changed(before, done.times()) == set(before)
 
 
+def test_a_job_does_without_the_encoder_that_was_copied(done):
+    encoder = done.root / "scratch"
+    shutil.copytree(done.root / "config" / "demo" / "encoder", encoder)
+    done.xvector["pretrained_model"] = str(encoder)
+    done.run_well("--until", "split_manifest", "fetch_encoder")
+    shutil.rmtree(encoder)
+    (done.embeddings / "alba_00.pt").unlink()
+    # As Snakemake starts jobs elsewhere.
+    job = "embed_shard:split=train,shard=0-of-2"
+    done.run_well("--target-jobs", job, "--allowed-rules", "embed_shard", "--mode", "subprocess")
+    result = done.run()
+    assert result.returncode != 0
+    assert f"{encoder} (give one that is there" in result.stdout
+
+
 def test_another_encoder_under_the_same_tag_makes_every_vector_new(done):
     before = done.vectors()
     write_random_encoder(done.root / "other")
