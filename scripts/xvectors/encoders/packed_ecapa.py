@@ -300,7 +300,7 @@ def _prepack(weight: torch.Tensor) -> torch.Tensor | None:
     """Return `weight` in oneDNN's own layout, None where PyTorch has no such thing.
 
     These operations are PyTorch's internal ones, which ``torch.compile`` uses. On a CPU they
-    reach about twice the speed of ``functional.linear`` in float32, see docs/measurements.md.
+    reach about twice the speed of ``functional.linear`` in float32, see docs/performance.md.
     """
     is_available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if weight.device.type != "cpu" or not is_available:
