@@ -101,10 +101,12 @@ def _as_line(entry: Entry, seconds: float) -> str:
         if "\t" in value or "\n" in value:
             raise CorpusError(f"{entry.place!r}: {value!r} has a tab or a line break")
     text, speaker = (" ".join(value.split()) for value in (entry.text, entry.speaker_id))
-    columns = [entry.utt_id, entry.wav_path, text, speaker, _decimal(seconds) if seconds else ""]
+    columns = [entry.utt_id, entry.wav_path, text, speaker]
     if entry.stretch is not None:
         start, end = entry.stretch
         columns += [f"start={_decimal(start)}", f"end={_decimal(end)}"]
+    elif seconds:
+        columns.append(f"seconds={_decimal(seconds)}")
     return "\t".join(columns) + "\n"
 
 

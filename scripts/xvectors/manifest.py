@@ -32,12 +32,16 @@ class Stretch(NamedTuple):
     end: float
 
 
+# What further columns may state, as `<name>=<seconds>`.
+TIMES = (*Stretch._fields, "seconds")
+
+
 class Utterance(NamedTuple):
     """One line of a manifest.
 
     `wav_path` is as the manifest has it. `stretch` is the part of that recording which the
-    utterance is, None for all of it. `seconds` is the stretch's duration, or the fifth column
-    where that holds one, else None.
+    utterance is, None for all of it. `seconds` is the stretch's duration, or what the line states
+    as ``seconds=``, else None.
     """
 
     utt_id: str
@@ -340,10 +344,10 @@ def _parse(line: bytes) -> Utterance:
         raise ManifestError("an empty wav_path")
     if has_control_character(wav_path):
         raise ManifestError(f"wav_path {wav_path!r} has a control character")
-    stretch = _stretch(columns[MIN_COLUMNS:])
-    if stretch is not None:
-        return Utterance(utt_id, wav_path, speaker_id, stretch.end - stretch.start, stretch)
-    return Utterance(utt_id, wav_path, speaker_id, _seconds(columns[MIN_COLUMNS:]))
+    times = _times(columns[MIN_COLUMNS:])
+    stretch = _stretch(times)
+    seconds = stretch.end - stretch.start if stretch else times.get("seconds")
+    return Utterance(utt_id, wav_path, speaker_id, seconds, stretch)
 
 
 def _check_utt_id(utt_id: str) -> None:
@@ -365,27 +369,26 @@ def has_control_character(text: str) -> bool:
     return CONTROL_CHARACTER.search(text) is not None
 
 
-def _seconds(more_columns: list[str]) -> float | None:
-    """Return the fifth column where it is a positive duration, else None."""
-    try:
-        seconds = float(more_columns[0])
-    except (IndexError, ValueError):
-        return None
-    return seconds if 0 < seconds < float("inf") else None
-
-
-def _stretch(more_columns: list[str]) -> Stretch | None:
-    """Return what columns such as ``start=1.5`` and ``end=3.25`` tell, None without them."""
+def _times(more_columns: list[str]) -> dict[str, float]:
+    """Return what columns such as ``seconds=1.75``, ``start=1.5`` and ``end=3.25`` tell."""
     times: dict[str, float] = {}
     for column in more_columns:
         name, equals, value = column.partition("=")
-        if equals and name in Stretch._fields:
+        if equals and name in TIMES:
             if name in times:
                 raise ManifestError(f"a second {name}=")
             try:
                 times[name] = float(value)
             except ValueError as error:
                 raise ManifestError(f"{column!r} is no time in seconds") from error
+    if not 0 < times.get("seconds", 1.0) < float("inf"):
+        raise ManifestError(f"seconds={times['seconds']:g} is no duration")
+    return times
+
+
+def _stretch(times: dict[str, float]) -> Stretch | None:
+    """Return the stretch that a line tells, None without one."""
+    times = {name: time for name, time in times.items() if name in Stretch._fields}
     if not times:
         return None
     if len(times) < len(Stretch._fields):

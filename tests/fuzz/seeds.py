@@ -15,8 +15,8 @@ from .targets import CORPUS_FILES, FILE_READERS, SUFFIXES
 
 MANIFEST = (
     "a\ta.wav\ttext\ts1\n\n"
-    "b b\t/abs/b{}.wav\tünï\ts2\t1.5\n"
-    "c\tr.flac\t\ts\t9\tstart=1.5\tend=2.75\n"
+    "b b\t/abs/b{}.wav\tünï\ts2\tseconds=1.5\n"
+    "c\tr.flac\t\ts\tseconds=9\tstart=1.5\tend=2.75\n"
 )
 CONFIGS = [
     {"xvector": {"pretrained_model": "a/b@c", "batch_size": None, "n_shards": {"train": 3}}},

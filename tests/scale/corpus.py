@@ -25,7 +25,7 @@ def lines(n_utterances: int) -> Iterator[tuple[str, str]]:
         wav_path = f"train-clean-360/{speaker}/{100_000 + chapter}/{utt_id}.wav"
         text = TEXT[: numbers.randrange(20, len(TEXT))]
         seconds = numbers.triangular(SHORTEST, LONGEST, 2.0)
-        yield f"{utt_id}\t{wav_path}\t{text}\t{speaker}\t{seconds:.2f}\n", wav_path
+        yield f"{utt_id}\t{wav_path}\t{text}\t{speaker}\tseconds={seconds:.2f}\n", wav_path
 
 
 def make_manifest(folder: Path, n_utterances: int) -> Path:

@@ -65,8 +65,8 @@ def test_a_manifest_of_every_kind_of_corpus(tmp_path, manifest, kind):
         else:
             start, end = want.stretch
             assert utterance.seconds == pytest.approx(end - start, abs=2e-6)
-            assert [field.split("=")[0] for field in row[5:]] == ["start", "end"]
-            found = [float(field.split("=")[1]) for field in row[5:]]
+            assert [field.split("=")[0] for field in row[4:]] == ["start", "end"]
+            found = [float(field.split("=")[1]) for field in row[4:]]
             assert found == pytest.approx([start, end], abs=1e-6)
 
 
@@ -132,7 +132,7 @@ def test_lhotse_recordings(tmp_path, manifest):
     make_manifest({"kind": "lhotse", "path": str(path), "root": str(tmp_path)}, manifest)
     ((utt_id, wav, _, speaker, seconds),) = rows(manifest)
     assert (utt_id, wav, speaker) == ("stereo", str(tmp_path / "stereo.flac"), "stereo")
-    assert float(seconds) == pytest.approx(recording.duration, abs=1e-6)
+    assert float(seconds.removeprefix("seconds=")) == pytest.approx(recording.duration, abs=1e-6)
 
 
 def test_stretches_are_those_of_lhotse(tmp_path, manifest):
@@ -147,7 +147,7 @@ def test_stretches_are_those_of_lhotse(tmp_path, manifest):
     make_manifest({"kind": "lhotse", "path": str(tmp_path / "cuts.jsonl")}, manifest)
     trimmed = list(cuts.trim_to_supervisions())
     assert [row[0] for row in rows(manifest)] == [cut.id for cut in trimmed]
-    found = [[float(field.split("=")[1]) for field in row[5:]] for row in rows(manifest)]
+    found = [[float(field.split("=")[1]) for field in row[4:]] for row in rows(manifest)]
     # lhotse rounds the cut's and the supervision's times to samples.
     samples = 2 / recording.sampling_rate
     assert found == [pytest.approx([cut.start, cut.end], abs=samples) for cut in trimmed]
@@ -159,7 +159,7 @@ def test_a_supervision_reaches_no_further_than_its_cut(tmp_path, manifest):
     cut = lhotse.MonoCut("c", 0.25, 1.5, 0, [part], recording=recording)
     lhotse.CutSet.from_cuts([cut]).to_file(tmp_path / "cuts.jsonl")
     make_manifest({"kind": "lhotse", "path": str(tmp_path / "cuts.jsonl")}, manifest)
-    assert [row[5:] for row in rows(manifest)] == [["start=0.25", "end=1.75"]]
+    assert [row[4:] for row in rows(manifest)] == [["start=0.25", "end=1.75"]]
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ def test_an_espnet3_manifest_is_checked_and_never_overwritten(tmp_path, manifest
 
 def test_an_espnet3_manifest_with_seconds_and_stretches_keeps_them(tmp_path, manifest):
     audio = copy("alba_00", tmp_path / "a.flac")
-    lines = [f"a\t{audio}\tone\ts\t9", f"b\t{audio}\t\ts\t0.5\tstart=1\tend=1.5"]
+    lines = [f"a\t{audio}\tone\ts\tseconds=9", f"b\t{audio}\t\ts\tstart=1\tend=1.5"]
     path = write(tmp_path / "train.tsv", "\ufeff" + "\r\n".join(lines) + "\n\n")
     make_manifest({"kind": "espnet3", "path": str(path)}, manifest)
     assert manifest.read_text() == "\n".join(lines) + "\n"

@@ -13,7 +13,7 @@ def write(folder: Path, content: bytes) -> Path:
 
 
 def test_reads_lines_in_order_and_skips_blank_ones(tmp_path):
-    path = write(tmp_path, b"b\tb.wav\ttext\ts1\n\n   \na\t/abs/a.wav\t\ts2\t1.5\tmore\n")
+    path = write(tmp_path, b"b\tb.wav\ttext\ts1\n\n   \na\t/abs/a.wav\t\ts2\tseconds=1.5\tmore\n")
     assert read_manifest(path).utterances == [
         Utterance("b", "b.wav", "s1", None),
         Utterance("a", "/abs/a.wav", "s2", 1.5),
@@ -39,8 +39,8 @@ def test_a_line_separator_inside_text_ends_no_line(tmp_path):
     assert len(read_manifest(path).utterances) == 1
 
 
-@pytest.mark.parametrize("column", ["", "nan", "inf", "-1", "0", "en"])
-def test_a_fifth_column_that_is_no_duration_is_passed_over(tmp_path, column):
+@pytest.mark.parametrize("column", ["", "nan", "1.5", "16000", "en", "second=1", "x seconds=1"])
+def test_further_columns_that_are_not_for_us_are_passed_over(tmp_path, column):
     path = write(tmp_path, f"a\ta.wav\ttext\ts1\t{column}\n".encode())
     assert read_manifest(path).utterances[0].seconds is None
 
@@ -60,6 +60,9 @@ def test_a_fifth_column_that_is_no_duration_is_passed_over(tmp_path, column):
         (b"a\ta.wav\t\xff\ts1", "not UTF-8"),
         (b"first\ta.wav\ttext\ts1", "repeated utt_id 'first', first on line 1"),
         (b"a\t\ttext\ts1", "an empty wav_path"),
+        (b"a\ta.wav\ttext\ts1\tseconds=2,5", "'seconds=2,5' is no time in seconds"),
+        (b"a\ta.wav\ttext\ts1\tseconds=0", "seconds=0 is no duration"),
+        (b"a\ta.wav\ttext\ts1\tseconds=nan", "seconds=nan is no duration"),
         (b"a\ta\x00.wav\ttext\ts1", "wav_path 'a\\x00.wav' has a control character"),
     ],
 )
@@ -92,7 +95,8 @@ def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path):
 
 
 def test_a_stretch_of_a_recording(tmp_path):
-    lines = [b"a\tr.wav\t\ts\t9\tstart=1.5\tend=2.75\n", b"b\tr.wav\t\ts\tmale\tend=3\tstart=0\n"]
+    lines = [b"a\tr.wav\t\ts\tseconds=9\tstart=1.5\tend=2.75\n"]
+    lines += [b"b\tr.wav\t\ts\tmale\tend=3\tstart=0\n"]
     lines += [b"c\tr.wav\tstart=1 end=2\ts\n"]  # its text says so
     first, second, third = read_manifest(write(tmp_path, b"".join(lines))).utterances
     assert (first.stretch, first.seconds) == (Stretch(1.5, 2.75), 1.25)

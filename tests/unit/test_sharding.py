@@ -84,7 +84,7 @@ def test_split_covers_every_position_once_and_knows_durations(corpus, layout):
 
 def test_the_manifests_seconds_are_taken_when_given(corpus, layout):
     lines = (corpus / "train.tsv").read_text().splitlines()
-    (corpus / "train.tsv").write_text("".join(f"{line}\t7.5\n" for line in lines))
+    (corpus / "train.tsv").write_text("".join(f"{line}\tseconds=7.5\n" for line in lines))
     split_manifest(read_manifest(corpus / "train.tsv"), "train", 1, layout)
     assert read_index_shard(layout.index_shard("train", "0-of-1")).seconds == [7.5] * 6
 

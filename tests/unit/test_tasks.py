@@ -46,7 +46,7 @@ class Writing(Stages):
 def tasks(tmp_path) -> ShardTasks:
     (tmp_path / "a.wav").touch()
     manifest = tmp_path / "train.tsv"
-    manifest.write_text("a\ta.wav\ttext\ts1\t1.0\n")
+    manifest.write_text("a\ta.wav\ttext\ts1\tseconds=1.0\n")
     keys = {"save_path": str(tmp_path), "spk_embed_tag": "tag", "pretrained_model": None}
     config = resolve_config({"xvector": {**keys, "manifest_paths": {"train": str(manifest)}}})
     layout = Layout.of(config)
