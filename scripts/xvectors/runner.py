@@ -83,15 +83,13 @@ class BaseRunner(ABC):
     def check_output(path: Path) -> Any:
         """Raise an exception unless the file that ``forward`` has left is sound.
 
-        By default it must hold one tensor of finite numbers, which is returned.
+        By default it must hold one tensor, whatever is in it, which is returned.
         """
         import torch  # noqa: PLC0415 - asked for once per split only
 
         tensor = load_tensor(path)
         if not isinstance(tensor, torch.Tensor):
             raise ValueError("holds no tensor")
-        if not bool(torch.isfinite(tensor).all()):
-            raise ValueError("holds NaN or infinite numbers")
         return tensor
 
     @staticmethod
