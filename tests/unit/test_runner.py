@@ -248,7 +248,7 @@ def test_what_is_no_embedding_is_no_sound_output(tmp_path):
 
 def test_a_runner_of_ones_own_may_leave_any_tensor(tmp_path):
     path = tmp_path / "a.pt"
-    for tensor in (torch.full((2, 3), -float("inf")), torch.eye(3).to_sparse(), torch.tensor(7)):
+    for tensor in (torch.full((2, 3), -float("inf")), torch.tensor(7), torch.tensor(True)):
         torch.save(tensor, path)
         assert BaseRunner.check_output(path).shape == tensor.shape
     torch.save([1.0], path)
