@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import zipfile
@@ -163,11 +164,13 @@ def fingerprint_of(source: Path) -> str:
 
 
 def files_version(pretrained_model: str | None) -> list[list[str | int]] | None:
-    """Return names, sizes and times of a local encoder's files, None for one on the hub.
+    """Return names, sizes and times of an encoder's files, None where there are none.
 
-    It tells, without reading them, whether the files may have changed.
+    It tells, without reading them, whether the files may have changed. There are none of one on the
+    hub, nor need a cluster's node see those that the submit host has: jobs load the copy.
     """
-    if pretrained_model is None or not is_local(pretrained_model):
+    # Unlike Path.exists, it takes names that are too long for a path.
+    if pretrained_model is None or not os.path.exists(pretrained_model):  # noqa: PTH110
         return None
     statuses = [(path, path.stat()) for path in encoder_files(Path(pretrained_model))]
     return [[str(path), status.st_size, status.st_mtime_ns] for path, status in statuses]

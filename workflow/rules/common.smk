@@ -44,10 +44,7 @@ try:
     else:
         # A job of a run that was killed, which only now gets its node.
         RunWatch(layout.root).check()
-    encoder = settings.xvector.pretrained_model
-    # A cluster's node need not see it: jobs load the copy.
-    is_here = workflow.is_main_process or Path(str(encoder)).exists()
-    encoder_files = files_version(encoder) if is_here else None
+    encoder_files = files_version(settings.xvector.pretrained_model)
 except XVectorsError as error:
     sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
 
