@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
@@ -85,11 +84,6 @@ class Encoder(ABC):
             signal if isinstance(signal, Signal) else Signal(signal, self.sample_rate)
             for signal in signals
         ]
-
-    @cached_property
-    def embedding_size(self) -> int:
-        """The number of values of an embedding."""
-        return self.embed([torch.zeros(self.min_samples)]).shape[1]
 
     def read(self, path: str, stretch: Stretch | None = None) -> Signal:
         """Read a file, or a stretch of it, as `embed` takes it; several threads may do so at once.

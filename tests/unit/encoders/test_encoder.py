@@ -54,4 +54,5 @@ def test_a_signal_that_is_too_short(demo_encoder, tmp_path, together):
 
 
 def test_the_size_of_embeddings(demo_encoder):
-    assert load_encoder("speechbrain", demo_encoder, "cpu", "fp32").embedding_size == 192
+    encoder = load_encoder("speechbrain", demo_encoder, "cpu", "fp32")
+    assert encoder.embed([torch.zeros(encoder.min_samples)]).shape == (1, 192)
