@@ -202,10 +202,11 @@ def _data_dir(config: DictConfig, source: str) -> str:
 
 
 def _checked_workers(workers: Any, source: str) -> int:
-    number = _read_as_typed(workers, {"type": "integer"})
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+    schema = {"type": "integer", "minimum": 1}
+    number = _read_as_typed(workers, schema)
+    if not _is_valid(number, schema):
         raise ConfigError(f"{source}: parallel.n_workers: must be an integer from 1 on")
-    return number
+    return int(number)
 
 
 def _default_tag(pretrained_model: str) -> str:

@@ -17,6 +17,8 @@ from xvectors.errors import ManifestError
 
 MIN_COLUMNS = 4
 MAX_UTT_ID_BYTES = 200
+# What further columns may state, as `<name>=<seconds>`.
+TIMES = ("start", "end", "seconds")
 # Unicode's control characters, category Cc.
 CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -30,10 +32,6 @@ class Stretch(NamedTuple):
 
     start: float
     end: float
-
-
-# What further columns may state, as `<name>=<seconds>`.
-TIMES = (*Stretch._fields, "seconds")
 
 
 class Utterance(NamedTuple):
@@ -388,14 +386,11 @@ def _times(more_columns: list[str]) -> dict[str, float]:
 
 def _stretch(times: dict[str, float]) -> Stretch | None:
     """Return the stretch that a line tells, None without one."""
-    times = {name: time for name, time in times.items() if name in Stretch._fields}
-    if not times:
+    start, end = times.get("start"), times.get("end")
+    if start is None and end is None:
         return None
-    if len(times) < len(Stretch._fields):
+    if start is None or end is None:
         raise ManifestError("start= and end= belong together, one is missing")
-    stretch = Stretch(**times)
-    if not 0 <= stretch.start < stretch.end < float("inf"):
-        raise ManifestError(
-            f"start={stretch.start:g} and end={stretch.end:g}: the end must come after the start"
-        )
-    return stretch
+    if not 0 <= start < end < float("inf"):
+        raise ManifestError(f"start={start:g} and end={end:g}: the end must come after the start")
+    return Stretch(start, end)

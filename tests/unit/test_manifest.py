@@ -39,7 +39,9 @@ def test_a_line_separator_inside_text_ends_no_line(tmp_path):
     assert len(read_manifest(path).utterances) == 1
 
 
-@pytest.mark.parametrize("column", ["", "nan", "1.5", "16000", "en", "second=1", "x seconds=1"])
+@pytest.mark.parametrize(
+    "column", ["", "nan", "inf", "-1", "0", "en", "1.5", "16000", "second=1", "x seconds=1"]
+)
 def test_further_columns_that_are_not_for_us_are_passed_over(tmp_path, column):
     path = write(tmp_path, f"a\ta.wav\ttext\ts1\t{column}\n".encode())
     assert read_manifest(path).utterances[0].seconds is None
