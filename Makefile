@@ -46,7 +46,7 @@ fuzz: $(VENV)/.dev $(VENV)/.m4a $(VENV)/.fuzz
 audio-table: $(VENV)/.dev $(VENV)/.m4a
 	python -m tests.benchmark.audio_table --hours
 
-# Speed, memory and exactness against SpeechBrain's own ways; a quarter of an hour on an idle machine.
+# Speed, memory and exactness against SpeechBrain's own ways; half an hour on an idle machine.
 benchmark: $(VENV)/.dev
 	python tests/benchmark/run.py --output docs/benchmark-cpu.json
 	python tests/benchmark/picture.py docs/benchmark-cpu.json docs/benchmark-cpu.svg

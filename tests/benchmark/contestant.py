@@ -10,7 +10,6 @@ STARTED = time.monotonic()
 
 import argparse  # noqa: E402 - the clock comes first
 import json  # noqa: E402
-import resource  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 from collections.abc import Callable  # noqa: E402
@@ -20,6 +19,7 @@ from typing import Any  # noqa: E402
 
 import soundfile  # noqa: E402
 import torch  # noqa: E402
+from peak_memory import peak_bytes  # noqa: E402 - beside this script
 from torch.nn.utils.rnn import pad_sequence  # noqa: E402
 
 BATCH_SIZE = 20
@@ -264,7 +264,7 @@ def main() -> None:
     for line in sys.stdin:
         account = job(Path(line.rstrip("\n")))
         account.startup_seconds = account.startup_seconds or startup_seconds
-        account.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        account.peak_bytes = peak_bytes()
         if arguments.device != "cpu":
             account.gpu_peak_bytes = torch.cuda.max_memory_allocated()
         print(json.dumps(asdict(account)), flush=True)
