@@ -4,8 +4,8 @@ from pathlib import Path
 
 from xvectors.config import resolve_config
 from xvectors.provenance import describe_origin
-from xvectors.script_log import script_log
-from xvectors.speakers import average_speakers
+from xvectors.results.speakers import average_speakers
+from xvectors.run.script_log import script_log
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):

@@ -1,9 +1,9 @@
 """Check a split's embeddings and list what is embedded and what is not."""
 
-from xvectors.collecting import collect_split
 from xvectors.config import resolve_config
 from xvectors.layout import shard_names
-from xvectors.script_log import script_log
+from xvectors.results.collecting import collect_split
+from xvectors.run.script_log import script_log
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):

@@ -3,7 +3,7 @@
 from xvectors.config import resolve_config
 from xvectors.layout import shard_names
 from xvectors.report.split_report import draw_split
-from xvectors.script_log import script_log
+from xvectors.run.script_log import script_log
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):

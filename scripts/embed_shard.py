@@ -8,8 +8,8 @@ STARTED = time.monotonic()
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from xvectors.config import resolve_config  # noqa: E402 - clock and switch come first
-from xvectors.script_log import script_log  # noqa: E402
-from xvectors.shard_job import embed_shard  # noqa: E402
+from xvectors.job.shard_job import embed_shard  # noqa: E402
+from xvectors.run.script_log import script_log  # noqa: E402
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):

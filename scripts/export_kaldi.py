@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from xvectors.exporting import export_kaldi
-from xvectors.script_log import script_log
+from xvectors.results.exporting import export_kaldi
+from xvectors.run.script_log import script_log
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from xvectors.config import resolve_config
-from xvectors.exporting import export_safetensors
 from xvectors.provenance import describe_origin
-from xvectors.script_log import script_log
+from xvectors.results.exporting import export_safetensors
+from xvectors.run.script_log import script_log
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from xvectors.fetching import fetch_encoder
-from xvectors.script_log import script_log
+from xvectors.run.script_log import script_log
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from xvectors.make_manifest import make_manifest
-from xvectors.script_log import script_log
+from xvectors.run.script_log import script_log
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):

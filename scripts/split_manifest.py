@@ -5,7 +5,7 @@ from pathlib import Path
 from xvectors.config import resolve_config
 from xvectors.layout import Layout
 from xvectors.manifest import read_manifest
-from xvectors.script_log import script_log
+from xvectors.run.script_log import script_log
 from xvectors.sharding import split_manifest
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ class Expected(NamedTuple):
     recording: str
     text: str
     speaker_id: str
-    stretch: tuple[float, float] | None = None
+    segment: tuple[float, float] | None = None
 
 
 class Corpus(NamedTuple):

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from xvectors.config import resolve_config
 from xvectors.layout import Layout, shard_names
 from xvectors.markers import DoneMarker, write_marker
-from xvectors.tables import FailureRow, IndexRow, write_failures, write_index
+from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
 
 N_SHARDS = 2
 SHARDS = shard_names(N_SHARDS)

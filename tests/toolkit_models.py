@@ -74,7 +74,7 @@ def make_espnet_encoder(folder: Path, name: str = "ecapa") -> Path:
 
 def make_rawnet_checkpoint(path: Path) -> Path:
     """Write a checkpoint with the names of the published one; return its path."""
-    from xvectors.encoders.rawnet3 import RawNet3  # noqa: PLC0415
+    from xvectors.encoders.rawnet3_network import RawNet3  # noqa: PLC0415
 
     network = RawNet3(channels=64, frame_channels=96, dim=24)
     # The published network has two layers that it makes no use of.

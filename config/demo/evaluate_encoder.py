@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xvectors.audio import read_signal
 from xvectors.encoders.encoder import load_encoder
 from xvectors.manifest import locate_audio, read_manifest
-from xvectors.verification import (
+from xvectors.results.verification import (
     Trials,
     Vectors,
     equal_error_interval,
@@ -29,8 +28,7 @@ def embed(encoder_folder: Path, manifests: list[Path]) -> tuple[Vectors, list[st
     for manifest in manifests:
         for utterance in read_manifest(manifest).utterances:
             path = locate_audio(manifest, utterance.wav_path)
-            form = (encoder.sample_rate, encoder.normalize, utterance.stretch)
-            signals.append(read_signal(path, *form))
+            signals.append(encoder.read(path, utterance.segment))
             speakers.append(utterance.speaker_id)
     return encoder.embed(signals).numpy(), speakers
 

@@ -133,7 +133,7 @@ def trim(signal: torch.Tensor) -> torch.Tensor:
 
 
 def draw_crops(recordings: list[torch.Tensor], speakers: torch.Tensor) -> torch.Tensor:
-    """Return a stretch of each speaker's speech, float32, (batch, samples), all equally long."""
+    """Return a segment of each speaker's speech, float32, (batch, samples), all equally long."""
     shortest, longest = CROP_SECONDS
     n_samples = int((shortest + (longest - shortest) * torch.rand(())) * SAMPLE_RATE)
     crops = []

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xvectors.audio import durations
+from xvectors.audio.signals import durations
 from xvectors.config import corpus_schema, schema_problems
 from xvectors.corpora import READERS, corpus_problems, options_of, read_corpus, summary_of
 from xvectors.corpora.entries import Entry
@@ -90,9 +90,9 @@ def _seconds(entries: list[Entry]) -> list[float]:
 
 
 def _stated_seconds(entry: Entry) -> float | None:
-    if entry.stretch is None:
+    if entry.segment is None:
         return entry.seconds
-    start, end = entry.stretch
+    start, end = entry.segment
     return end - start
 
 
@@ -102,8 +102,8 @@ def _as_line(entry: Entry, seconds: float) -> str:
             raise CorpusError(f"{entry.place!r}: {value!r} has a tab or a line break")
     text, speaker = (" ".join(value.split()) for value in (entry.text, entry.speaker_id))
     columns = [entry.utt_id, entry.wav_path, text, speaker]
-    if entry.stretch is not None:
-        start, end = entry.stretch
+    if entry.segment is not None:
+        start, end = entry.segment
         columns += [f"start={_decimal(start)}", f"end={_decimal(end)}"]
     elif seconds:
         columns.append(f"seconds={_decimal(seconds)}")

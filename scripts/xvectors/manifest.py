@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from xvectors.audio.segment import Segment
 from xvectors.errors import ManifestError
 
 MIN_COLUMNS = 4
@@ -27,18 +28,11 @@ BLOCK_BYTES = 2**24
 N_REMEMBERED = 256
 
 
-class Stretch(NamedTuple):
-    """A part of a recording, in seconds from its beginning."""
-
-    start: float
-    end: float
-
-
 class Utterance(NamedTuple):
     """One line of a manifest.
 
-    `wav_path` is as the manifest has it. `stretch` is the part of that recording which the
-    utterance is, None for all of it. `seconds` is the stretch's duration, or what the line states
+    `wav_path` is as the manifest has it. `segment` is the part of that recording which the
+    utterance is, None for all of it. `seconds` is the segment's duration, or what the line states
     as ``seconds=``, else None.
     """
 
@@ -46,7 +40,7 @@ class Utterance(NamedTuple):
     wav_path: str
     speaker_id: str
     seconds: float | None
-    stretch: Stretch | None = None
+    segment: Segment | None = None
 
 
 class Utterances(Sequence[Utterance]):
@@ -343,9 +337,9 @@ def _parse(line: bytes) -> Utterance:
     if has_control_character(wav_path):
         raise ManifestError(f"wav_path {wav_path!r} has a control character")
     times = _times(columns[MIN_COLUMNS:])
-    stretch = _stretch(times)
-    seconds = stretch.end - stretch.start if stretch else times.get("seconds")
-    return Utterance(utt_id, wav_path, speaker_id, seconds, stretch)
+    segment = _segment(times)
+    seconds = segment.end - segment.start if segment else times.get("seconds")
+    return Utterance(utt_id, wav_path, speaker_id, seconds, segment)
 
 
 def _check_utt_id(utt_id: str) -> None:
@@ -384,8 +378,8 @@ def _times(more_columns: list[str]) -> dict[str, float]:
     return times
 
 
-def _stretch(times: dict[str, float]) -> Stretch | None:
-    """Return the stretch that a line tells, None without one."""
+def _segment(times: dict[str, float]) -> Segment | None:
+    """Return the segment that a line tells, None without one."""
     start, end = times.get("start"), times.get("end")
     if start is None and end is None:
         return None
@@ -393,4 +387,4 @@ def _stretch(times: dict[str, float]) -> Stretch | None:
         raise ManifestError("start= and end= belong together, one is missing")
     if not 0 <= start < end < float("inf"):
         raise ManifestError(f"start={start:g} and end={end:g}: the end must come after the start")
-    return Stretch(start, end)
+    return Segment(start, end)

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from xvectors.audio import AudioVersion
-from xvectors.embedding_file import vector_file
+from xvectors.audio.segment import Segment
+from xvectors.audio.signals import AudioVersion
 from xvectors.encoders.toolkits import TOOLKITS, installed_version
 from xvectors.fetching import read_fingerprint
 from xvectors.files import parse_json, write_atomically
 from xvectors.layout import Layout
-from xvectors.manifest import Stretch
+from xvectors.storage.embedding_file import vector_file
 
 if TYPE_CHECKING:
     import torch
@@ -61,20 +61,20 @@ def describe_origin(config: DictConfig) -> dict[str, str]:
 class Origin:
     """What makes the embeddings of a manifest: a recipe, an encoder, and the audio files.
 
-    `fingerprint` is the encoder's, None where there is none; `wav_paths` and `stretches` are
+    `fingerprint` is the encoder's, None where there is none; `wav_paths` and `segmentes` are
     the manifest's, one per utterance.
     """
 
     recipe: dict[str, Any]
     fingerprint: str | None
     wav_paths: Sequence[str]
-    stretches: Sequence[Stretch | None]
+    segmentes: Sequence[Segment | None]
 
     def provenance(self, index: int, audio: AudioVersion | None) -> bytes:
         """Return the provenance of an embedding that is made now from a version of its audio."""
         made_by = {**self.recipe, "encoder": self.fingerprint, "wav_path": self.wav_paths[index]}
-        stretch = self.stretches[index]
-        made_by |= stretch._asdict() if stretch else {}
+        segment = self.segmentes[index]
+        made_by |= segment._asdict() if segment else {}
         return _as_json(made_by | (audio._asdict() if audio else {}))
 
 

@@ -10,20 +10,20 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from xvectors.audio import Signal, check_audio
+from xvectors.audio.segment import Segment
+from xvectors.audio.signals import Signal, check_audio
 from xvectors.config import import_class
-from xvectors.embedding_file import load_tensor, load_vector
 from xvectors.errors import ShardError, TaskError, UtteranceError
 from xvectors.layout import Layout
-from xvectors.manifest import Stretch
 from xvectors.provenance import Origin
 from xvectors.provider import Environment, EnvironmentProvider
 from xvectors.stages import Stages, run_in_turn
-from xvectors.storage import FileStorage, PackedStorage, Storage
+from xvectors.storage.embedding_file import load_tensor, load_vector
+from xvectors.storage.storage import FileStorage, PackedStorage, Storage
 
 Item = TypeVar("Item")
 OutputPath = Callable[[Path, str], Path]
-Stretches = Sequence[Stretch | None] | None
+Segmentes = Sequence[Segment | None] | None
 
 
 class Outcome(TypedDict, total=False):
@@ -185,7 +185,7 @@ class XVectorRunner(BaseRunner):
         model: Any,
         utterances: Sequence[tuple[str, str]],
         output_dir: Path,
-        stretches: Stretches = None,
+        segmentes: Segmentes = None,
         origin: Origin | None = None,
         output_path: OutputPath | None = None,
         storage: Storage | None = None,
@@ -198,7 +198,7 @@ class XVectorRunner(BaseRunner):
             model: The `Encoder`.
             utterances: Pairs of utt_id and path of the audio file.
             output_dir: Folder of the embeddings.
-            stretches: For each utterance the part of its file which it is, None for all of it;
+            segmentes: For each utterance the part of its file which it is, None for all of it;
                 without them every utterance is all of its file.
             origin: What the embeddings are made by. Without it they carry no provenance, and
                 none is skipped.
@@ -210,7 +210,7 @@ class XVectorRunner(BaseRunner):
 
         """
         storage = storage or XVectorRunner._files(output_dir, output_path)
-        stages = XVectorStages(model, utterances, storage, stretches, origin)
+        stages = XVectorStages(model, utterances, storage, segmentes, origin)
         outcomes = list(run_in_turn(stages, [idx] if isinstance(idx, int) else idx))
         return outcomes[0] if isinstance(idx, int) else outcomes
 
@@ -220,14 +220,14 @@ class XVectorRunner(BaseRunner):
         model: Any,
         utterances: Sequence[tuple[str, str]],
         output_dir: Path,
-        stretches: Stretches = None,
+        segmentes: Segmentes = None,
         origin: Origin | None = None,
         output_path: OutputPath | None = None,
         storage: Storage | None = None,
     ) -> Stages:
         """Return reading, embedding and writing, with the arguments of `forward`."""
         storage = storage or XVectorRunner._files(output_dir, output_path)
-        return XVectorStages(model, utterances, storage, stretches, origin)
+        return XVectorStages(model, utterances, storage, segmentes, origin)
 
     @staticmethod
     def _files(output_dir: Path, output_path: OutputPath | None) -> FileStorage:
@@ -274,14 +274,14 @@ class XVectorStages(Stages):
         encoder: Any,
         utterances: Sequence[tuple[str, str]],
         storage: Storage,
-        stretches: Stretches,
+        segmentes: Segmentes,
         origin: Origin | None,
     ) -> None:
         """Take what `XVectorRunner.forward` takes."""
         self.encoder = encoder
         self.utterances = utterances
         self.storage = storage
-        self.stretches = stretches
+        self.segmentes = segmentes
         self.origin = origin
 
     def load(self, index: int) -> _Utterance:
@@ -299,8 +299,8 @@ class XVectorStages(Stages):
             made_by = self.origin.provenance(index, version) if self.origin else b""
             if made_by and self.storage.is_current(utt_id, made_by):
                 return _Utterance(outcome | {"status": "skipped"}, made_by)
-            stretch = self.stretches[index] if self.stretches else None
-            return _Utterance(outcome, made_by, self.encoder.read(audio_path, stretch))
+            segment = self.segmentes[index] if self.segmentes else None
+            return _Utterance(outcome, made_by, self.encoder.read(audio_path, segment))
         except UtteranceError as error:
             return _Utterance(outcome | _failure(str(error)), b"")
 

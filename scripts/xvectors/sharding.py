@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xvectors.audio import audio_version, durations
+from xvectors.audio.segment import Segment
+from xvectors.audio.signals import audio_version, durations
 from xvectors.errors import ShardError
 from xvectors.files import remove_leftovers, write_atomically, write_if_changed
 from xvectors.layout import Layout, shard_names
-from xvectors.manifest import Manifest, Stretch, Utterance, locate_audio
+from xvectors.manifest import Manifest, Utterance, locate_audio
 from xvectors.sealed import seal, unseal
 
 # Seconds of audio that the handling of one file is worth, whatever its length.
@@ -42,7 +43,7 @@ class IndexShard:
     """The utterances of one job, in manifest order.
 
     `positions` are the utterances' places in the manifest, which a runner gets as indices;
-    `wav_paths` and `stretches` are as the manifest has them; `seconds` are 0 where the file
+    `wav_paths` and `segmentes` are as the manifest has them; `seconds` are 0 where the file
     cannot be read;
     `audio` is a hash of the audio files' names and versions, see `hash_audio`.
     """
@@ -50,7 +51,7 @@ class IndexShard:
     positions: list[int]
     utt_ids: list[str]
     wav_paths: list[str]
-    stretches: list[Stretch | None]
+    segmentes: list[Segment | None]
     seconds: list[float]
     audio: str
 
@@ -145,7 +146,7 @@ def _index_shard(
         positions.tolist(),
         [utterance.utt_id for utterance in utterances],
         wav_paths,
-        [utterance.stretch for utterance in utterances],
+        [utterance.segment for utterance in utterances],
         seconds.tolist(),
         hash_audio(manifest_path, wav_paths),
     )
@@ -177,7 +178,7 @@ def read_index_shard(path: Path) -> IndexShard:
     """
     try:
         content = unseal(path.read_bytes())
-        content["stretches"] = [stretch and Stretch(*stretch) for stretch in content["stretches"]]
+        content["segmentes"] = [segment and Segment(*segment) for segment in content["segmentes"]]
         return IndexShard(**content)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ShardError(f"{path}: no index shard ({error}); run the same command again") from error

@@ -16,8 +16,8 @@ import numpy as np
 import soundfile
 import torch
 
-from xvectors.audio import read_signal
 from xvectors.audio.resampling import Normalizer
+from xvectors.audio.signals import read_signal
 from xvectors.errors import UtteranceError
 
 from ..checkout import DEMO
@@ -44,7 +44,7 @@ params = {"manifest_path": manifest, "output_dir": output_dir}
 print(result.get("reason", "ok"), f"{peak_bytes() / 1e9:.2f} GB", sep=" | ")
 """
 
-normalize = Normalizer(RATE)
+normalizer = Normalizer(RATE)
 
 
 def recording(rate: int, channels: int) -> np.ndarray:
@@ -61,10 +61,10 @@ def row(path: Path, samples: np.ndarray, rate: int, write: Callable[[], None]) -
     except (soundfile.SoundFileError, ValueError):
         return ""  # A kind that does not exist at this rate or with so many channels.
     try:
-        found = read_signal(str(path), RATE, normalize).samples
+        found = read_signal(str(path), normalizer).samples
     except UtteranceError as error:
         return str(error).replace(str(path), path.name)
-    expected = normalize(torch.from_numpy(samples), rate)
+    expected = normalizer(torch.from_numpy(samples), rate)
     length = min(len(found), len(expected))
     noise = (found[:length] - expected[:length]).square().mean()
     ratio = 10 * torch.log10(expected.square().mean() / noise.clamp(min=1e-20))

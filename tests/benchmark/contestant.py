@@ -119,10 +119,10 @@ def prepare_xvectors(arguments: argparse.Namespace) -> Job:
     """This project's shard job, as its rule calls it."""
     from xvectors.config import resolve_config  # noqa: PLC0415
     from xvectors.fetching import fetch_encoder  # noqa: PLC0415
+    from xvectors.job.shard_job import embed_shard  # noqa: PLC0415
     from xvectors.layout import Layout  # noqa: PLC0415
     from xvectors.manifest import read_manifest  # noqa: PLC0415
     from xvectors.markers import read_marker  # noqa: PLC0415
-    from xvectors.shard_job import embed_shard  # noqa: PLC0415
     from xvectors.sharding import split_manifest  # noqa: PLC0415
 
     seconds_before = time.monotonic() - STARTED
@@ -167,7 +167,7 @@ def prepare_stage(arguments: argparse.Namespace) -> Job:
     env = XVectorProvider({"xvector": settings}, params).build_env_local()
     names = ("model", "utterances", "origin")
     # What a job leaves to a GPU.
-    env["model"].normalize.together = arguments.device != "cpu"
+    env["model"].normalizer.together = arguments.device != "cpu"
     n_utterances = len(env["utterances"])
     audio_seconds = seconds_of(env["utterances"])
 
@@ -196,7 +196,7 @@ def reading(stages: Any, n_utterances: int, arguments: argparse.Namespace) -> An
 def embedding(stages: Any, n_utterances: int, arguments: argparse.Namespace) -> Any:
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
-    from xvectors.encoder_server import N_GIVING  # noqa: PLC0415
+    from xvectors.job.encoder_server import N_GIVING  # noqa: PLC0415
 
     here = stages(Path(tempfile.gettempdir()))
     batches = batches_in_memory(here, n_utterances, arguments)

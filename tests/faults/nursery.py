@@ -78,8 +78,8 @@ class Nursery:
 def _run(job: Job) -> None:
     """Do as Snakemake's job does: chdir, the rule's script."""
     from xvectors.config import resolve_config  # noqa: PLC0415
-    from xvectors.script_log import script_log  # noqa: PLC0415
-    from xvectors.shard_job import embed_shard  # noqa: PLC0415
+    from xvectors.job.shard_job import embed_shard  # noqa: PLC0415
+    from xvectors.run.script_log import script_log  # noqa: PLC0415
 
     os.setsid()
     os.chdir(job.folder)

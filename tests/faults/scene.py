@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from xvectors.errors import ShardError
-from xvectors.packs import journals, packs, read_journal, read_pack
+from xvectors.storage.packs import journals, packs, read_journal, read_pack
 
 from ..checkout import Checkout
 from .nursery import Job, Nursery

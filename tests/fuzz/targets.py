@@ -15,10 +15,9 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from xvectors.audio import durations, read_signal
 from xvectors.audio.recordings import AUDIO_SUFFIXES
 from xvectors.audio.resampling import Normalizer
-from xvectors.checks import check_config
+from xvectors.audio.signals import durations, read_signal
 from xvectors.config import resolve_config, schema_problems
 from xvectors.corpora import READERS, read_corpus
 from xvectors.errors import UtteranceError, XVectorsError
@@ -26,9 +25,10 @@ from xvectors.layout import Layout
 from xvectors.manifest import MAX_UTT_ID_BYTES, hash_manifest, read_manifest
 from xvectors.markers import read_marker
 from xvectors.provenance import parse_provenance, read_provenance
+from xvectors.results.tables import load_embedding, read_failures, read_index
+from xvectors.results.trials import read_trials
+from xvectors.run.checks import check_config
 from xvectors.sharding import read_index_shard, read_plan
-from xvectors.tables import load_embedding, read_failures, read_index
-from xvectors.trials import read_trials
 
 RATE = 16000
 SUFFIXES = sorted(AUDIO_SUFFIXES)
@@ -42,7 +42,7 @@ CORPUS_FILES = {
 }
 CORPUS_FOLDERS = {"ljspeech", "kaldi"}
 
-normalize = Normalizer(RATE)
+normalizer = Normalizer(RATE)
 
 
 def fuzz_manifest(data: bytes) -> None:
@@ -60,14 +60,14 @@ def fuzz_manifest(data: bytes) -> None:
     assert utterances
     utt_ids = [utterance.utt_id for utterance in utterances]
     assert len(set(utt_ids)) == len(utt_ids)
-    for utt_id, wav_path, _, seconds, stretch in utterances:
+    for utt_id, wav_path, _, seconds, segment in utterances:
         assert 0 < len(utt_id.encode()) <= MAX_UTT_ID_BYTES
         assert Path(utt_id).name == utt_id
         assert not utt_id.startswith(".")
         assert wav_path
         assert not {"\0", "\n", "\t"} & set(utt_id + wav_path)
         assert seconds is None or 0 < seconds < math.inf
-        assert stretch is None or 0 <= stretch.start < stretch.end < math.inf
+        assert segment is None or 0 <= segment.start < segment.end < math.inf
 
 
 def fuzz_config(data: bytes) -> None:
@@ -145,7 +145,7 @@ def check_lines(error: XVectorsError, beginning: str = "") -> None:
 def signal_or_reason(path: Path) -> torch.Tensor | str:
     """Return the signal of an audio file, or in a line why there is none."""
     try:
-        return read_signal(str(path), RATE, normalize).samples
+        return read_signal(str(path), normalizer).samples
     except UtteranceError as error:
         check_lines(error)
         return str(error)

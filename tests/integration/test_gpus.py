@@ -76,7 +76,7 @@ from xvectors import XVectorProvider
 
 def build(setup):
     env = setup()
-    env["model"].normalize.together = True
+    env["model"].normalizer.together = True
     return env | {"device": "cuda"}
 
 
@@ -119,17 +119,17 @@ NOTING = """
 from multiprocessing import parent_process
 from pathlib import Path
 
-import xvectors.shard_job
+import xvectors.job.shard_job
 from xvectors.encoders.encoder import Encoder
 
 read = Encoder.read
-xvectors.shard_job.LONG_SECONDS = 2.8
+xvectors.job.shard_job.LONG_SECONDS = 2.8
 
 
-def note_and_read(self, path, stretch=None):
+def note_and_read(self, path, segment=None):
     reader = "the job" if parent_process() is None else "a process of it"
     Path("notes", Path(path).stem).write_text(reader)
-    return read(self, path, stretch)
+    return read(self, path, segment)
 
 
 Encoder.read = note_and_read
@@ -182,14 +182,14 @@ from xvectors.encoders.encoder import Encoder
 read = Encoder.read
 
 
-def kill_or_read(self, path, stretch=None):
+def kill_or_read(self, path, segment=None):
     if "hugo_04" in path:
         try:
             Path("killed").touch(exist_ok=False)
         except FileExistsError:
-            return read(self, path, stretch)
+            return read(self, path, segment)
         os.kill(os.getpid(), 9)
-    return read(self, path, stretch)
+    return read(self, path, segment)
 
 
 Encoder.read = kill_or_read

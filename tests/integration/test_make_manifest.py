@@ -24,7 +24,7 @@ def test_one_command_from_corpora_of_every_kind_to_embeddings(checkout, referenc
         vectors = checkout.vectors(kind)
         for want in corpus.utterances:
             samples, rate = soundfile.read(demo_audio(want.recording), dtype="float32")
-            start, end = want.stretch or (0, len(samples) / rate)
+            start, end = want.segment or (0, len(samples) / rate)
             part = checkout.root / "part.wav"
             soundfile.write(part, samples[round(start * rate) : round(end * rate)], rate, "FLOAT")
             reference.assert_same(vectors[want.utt_id], part)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def segmented(checkout):
-    """A checkout whose utterances are stretches of one recording of the eight."""
+    """A checkout whose utterances are segmentes of one recording of the eight."""
     parts = [soundfile.read(checkout.audio(name))[0] for name in ("alba_00", "boris_01")]
     recording = np.concatenate(parts)
     soundfile.write(checkout.corpus / "long.flac", recording, 16000)
@@ -21,7 +21,7 @@ def segmented(checkout):
     return checkout
 
 
-def test_every_stretch_gets_the_embedding_that_it_has_alone(segmented, reference):
+def test_every_segment_gets_the_embedding_that_it_has_alone(segmented, reference):
     segmented.run_well()
     recording, rate = soundfile.read(segmented.corpus / "long.flac", dtype="float32")
     for name, start, end in (("one", 0, 1.5), ("two", 1.25, 2.0), ("three", 2.0, None)):
@@ -31,7 +31,7 @@ def test_every_stretch_gets_the_embedding_that_it_has_alone(segmented, reference
     assert [row[3] for row in segmented.rows("train.tsv")[1:3]] == ["1.5000", "0.7500"]
 
 
-def test_a_stretch_that_moves_is_embedded_again_and_no_other(segmented):
+def test_a_segment_that_moves_is_embedded_again_and_no_other(segmented):
     segmented.run_well()
     before = segmented.times()
     text = segmented.manifest.read_text()
@@ -42,10 +42,10 @@ def test_a_stretch_that_moves_is_embedded_again_and_no_other(segmented):
     assert (made_by["start"], made_by["end"]) == (1.25, 1.75)
 
 
-def test_a_stretch_beyond_the_end_fails_alone(segmented):
+def test_a_segment_beyond_the_end_fails_alone(segmented):
     with segmented.manifest.open("a", encoding="utf-8") as file:
         file.write("four\tlong.flac\t\ts\t\tstart=3\tend=99\n")
     result = segmented.run()
     assert result.returncode != 0
-    assert "train: four: stretch beyond the end: " in result.stdout
+    assert "train: four: segment beyond the end: " in result.stdout
     assert segmented.times().keys() == {"one", "two", "three"}

@@ -12,8 +12,8 @@ from xvectors.report.score_summary import MAX_DET_POINTS, report_scores
 from xvectors.report.split_page import MAX_ROWS
 from xvectors.report.split_report import MAX_FAILURES_SHOWN, MAX_POINTS, draw_split
 from xvectors.report.trials_page import trials_page
-from xvectors.tables import FailureRow, IndexRow, write_index
-from xvectors.verification import Trials
+from xvectors.results.tables import FailureRow, IndexRow, write_index
+from xvectors.results.verification import Trials
 
 from ..made_split import SHARDS, make_marker, make_split, make_voices
 from .browser import marks_of, n_colours, n_marks, point_at

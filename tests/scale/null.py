@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from xvectors import XVectorProvider
-from xvectors.audio import Signal
-from xvectors.manifest import Stretch
+from xvectors.audio.segment import Segment
+from xvectors.audio.signals import Signal
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ DIM = 192
 class NullEncoder:
     """Gives random numbers, others in each batch."""
 
-    def read(self, path: str, stretch: Stretch | None = None) -> Signal:
+    def read(self, path: str, segment: Segment | None = None) -> Signal:
         import torch  # noqa: PLC0415 - Snakemake's own process imports this module too
 
         return Signal(torch.zeros(1), 16000)

@@ -25,7 +25,7 @@ def start(config: DictConfig) -> None:
 
 
 def check(config: DictConfig) -> None:
-    from xvectors.checks import check_config, check_manifests
+    from xvectors.run.checks import check_config, check_manifests
 
     check_config(config)
     check_manifests(config)
@@ -47,8 +47,8 @@ def fetch(config: DictConfig) -> None:
 
 def embed(config: DictConfig) -> None:
     """Embed the first shard, or find it embedded, as a job of a run."""
-    from xvectors.run_lock import RUN_VARIABLE, RunLock
-    from xvectors.shard_job import embed_shard
+    from xvectors.job.shard_job import embed_shard
+    from xvectors.run.run_lock import RUN_VARIABLE, RunLock
 
     os.environ[RUN_VARIABLE] = RunLock(Layout.of(config).root).holder()
     embed_shard(config, SPLIT, shards(config)[0], time.monotonic(), threads=1)
@@ -58,11 +58,11 @@ def pretend(config: DictConfig) -> None:
     """Leave quickly what a run leaves: a current embedding of each utterance, and the markers."""
     import torch
 
+    from xvectors.job.shard_utterances import ShardTasks
     from xvectors.markers import DoneMarker, write_marker
     from xvectors.provenance import describe_origin, save_embedding
     from xvectors.runner import storage_of
-    from xvectors.storage import FileStorage
-    from xvectors.tasks import ShardTasks
+    from xvectors.storage.storage import FileStorage
 
     layout = Layout.of(config)
     vectors = torch.randn(N_VECTORS, DIM)
@@ -106,19 +106,19 @@ def pretend(config: DictConfig) -> None:
 
 
 def retract(config: DictConfig) -> None:
-    from xvectors.retraction import retract_untrue
+    from xvectors.run.retraction import retract_untrue
 
     retract_untrue(config)
 
 
 def collect(config: DictConfig) -> None:
-    from xvectors.collecting import collect_split
+    from xvectors.results.collecting import collect_split
 
     collect_split(config, SPLIT, shards(config))
 
 
 def average(config: DictConfig) -> None:
-    from xvectors.speakers import average_speakers
+    from xvectors.results.speakers import average_speakers
 
     layout = Layout.of(config)
     average_speakers(layout.index(SPLIT), layout.speakers(SPLIT), False, {})
@@ -131,21 +131,21 @@ def report(config: DictConfig) -> None:
 
 
 def kaldi(config: DictConfig) -> None:
-    from xvectors.exporting import export_kaldi
+    from xvectors.results.exporting import export_kaldi
 
     layout = Layout.of(config)
     export_kaldi(layout.index(SPLIT), layout.speakers(SPLIT), layout.kaldi(SPLIT))
 
 
 def safetensors(config: DictConfig) -> None:
-    from xvectors.exporting import export_safetensors
+    from xvectors.results.exporting import export_safetensors
 
     layout = Layout.of(config)
     export_safetensors(layout.index(SPLIT), layout.safetensors(SPLIT), {})
 
 
 def parquet(config: DictConfig) -> None:
-    from xvectors.exporting import export_parquet
+    from xvectors.results.exporting import export_parquet
 
     layout = Layout.of(config)
     export_parquet(layout.index(SPLIT), layout.parquet(SPLIT), {})

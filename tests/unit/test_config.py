@@ -6,9 +6,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from xvectors import BaseRunner
-from xvectors.checks import check_config, check_manifests
 from xvectors.config import SCHEMA, resolve_config, shards_of_split
 from xvectors.errors import ConfigError
+from xvectors.run.checks import check_config, check_manifests
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEYS = yaml.safe_load(SCHEMA.read_text())["properties"]["xvector"]["properties"]

@@ -59,11 +59,11 @@ def test_a_manifest_of_every_kind_of_corpus(tmp_path, manifest, kind):
         assert row[1].startswith("/")
         assert (row[2], row[3]) == (want.text, want.speaker_id)
         assert Path(row[1]).read_bytes() == audio.read_bytes()
-        if want.stretch is None:
+        if want.segment is None:
             assert len(row) == 5
             assert utterance.seconds == pytest.approx(soundfile.info(audio).duration, abs=1e-6)
         else:
-            start, end = want.stretch
+            start, end = want.segment
             assert utterance.seconds == pytest.approx(end - start, abs=2e-6)
             assert [field.split("=")[0] for field in row[4:]] == ["start", "end"]
             found = [float(field.split("=")[1]) for field in row[4:]]
@@ -135,7 +135,7 @@ def test_lhotse_recordings(tmp_path, manifest):
     assert float(seconds.removeprefix("seconds=")) == pytest.approx(recording.duration, abs=1e-6)
 
 
-def test_stretches_are_those_of_lhotse(tmp_path, manifest):
+def test_segmentes_are_those_of_lhotse(tmp_path, manifest):
     """Where lhotse itself can trim a cut to its supervisions, without overlap."""
     recording = lhotse.Recording.from_file(copy("hugo_01", tmp_path / "h.wav"))
     parts = [
@@ -351,7 +351,7 @@ def test_an_espnet3_manifest_is_checked_and_never_overwritten(tmp_path, manifest
     assert path.read_text() == "only\ttwo\n"
 
 
-def test_an_espnet3_manifest_with_seconds_and_stretches_keeps_them(tmp_path, manifest):
+def test_an_espnet3_manifest_with_seconds_and_segmentes_keeps_them(tmp_path, manifest):
     audio = copy("alba_00", tmp_path / "a.flac")
     lines = [f"a\t{audio}\tone\ts\tseconds=9", f"b\t{audio}\t\ts\tstart=1\tend=1.5"]
     path = write(tmp_path / "train.tsv", "\ufeff" + "\r\n".join(lines) + "\n\n")

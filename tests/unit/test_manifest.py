@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from xvectors.audio.segment import Segment
 from xvectors.errors import ManifestError
-from xvectors.manifest import Stretch, Utterance, locate_audio, read_manifest
+from xvectors.manifest import Utterance, locate_audio, read_manifest
 
 
 def write(folder: Path, content: bytes) -> Path:
@@ -96,14 +97,14 @@ def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path):
         read_manifest(tmp_path / "none.tsv")
 
 
-def test_a_stretch_of_a_recording(tmp_path):
+def test_a_segment_of_a_recording(tmp_path):
     lines = [b"a\tr.wav\t\ts\tseconds=9\tstart=1.5\tend=2.75\n"]
     lines += [b"b\tr.wav\t\ts\tmale\tend=3\tstart=0\n"]
     lines += [b"c\tr.wav\tstart=1 end=2\ts\n"]  # its text says so
     first, second, third = read_manifest(write(tmp_path, b"".join(lines))).utterances
-    assert (first.stretch, first.seconds) == (Stretch(1.5, 2.75), 1.25)
-    assert (second.stretch, second.seconds) == (Stretch(0, 3), 3)
-    assert (third.stretch, third.seconds) == (None, None)
+    assert (first.segment, first.seconds) == (Segment(1.5, 2.75), 1.25)
+    assert (second.segment, second.seconds) == (Segment(0, 3), 3)
+    assert (third.segment, third.seconds) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_a_stretch_of_a_recording(tmp_path):
         ("start=1\tend=2\tstart=0", "a second start="),
     ],
 )
-def test_a_stretch_that_makes_no_sense(tmp_path, columns, reason):
+def test_a_segment_that_makes_no_sense(tmp_path, columns, reason):
     path = write(tmp_path, f"a\ta.wav\t\ts\t\t{columns}\n".encode())
     with pytest.raises(ManifestError, match=rf"train\.tsv:1: .*{reason}"):
         read_manifest(path)

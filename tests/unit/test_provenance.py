@@ -6,9 +6,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from xvectors.audio import AudioVersion
+from xvectors.audio.segment import Segment
+from xvectors.audio.signals import AudioVersion
 from xvectors.config import resolve_config
-from xvectors.manifest import Stretch
 from xvectors.provenance import (
     Origin,
     discard,
@@ -81,7 +81,7 @@ ORIGIN = Origin({"precision": "fp32"}, "abc", ["ä b.wav"], [None])
         (replace(ORIGIN, fingerprint="other"), AUDIO),
         (replace(ORIGIN, fingerprint=None), AUDIO),
         (replace(ORIGIN, wav_paths=["other.wav"]), AUDIO),
-        (replace(ORIGIN, stretches=[Stretch(0, 1)]), AUDIO),
+        (replace(ORIGIN, segmentes=[Segment(0, 1)]), AUDIO),
         (replace(ORIGIN, recipe={"precision": "bf16"}), AUDIO),
         (ORIGIN, AudioVersion(1, 3)),
         (ORIGIN, AudioVersion(2, 2)),

@@ -11,20 +11,20 @@ from snakemake.iocontainers import Wildcards
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from xvectors import cluster_requests
-from xvectors.checks import check_config, check_manifests
+from xvectors.run import cluster_requests
+from xvectors.run.checks import check_config, check_manifests
 from xvectors.config import resolve_config, shards_of_split
 from xvectors.errors import XVectorsError
 from xvectors.fetching import files_version
-from xvectors.gpu_lease import processors_of_job
+from xvectors.job.gpu_lease import processors_of_job
 from xvectors.layout import Layout, shard_names
 from xvectors.provenance import make_recipe
-from xvectors.python_path import share_package_with_jobs
-from xvectors.retraction import retract_untrue
-from xvectors.run_lock import RunLock, RunWatch
+from xvectors.run.python_path import share_package_with_jobs
+from xvectors.run.retraction import retract_untrue
+from xvectors.run.run_lock import RunLock, RunWatch
 from xvectors.runner import makes_embeddings, runner_class
-from xvectors.slurm_arrays import become_own_task
-from xvectors.summary import summarize
+from xvectors.run.slurm_arrays import become_own_task
+from xvectors.run.summary import summarize
 
 become_own_task(sys.argv)
 share_package_with_jobs()

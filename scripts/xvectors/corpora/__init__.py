@@ -14,7 +14,7 @@ from typing import Any
 from xvectors.corpora.entries import Entry
 from xvectors.corpora.folders import read_folder, read_libritts, read_ljspeech, read_vctk
 from xvectors.corpora.lhotse import read_lhotse
-from xvectors.corpora.tables import read_espnet3, read_kaldi
+from xvectors.corpora.listings import read_espnet3, read_kaldi
 from xvectors.errors import CorpusError
 
 READERS: dict[str, Callable[..., Iterator[Entry]]] = {

@@ -8,16 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from xvectors.audio import HEADER_READERS
+from xvectors.audio.segment import Segment
+from xvectors.audio.signals import HEADER_READERS
 from xvectors.errors import CorpusError
-from xvectors.manifest import Stretch
 
 
 class Entry(NamedTuple):
     """An utterance as its corpus has it.
 
     `place` is where the corpus has it, ``file:line`` or a file, for error messages; `wav_path`
-    is absolute; `seconds` is the utterance's duration where the corpus states it; `stretch` is
+    is absolute; `seconds` is the utterance's duration where the corpus states it; `segment` is
     the part of the recording which the utterance is, None for all of it.
     """
 
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     text: str
     speaker_id: str
     seconds: float | None = None
-    stretch: Stretch | None = None
+    segment: Segment | None = None
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from xvectors.audio.segment import Segment
 from xvectors.corpora.entries import Entry, read_lines
 from xvectors.errors import CorpusError
 from xvectors.files import parse_json
-from xvectors.manifest import Stretch
 
 # A cut covers its recording when no more than this is missing at either end.
 TOLERANCE_SECONDS = 1e-3
@@ -66,8 +66,8 @@ def _cut(place: str, cut: dict[str, Any], root: Path) -> Iterator[Entry]:
         covers = start <= TOLERANCE_SECONDS and end >= length - TOLERANCE_SECONDS
         utt_id, text = str(part["id"]), str(part.get("text") or "")
         speaker = str(part.get("speaker") or utt_id)
-        seconds, stretch = (length, None) if covers else (None, Stretch(start, end))
-        yield Entry(place, utt_id, wav, text, speaker, seconds, stretch)
+        seconds, segment = (length, None) if covers else (None, Segment(start, end))
+        yield Entry(place, utt_id, wav, text, speaker, seconds, segment)
 
 
 def _audio_file(place: str, recording: dict[str, Any], root: Path) -> str:

@@ -7,13 +7,13 @@ from threading import Lock
 
 import torch
 
-from xvectors.audio import Signal, read_signal
 from xvectors.audio.resampling import Normalizer
+from xvectors.audio.segment import Segment
+from xvectors.audio.signals import Signal, read_signal
 from xvectors.config import import_class
 from xvectors.encoders.device import allow_tf32, float32_products, has_bf16, mark
 from xvectors.encoders.toolkits import toolkit_named
 from xvectors.errors import EncoderError, UtteranceError
-from xvectors.manifest import Stretch
 
 
 class Encoder(ABC):
@@ -36,7 +36,7 @@ class Encoder(ABC):
         self.precision = precision
         # GPUs round float32 products to TF32 only when asked (PyTorch's default is a mix).
         allow_tf32(precision == "tf32")
-        self.normalize = Normalizer(self.sample_rate, self.device)
+        self.normalizer = Normalizer(self.sample_rate, self.device)
         # What is given to a GPU by one thread is computed while others prepare what comes next.
         self._giving = Lock()
 
@@ -51,7 +51,7 @@ class Encoder(ABC):
                 long, on the device.
 
         Returns:
-            Shape (len(signals), embedding_size), on the device.
+            Shape (len(signals), dim), on the device.
 
         """
 
@@ -65,13 +65,13 @@ class Encoder(ABC):
                 `sample_rate`; at least `min_samples` long.
 
         Returns:
-            float32, shape (len(signals), embedding_size), on the CPU.
+            float32, shape (len(signals), dim), on the CPU.
 
         """
         with torch.inference_mode():
             with self._giving:
                 with float32_products():
-                    at_rate = self.normalize.of_many(self.with_rates(signals))
+                    at_rate = self.normalizer.of_many(self.with_rates(signals))
                 embeddings = self.embed_on_device(at_rate).float()
                 computed = mark(self.device)
             if computed:
@@ -85,15 +85,15 @@ class Encoder(ABC):
             for signal in signals
         ]
 
-    def read(self, path: str, stretch: Stretch | None = None) -> Signal:
-        """Read a file, or a stretch of it, as `embed` takes it; several threads may do so at once.
+    def read(self, path: str, segment: Segment | None = None) -> Signal:
+        """Read a file, or a segment of it, as `embed` takes it; several threads may do so at once.
 
         Raises:
             UtteranceError: It cannot be read (see `read_signal`), or is too short.
 
         """
-        signal = read_signal(path, self.sample_rate, self.normalize, stretch, self.normalize.leaves)
-        n_samples = self.normalize.n_samples(signal)
+        signal = read_signal(path, self.normalizer, segment)
+        n_samples = self.normalizer.n_samples(signal)
         if n_samples < self.min_samples:
             raise UtteranceError(
                 f"too short: {path} has {n_samples / self.sample_rate:.4f} s, this encoder needs "

@@ -11,10 +11,10 @@ import torch
 import yaml
 
 from xvectors.config import first_line
+from xvectors.encoders.batch_budget import FrameBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder, embed_alike
-from xvectors.encoders.frame_budget import FrameBudget
 from xvectors.errors import EncoderError
 from xvectors.fetching import unpacked
 

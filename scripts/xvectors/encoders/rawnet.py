@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy
 import torch
 
+from xvectors.encoders.batch_budget import FrameBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder
-from xvectors.encoders.frame_budget import FrameBudget
-from xvectors.encoders.rawnet3 import RawNet3
+from xvectors.encoders.rawnet3_network import RawNet3
 from xvectors.errors import EncoderError
 
 SAMPLE_RATE = 16000
 # As in ESPnet's extract_spk_embed.py, and in the inference.py of RawNet3's authors: the network
-# was trained with stretches of three seconds.
+# was trained with segmentes of three seconds.
 WINDOW_SAMPLES = 3 * SAMPLE_RATE
 N_WINDOWS = 10
 # Windows that go through the network at a time; on a CPU more make nothing faster.

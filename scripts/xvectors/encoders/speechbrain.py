@@ -8,12 +8,12 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
 from xvectors.config import first_line
+from xvectors.encoders.batch_budget import FrameBudget
+from xvectors.encoders.chunked_ecapa import ChunkedEcapa, reflect_padding, reflecting_convolutions
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder, embed_alike
-from xvectors.encoders.features import Features
-from xvectors.encoders.frame_budget import FrameBudget
-from xvectors.encoders.long_signals import ChunkedEcapa, reflect_padding, reflecting_convolutions
 from xvectors.encoders.packed_ecapa import PackedEcapa, is_covered
+from xvectors.encoders.speechbrain_features import Features
 from xvectors.errors import EncoderError
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xvectors.verification import Floats, Trials, Vectors, normalize_lengths
+from xvectors.results.verification import Floats, Trials, Vectors, normalize_lengths
 
 Numbers = NDArray[np.int64]
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from xvectors.tables import IndexRow
+from xvectors.results.tables import IndexRow
 
 # Fewer would tell little about whether a speaker's utterances fit together.
 MIN_OF_SPEAKER = 20

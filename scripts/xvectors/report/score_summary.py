@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xvectors.verification import (
+from xvectors.results.verification import (
     ErrorRates,
     Floats,
     Trials,

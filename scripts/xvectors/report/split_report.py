@@ -25,9 +25,9 @@ from xvectors.report.embedding_space import (
 )
 from xvectors.report.sampling import Totals, add_up, sample_rows
 from xvectors.report.score_summary import ScoreSummary, summarize_scores
+from xvectors.results.tables import FailureRow, IndexRow, load_embeddings, read_failures, read_index
+from xvectors.results.verification import Floats, Vectors, normalize_lengths
 from xvectors.runner import makes_embeddings, runner_class
-from xvectors.tables import FailureRow, IndexRow, load_embeddings, read_failures, read_index
-from xvectors.verification import Floats, Vectors, normalize_lengths
 
 logger = logging.getLogger(__name__)
 

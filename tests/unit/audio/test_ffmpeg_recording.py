@@ -6,21 +6,21 @@ import pytest
 import soundfile
 import torch
 
-from xvectors import audio
-from xvectors.audio import durations, read_signal
+from xvectors.audio import signals
 from xvectors.audio.resampling import Normalizer
+from xvectors.audio.segment import Segment
+from xvectors.audio.signals import durations, read_signal
 from xvectors.errors import UtteranceError
-from xvectors.manifest import Stretch
 
 pytest.importorskip("av", reason="needs PyAV: make m4a")
 from ...m4a import write_m4a
 
 RATE = 16000
-normalize = Normalizer(RATE)
+normalizer = Normalizer(RATE)
 
 
-def read(path, stretch=None):
-    return read_signal(str(path), RATE, normalize, stretch).samples
+def read(path, segment=None):
+    return read_signal(str(path), normalizer, segment).samples
 
 
 def sweep(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
@@ -57,20 +57,20 @@ def test_bare_aac_does_not_state_its_length(tmp_path):
     assert len(read(tmp_path / "a.aac")) == round(seconds * RATE)
 
 
-@pytest.mark.parametrize("stretch", [Stretch(0, 1.3), Stretch(2.71828, 5.5), Stretch(5, 7.2)])
-def test_a_stretch_equals_that_part_of_the_whole(tmp_path, stretch):
+@pytest.mark.parametrize("segment", [Segment(0, 1.3), Segment(2.71828, 5.5), Segment(5, 7.2)])
+def test_a_segment_equals_that_part_of_the_whole(tmp_path, segment):
     write_m4a(tmp_path / "a.m4a", sweep(7.2, RATE), RATE)
     whole = read(tmp_path / "a.m4a")
-    part = whole[round(stretch.start * RATE) : round(stretch.end * RATE)]
-    assert torch.equal(read(tmp_path / "a.m4a", stretch), part)
-    with pytest.raises(UtteranceError, match=r"stretch beyond the end: .* has 7\.2000 s"):
-        read(tmp_path / "a.m4a", Stretch(5, 8))
+    part = whole[round(segment.start * RATE) : round(segment.end * RATE)]
+    assert torch.equal(read(tmp_path / "a.m4a", segment), part)
+    with pytest.raises(UtteranceError, match=r"segment beyond the end: .* has 7\.2000 s"):
+        read(tmp_path / "a.m4a", Segment(5, 8))
 
 
 def test_pieces_give_the_same_samples_as_the_whole(tmp_path, monkeypatch):
     write_m4a(tmp_path / "a.m4a", sweep(7.2, 44100), 44100)
     whole = read(tmp_path / "a.m4a")
-    monkeypatch.setattr(audio, "PIECE_SECONDS", 2)
+    monkeypatch.setattr(signals, "PIECE_SECONDS", 2)
     torch.testing.assert_close(read(tmp_path / "a.m4a"), whole, rtol=0, atol=1e-6)
 
 

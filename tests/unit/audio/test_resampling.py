@@ -2,8 +2,9 @@ import pytest
 import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 
-from xvectors.audio import Signal, resampling
+from xvectors.audio import resampling
 from xvectors.audio.resampling import NarrowResampler, Normalizer, kernel_size
+from xvectors.audio.signals import Signal
 
 
 def noise(n_samples: int, channels: int) -> torch.Tensor:

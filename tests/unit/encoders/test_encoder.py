@@ -36,7 +36,7 @@ def test_signals_as_they_were_read(demo_encoder):
     encoder = load_encoder("speechbrain", demo_encoder, "cpu", "fp32")
     paths = sorted((demo_encoder.parent / "wav").glob("*/*_0[0-1].*"))
     expected = encoder.embed([encoder.read(str(path)) for path in paths])
-    encoder.normalize.together = True
+    encoder.normalizer.together = True
     signals = [encoder.read(str(path)) for path in paths]
     assert {signal.rate for signal in signals} != {encoder.sample_rate}
     difference = (encoder.embed(signals) - expected).abs().amax(1)
@@ -46,7 +46,7 @@ def test_signals_as_they_were_read(demo_encoder):
 @pytest.mark.parametrize("together", [False, True])
 def test_a_signal_that_is_too_short(demo_encoder, tmp_path, together):
     encoder = load_encoder("speechbrain", demo_encoder, "cpu", "fp32")
-    encoder.normalize.together = together
+    encoder.normalizer.together = together
     path = tmp_path / "short.wav"
     soundfile.write(path, np.zeros(800), 24000)
     with pytest.raises(UtteranceError, match=r"too short: .* has 0.0334 s, .* needs 0.0400 s"):

@@ -8,7 +8,7 @@ import torch
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.nnet.pooling import StatisticsPooling
 
-from xvectors.encoders import long_signals
+from xvectors.encoders import chunked_ecapa
 from xvectors.encoders import speechbrain as speechbrain_encoder
 from xvectors.encoders.device import has_bf16
 from xvectors.encoders.packed_ecapa import PackedEcapa, is_covered
@@ -30,7 +30,7 @@ def signals(demo_encoder, encoder) -> list[torch.Tensor]:
     found = []
     for path in sorted((demo_encoder.parent / "wav").glob("*/*_0[0-2].*")):
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        found.append(encoder.normalize(torch.from_numpy(samples), rate))
+        found.append(encoder.normalizer(torch.from_numpy(samples), rate))
     return [*found, found[0][: encoder.min_samples], found[1][:1000], torch.cat(found[:6])]
 
 
@@ -175,7 +175,7 @@ def test_long_signals_in_chunks_equal_the_whole(encoder, signals, monkeypatch, c
     fade = torch.linspace(0.01, 1, len(signals[-1]))
     signal = torch.cat([signals[-1] * fade, torch.zeros(4000), signals[-1]])[:-77]
     whole = encoder.embed([signal])
-    monkeypatch.setattr(long_signals, "CHUNK_FRAMES", chunk_frames)
+    monkeypatch.setattr(chunked_ecapa, "CHUNK_FRAMES", chunk_frames)
     monkeypatch.setattr(speechbrain_encoder, "MAX_WHOLE_SECONDS", 1)
     assert_close(encoder.embed([signal]), whole)
 

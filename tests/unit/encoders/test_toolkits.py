@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from xvectors.checks import check_config
 from xvectors.config import import_class, resolve_config
 from xvectors.encoders import toolkits
 from xvectors.encoders.encoder import Encoder
 from xvectors.encoders.toolkits import ENVS, TOOLKITS, installed_version, missing_packages
 from xvectors.errors import ConfigError
 from xvectors.provenance import make_recipe
+from xvectors.run.checks import check_config
 
 
 def test_the_schema_and_the_table_name_the_same_toolkits():

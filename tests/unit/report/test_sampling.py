@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from xvectors.report.sampling import add_up, sample_rows
-from xvectors.tables import IndexRow
+from xvectors.results.tables import IndexRow
 
 from ...made_split import make_rows
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xvectors.report.score_summary import MAX_DET_POINTS, N_BINS, det_curve, summarize_scores
-from xvectors.verification import Trials, equal_error_rate, error_rates
+from xvectors.results.verification import Trials, equal_error_rate, error_rates
 
 
 def trials(target: list[float], nontarget: list[float]) -> Trials:

@@ -6,7 +6,7 @@ from xvectors.errors import ShardError
 from xvectors.layout import Layout
 from xvectors.report import split_report
 from xvectors.report.split_report import draw_split, gather, speeds, view_speakers
-from xvectors.tables import FailureRow
+from xvectors.results.tables import FailureRow
 
 from ...made_split import SHARDS, make_marker, make_rows, make_split, make_voices
 

@@ -2,7 +2,7 @@ import numpy as np
 
 from xvectors.report.score_summary import report_scores
 from xvectors.report.trials_page import trials_page
-from xvectors.verification import Trials
+from xvectors.results.verification import Trials
 
 
 def test_names_are_escaped():

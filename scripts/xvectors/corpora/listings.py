@@ -1,0 +1,104 @@
+"""Readers of corpora that a file or two list: Kaldi data folders and ESPnet3's manifests."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from xvectors.audio.segment import Segment
+from xvectors.audio.signals import durations
+from xvectors.corpora.entries import Entry, read_lines
+from xvectors.errors import CorpusError
+from xvectors.manifest import locate_audio, read_manifest
+
+# Programs of wav.scp that do nothing but decode a file, and their arguments for that.
+DECODERS = {
+    "cat": re.compile("-"),
+    "flac": re.compile("-[cds]+|--decode|--stdout|--silent"),
+    "sph2pipe": re.compile("-p|-f|wav"),
+}
+# In Kaldi, a segment that ends at -1 ends with its recording.
+END_OF_RECORDING = -1
+
+
+def read_kaldi(path: Path, root: str = ".") -> Iterator[Entry]:
+    """Kaldi: the data folder with ``wav.scp``, and ``utt2spk``, ``text``, ``segments`` if any."""
+    recordings = {
+        name: (place, _audio_file(place, source, Path(root)))
+        for name, (place, source) in _read_table(path / "wav.scp").items()
+    }
+    texts, speakers = _read_table(path / "text"), _read_table(path / "utt2spk")
+    if (path / "segments").exists():
+        utterances = _read_segments(path, recordings)
+    else:
+        utterances = ((place, name, wav, None) for name, (place, wav) in recordings.items())
+    for place, utt_id, wav, segment in utterances:
+        if speakers and utt_id not in speakers:
+            raise CorpusError(f"{place}: {utt_id} is not in {path / 'utt2spk'}")
+        _, text = texts.get(utt_id, (place, ""))
+        _, speaker = speakers.get(utt_id, (place, utt_id))
+        yield Entry(place, utt_id, wav, text, speaker, segment=segment)
+
+
+def read_espnet3(path: Path) -> Iterator[Entry]:
+    """ESPnet3: the manifest that its recipes write, a TSV file without a header."""
+    utterances = read_manifest(path).utterances
+    for (place, line), utterance in zip(read_lines(path), utterances, strict=True):
+        text = line.split("\t")[2]
+        wav = locate_audio(path, utterance.wav_path)
+        yield Entry(place, utterance.utt_id, wav, text, *utterance[2:])
+
+
+def _read_segments(
+    path: Path, recordings: dict[str, tuple[str, str]]
+) -> Iterator[tuple[str, str, str, Segment | None]]:
+    """Yield the place, the utt_id, the audio file and the segment of every segment."""
+    for place, line in read_lines(path / "segments"):
+        columns = line.split()
+        try:
+            utt_id, recording, (start, end) = columns[0], columns[1], map(float, columns[2:])
+        except (IndexError, ValueError) as error:
+            raise CorpusError(f"{place}: not utt_id, recording, start and end") from error
+        if recording not in recordings:
+            raise CorpusError(f"{place}: {recording} is not in {path / 'wav.scp'}")
+        _, wav = recordings[recording]
+        if end == END_OF_RECORDING:
+            (end,) = durations([wav])
+            if not end:
+                raise CorpusError(f"{place}: cannot tell where {wav} ends; give the end in seconds")
+        yield place, utt_id, wav, Segment(start, end)
+
+
+def _read_table(path: Path) -> dict[str, tuple[str, str]]:
+    """Return the place and the rest of the line for each first word, nothing without a file."""
+    table: dict[str, tuple[str, str]] = {}
+    if path.name != "wav.scp" and not path.exists():
+        return table
+    for place, line in read_lines(path):
+        name, *rest = line.split(maxsplit=1)
+        if name in table:
+            raise CorpusError(f"{place}: repeated {name}, first at {table[name][0]}")
+        table[name] = (place, "".join(rest).strip())
+    return table
+
+
+def _audio_file(place: str, source: str, root: Path) -> str:
+    """Return the audio file that a line of wav.scp reads; commands are never run."""
+    if source.endswith("|"):
+        try:
+            program, *arguments = shlex.split(source[:-1])
+        except ValueError:
+            program, arguments = "", []
+        options = DECODERS.get(Path(program).name, re.compile(""))
+        files = [argument for argument in arguments if not options.fullmatch(argument)]
+        if Path(program).name not in DECODERS or len(files) != 1:
+            raise CorpusError(
+                f"{place}: commands are not run ({source}); write its output to a file and give "
+                "that file's path instead"
+            )
+        (source,) = files
+    if re.search(r"\.ark:\d+$", source):
+        raise CorpusError(f"{place}: {source} is in an archive; give the path of an audio file")
+    if not source:
+        raise CorpusError(f"{place}: no path")
+    return str((root / source).absolute())

@@ -1,0 +1,1 @@
+"""The job of a shard: its utterances, processes and GPU."""

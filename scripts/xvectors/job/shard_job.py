@@ -1,0 +1,292 @@
+"""A shard job: embeds what is missing of one index shard and accounts for it."""
+
+import logging
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from omegaconf import DictConfig
+
+from xvectors.config import first_line
+from xvectors.errors import (
+    EncoderError,
+    ShardError,
+    UtteranceError,
+    XVectorsError,
+    machine_problem,
+)
+from xvectors.fetching import fingerprint_of
+from xvectors.files import flush_to_disk
+from xvectors.job.gpu_lease import GpuLease, node_name
+from xvectors.job.progress import Progress, speed
+from xvectors.job.shard_utterances import ShardTasks, TaskStages, manifest_of
+from xvectors.layout import Layout
+from xvectors.markers import DoneMarker, Failure, write_marker
+from xvectors.provenance import describe_origin
+from xvectors.provider import EnvironmentProvider, provider_class
+from xvectors.run.run_lock import RunWatch
+from xvectors.runner import Outcome, build_worker_environment, runner_class, storage_of
+from xvectors.sharding import IndexShard
+from xvectors.stages import run_overlapped
+from xvectors.storage.packs import check_names
+from xvectors.storage.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+MAX_NAMES = 10
+# Threads that read: on a CPU as many as the job's, but they may have to wait for the disk.
+MIN_READERS = 2
+# Longer recordings a GPU's job reads by itself, so that not every process of it holds one.
+LONG_SECONDS = 600
+# So many unexpected failures without a single success are a defect of the task.
+MAX_FAILURES_AT_FIRST = 10
+
+
+@dataclass
+class _Work:
+    """What a job did; `failures` are by the utterances' rows in the shard."""
+
+    device: str = "none"
+    startup_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    audio_seconds: float = 0.0
+    n_written: int = 0
+    n_skipped: int = 0
+    n_unexpected: int = 0
+    failures: dict[int, Failure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a job is told: a shard of a split, when its process started, and its processors."""
+
+    config: DictConfig
+    split: str
+    shard: str
+    started: float
+    threads: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.split} {self.shard}"
+
+    @property
+    def layout(self) -> Layout:
+        return Layout.of(self.config)
+
+
+def embed_shard(config: DictConfig, split: str, shard: str, started: float, threads: int) -> None:
+    """Embed the utterances of a shard that have no current embedding, then write its marker.
+
+    The environment is built once, and not at all when nothing is missing.
+
+    Args:
+        config: A resolved configuration.
+        split: Name of the split.
+        shard: Name of the shard, ``<k>-of-<n>``.
+        started: When the process started, in seconds of ``time.monotonic``.
+        threads: Processors that the job may keep busy.
+
+    Raises:
+        ShardError: Utterances failed under ``on_error: fail``; the message names them. There
+            is no marker then, and what was embedded stays.
+
+    """
+    job = _Job(config, split, shard, started, threads)
+    tasks = ShardTasks(config, split, shard)
+    with closing(storage_of(config, split, shard, tasks.content.utt_ids)) as storage:
+        _embed(job, tasks, storage)
+
+
+def _embed(job: _Job, tasks: ShardTasks, storage: Storage) -> None:
+    """Embed what is missing in the storage, and write the marker."""
+    missing = [
+        row for row, task in enumerate(tasks) if not storage.is_current(task.utt_id, task.made_by)
+    ]
+    if job.config.xvector.storage == "packed":
+        check_names(job.name, tasks.content.utt_ids)
+    work = _Work(n_skipped=len(tasks) - len(missing))
+    if missing:
+        # It lists vectors that are about to be replaced; collect_split writes it anew.
+        job.layout.index(job.split).unlink(missing_ok=True)
+        _embed_missing(job, tasks, missing, storage, work)
+    account = _account(job, tasks, work)
+    _report(job, account)
+    RunWatch(job.layout.root).check()
+    if account.n_failed and job.config.xvector.on_error == "fail":
+        write_marker(job.layout.unfinished(job.split, job.shard), account)
+        names = ", ".join(failure.utt_id for failure in account.failures[:MAX_NAMES])
+        names += ", ..." if account.n_failed > MAX_NAMES else ""
+        raise ShardError(
+            f"{job.name}: {account.n_failed} of {account.n_utterances} utterances failed "
+            f"({names}), all others are embedded; mend them and run the same command again, or "
+            "set xvector.on_error to skip"
+        )
+    _finish(job, tasks.content.utt_ids, storage, account)
+
+
+def _account(job: _Job, tasks: ShardTasks, work: _Work) -> DoneMarker:
+    """Return what is told of the job."""
+    return DoneMarker(
+        n_utterances=len(tasks),
+        n_written=work.n_written,
+        n_skipped=work.n_skipped,
+        n_failed=len(work.failures),
+        audio_seconds=round(work.audio_seconds, 3),
+        startup_seconds=round(work.startup_seconds, 3),
+        wall_seconds=round(work.wall_seconds, 3),
+        device=work.device,
+        precision=job.config.xvector.precision,
+        encoder=tasks.origin.fingerprint,
+        recipe=tasks.origin.recipe,
+        failures=[failure for _, failure in sorted(work.failures.items())],
+        storage=job.config.xvector.storage,
+    )
+
+
+def _finish(job: _Job, utt_ids: list[str], storage: Storage, account: DoneMarker) -> None:
+    """Bring the embeddings into their final form, and then write the marker."""
+    layout = job.layout
+    storage.finish(utt_ids, describe_origin(job.config))
+    # Power loss must not leave a marker whose embeddings were still on their way to the disk.
+    flush_to_disk(layout.root)
+    failed = {failure.utt_id for failure in account.failures}
+    embedded = (utt_id for utt_id in utt_ids if utt_id not in failed)
+    layout.unfinished(job.split, job.shard).unlink(missing_ok=True)
+    account = replace(account, outputs=storage.version(embedded))
+    write_marker(layout.marker(job.split, job.shard), account)
+
+
+def _embed_missing(
+    job: _Job, tasks: ShardTasks, missing: list[int], storage: Storage, work: _Work
+) -> None:
+    """Take a GPU if there is one, build the environment, and run the tasks of `missing` rows."""
+    asked = time.monotonic()
+    xvector = job.config.xvector
+    with GpuLease(xvector.device, xvector.jobs_per_gpu) as lease:
+        waited = time.monotonic() - asked
+        if lease.gpu:
+            logger.info("%s: on GPU %s of %s", job.name, lease.gpu, node_name())
+        provider = _provider(job, tasks.origin.fingerprint, lease.gpu)
+        runner = runner_class(job.config)(provider, xvector.batch_size)
+        # A provider of one's own may have another storage.
+        env = {"storage": storage, **build_worker_environment(provider)}
+        if lease.gpu and env.get("device") == "cpu":
+            logger.warning(
+                "%s: PyTorch can use no GPU here, going on with the CPU; with xvector.device: cpu "
+                "every processor would have a job",
+                job.name,
+            )
+            lease.release()
+        work.device = str(env.get("device", "none"))
+        work.startup_seconds = time.monotonic() - job.started - waited
+        watch = RunWatch(job.layout.root)
+        stages = TaskStages(runner.in_stages(env), tasks, storage, watch)
+        _run(job, stages, missing, runner.batch_size or 1, work)
+
+
+def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> EnvironmentProvider:
+    """Return the provider, its encoder being the fetched copy, checked to be whole."""
+    config = job.config.copy()
+    if gpu and config.xvector.device:
+        # Whatever its number was, it is the only one now.
+        config.xvector.device = "cuda"
+    if fingerprint is not None:
+        folder = job.layout.encoder.parent
+        if fingerprint_of(folder) != fingerprint:
+            raise EncoderError(
+                f"{folder}: the encoder's copy is damaged; run the same command again, which "
+                "fetches it anew"
+            )
+        config.xvector.pretrained_model = str(folder)
+    output_dir = job.layout.embeddings(job.split)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    manifest = manifest_of(config, job.split)
+    params = {"manifest_path": str(manifest), "output_dir": str(output_dir)}
+    return provider_class(config)(config, params=params)
+
+
+def _run(job: _Job, stages: TaskStages, missing: list[int], batch_size: int, work: _Work) -> None:
+    """Run the tasks of `missing` rows, and count in `work` what became of them."""
+    content = stages.tasks.content
+    # Utterances of similar length together, and the most memory at the beginning.
+    longest_first = sorted(missing, key=content.seconds.__getitem__, reverse=True)
+    progress = Progress(job.name, len(missing))
+    outcomes = _outcomes(stages, longest_first, batch_size, job.threads, work.device)
+    with closing(outcomes), progress:
+        for position, outcome in outcomes:
+            _count(content, stages.tasks.row_of(position), outcome, work)
+            progress.update(1, work.audio_seconds)
+        work.wall_seconds = progress.wall_seconds
+
+
+def _outcomes(
+    stages: TaskStages, rows: list[int], batch_size: int, threads: int, device: str
+) -> Generator[tuple[int, Any], None, None]:
+    """Yield positions with what became of them: on a GPU by processes, elsewhere by threads."""
+    content = stages.tasks.content
+    positions = [content.positions[row] for row in rows]
+    if device.startswith("cuda") and stages.encoder is not None:
+        # Only here, as they import torch.
+        from xvectors.encoders.encoder import Encoder  # noqa: PLC0415
+        from xvectors.job.encoder_server import run_in_processes  # noqa: PLC0415
+
+        if isinstance(stages.encoder, Encoder):
+            n_long = sum(content.seconds[row] > LONG_SECONDS for row in rows)
+            others = positions[n_long:]
+            if stages.storage.is_remembered:
+                for position in others:
+                    stages.discard_stale(position)
+            yield from run_in_processes(stages, others, batch_size, threads - 1)
+            stages.storage.see_others()
+            positions, threads = positions[:n_long], MIN_READERS
+    yield from run_overlapped(stages, positions, batch_size, max(threads, MIN_READERS))
+
+
+def _concerns_all(error: Exception, work: _Work) -> bool:
+    """Tell whether an exception says more about this machine or the task than of one utterance."""
+    if isinstance(error, UtteranceError):
+        return False
+    if isinstance(error, XVectorsError) or machine_problem(error):
+        return True
+    work.n_unexpected += 1
+    n_good = work.n_written + work.n_skipped
+    return n_good == 0 and work.n_unexpected > MAX_FAILURES_AT_FIRST
+
+
+def _describe(error: Exception) -> str:
+    logger.warning("unexpected", exc_info=error)
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _count(shard: IndexShard, row: int, outcome: Outcome | BaseException, work: _Work) -> None:
+    """Count what became of an utterance; what goes wrong with one costs only that one."""
+    if isinstance(outcome, BaseException):
+        if not isinstance(outcome, Exception) or _concerns_all(outcome, work):
+            raise outcome
+        is_expected = isinstance(outcome, UtteranceError)
+        reason = str(outcome) if is_expected else _describe(outcome)
+        outcome = {"status": "failed", "reason": reason}
+    if outcome["status"] == "failed":
+        reason = outcome["reason"]
+        work.failures[row] = Failure(shard.utt_ids[row], shard.wav_paths[row], reason)
+    elif outcome["status"] == "skipped":
+        work.n_skipped += 1
+    else:
+        work.n_written += 1
+        work.audio_seconds += shard.seconds[row]
+
+
+def _report(job: _Job, marker: DoneMarker) -> None:
+    for failure in marker.failures:
+        logger.error("%s: %s: %s", job.split, failure.utt_id, failure.reason)
+    logger.info(
+        "%s: %d embedded, %d skipped, %d failed, %s",
+        job.name,
+        marker.n_written,
+        marker.n_skipped,
+        marker.n_failed,
+        speed(marker.n_written, marker.audio_seconds, marker.wall_seconds),
+    )

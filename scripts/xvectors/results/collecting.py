@@ -1,0 +1,193 @@
+"""Collecting a split: every embedding checked, and the tables that list them written."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from xvectors.config import first_line
+from xvectors.errors import ShardError
+from xvectors.files import remove_leftovers
+from xvectors.layout import Layout
+from xvectors.manifest import Manifest, read_manifest
+from xvectors.markers import Failure, read_marker
+from xvectors.provenance import discard, parse_provenance, read_provenance
+from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
+from xvectors.runner import storage_of
+from xvectors.sharding import read_index_shard
+from xvectors.storage import packs
+
+# Files that are looked at together when strays are sought.
+NAMES_AT_A_TIME = 100_000
+# So long after a job's end another machine may not see all of its files.
+LATE_SECONDS = 10
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class _Checked:
+    """What became of each utterance of a manifest, by its position there; 28 bytes for each.
+
+    `shards` are the numbers of their shards, -1 for none, `names` and `outputs` hashes of their
+    utt_ids and of their embeddings' files.
+    """
+
+    def __init__(self, n_utterances: int) -> None:
+        self.shards = np.full(n_utterances, -1, dtype=np.int32)
+        self.names = np.zeros(n_utterances, dtype=np.int64)
+        self.outputs = np.zeros(n_utterances, dtype=np.int64)
+        self.seconds = np.zeros(n_utterances)
+        self.failures: dict[int, Failure] = {}
+        self.folders: set[Path] = set()
+        self.problems: list[str] = []
+        self.latest = time.monotonic() + LATE_SECONDS
+
+
+def collect_split(config: DictConfig, split: str, shards: list[str]) -> None:
+    """Check a split's embeddings and write ``<split>.tsv`` and ``<split>.failed.tsv``.
+
+    Args:
+        config: A resolved configuration.
+        split: Name of the split.
+        shards: Names of its shards, all of them done.
+
+    Raises:
+        ShardError: An utterance is neither embedded nor listed as failed, or an embedding is
+            damaged. Damaged ones are removed and their shards' markers too, so that the next
+            run makes them anew.
+
+    """
+    layout = Layout.of(config)
+    manifest = read_manifest(Path(config.xvector.manifest_paths[split]))
+    checked = _Checked(len(manifest.utterances))
+    for number, shard in enumerate(shards):
+        _check_shard(config, split, (number, shard), checked)
+    if checked.problems:
+        again = f"{split}: run the same command again to make these embeddings anew"
+        raise ShardError("\n".join([*checked.problems, again]))
+    failures = [checked.failures[position] for position in sorted(checked.failures)]
+    reasons = (
+        FailureRow(one.utt_id, one.wav_path, " ".join(one.reason.split())) for one in failures
+    )
+    write_failures(layout.failures(split), reasons)
+    write_index(layout.index(split), _rows(config, split, shards, manifest, checked))
+    marker = read_marker(layout.marker(split, shards[0]))
+    made_by = marker.recipe | {"encoder": marker.encoder}
+    folder = layout.embeddings(split)
+    _discard_strays(folder, checked.outputs, made_by)
+    _discard_packs(folder, shards, made_by)
+    for place in {layout.index_shard(split, "any").parent, *checked.folders}:
+        remove_leftovers(place)
+    for path in (layout.plan(split), layout.index(split), layout.failures(split)):
+        remove_leftovers(path.parent, path.name)
+
+
+def _check_shard(
+    config: DictConfig, split: str, numbered: tuple[int, str], checked: _Checked
+) -> None:
+    """Check the embeddings of all utterances of a shard but the failed ones."""
+    number, shard = numbered
+    layout = Layout.of(config)
+    content = read_index_shard(layout.index_shard(split, shard))
+    marker = layout.marker(split, shard)
+    failed = {failure.utt_id: failure for failure in read_marker(marker).failures}
+    if max(content.positions, default=-1) >= len(checked.shards):
+        raise _changed(Path(config.xvector.manifest_paths[split]))
+    checked.shards[content.positions] = number
+    checked.seconds[content.positions] = content.seconds
+    storage = storage_of(config, split, shard)
+    for position, utt_id in zip(content.positions, content.utt_ids, strict=True):
+        checked.names[position] = hash(utt_id)
+        if utt_id in failed:
+            checked.failures[position] = failed[utt_id]
+            continue
+        path = storage.path(utt_id)
+        checked.outputs[position] = hash(str(path))
+        checked.folders.add(path.parent)
+        _wait_for(path, checked.latest)
+        try:
+            storage.check(utt_id)
+        except Exception as error:  # a damaged file may make a reader raise anything
+            checked.problems.append(f"{split}: {utt_id}: {path}: {first_line(error)}")
+            storage.discard(utt_id)
+            marker.unlink(missing_ok=True)
+
+
+def _wait_for(path: Path, latest: float) -> None:
+    """Wait until a file can be seen, but not beyond the time `latest` of ``time.monotonic``."""
+    while not path.exists() and time.monotonic() < latest:
+        # Network file systems ask the server anew when a folder is opened.
+        with suppress(FileNotFoundError):
+            os.scandir(path.parent).close()
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _rows(
+    config: DictConfig, split: str, shards: list[str], manifest: Manifest, checked: _Checked
+) -> Iterator[IndexRow]:
+    """Yield the embedded utterances, in manifest order.
+
+    Raises:
+        ShardError: The shards do not hold the manifest's utterances.
+
+    """
+    storages = [storage_of(config, split, shard) for shard in shards]
+    for position, utterance in enumerate(manifest.utterances):
+        number = checked.shards[position]
+        if number < 0 or checked.names[position] != hash(utterance.utt_id):
+            raise _changed(manifest.path)
+        if position not in checked.failures:
+            # Absolute, so that the table can be read from any folder.
+            path = os.path.abspath(storages[number].path(utterance.utt_id))  # noqa: PTH100
+            seconds = float(checked.seconds[position])
+            yield IndexRow(utterance.utt_id, utterance.speaker_id, path, seconds)
+
+
+def _changed(manifest: Path) -> ShardError:
+    return ShardError(f"{manifest}: changed while the run went on; run the same command again")
+
+
+def _discard_strays(folder: Path, outputs: NDArray[np.int64], made_by: dict[str, Any]) -> None:
+    """Remove the embeddings of utterances that left the manifest, if made by another encoder.
+
+    Those of the same encoder stay, for the utterances may come back.
+
+    Args:
+        folder: Where the embeddings are.
+        outputs: Hashes of the files that do not go.
+        made_by: What the embeddings are made by now.
+
+    """
+    for path in _strangers(folder, np.sort(outputs)):
+        found = parse_provenance(read_provenance(path))
+        if found and not made_by.items() <= found.items():
+            discard(path)
+
+
+def _strangers(folder: Path, known: NDArray[np.int64]) -> Iterator[Path]:
+    """Yield the ``.pt`` files in a folder whose paths' hashes are not known, an ascending array."""
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        files = (entry.path for entry in entries if entry.name.endswith(".pt"))
+        while some := list(islice(files, NAMES_AT_A_TIME)):
+            hashes = np.fromiter(map(hash, some), np.int64, len(some))
+            places = np.searchsorted(known, hashes).clip(max=len(known) - 1)
+            for i in np.flatnonzero(known[places] != hashes):
+                yield Path(some[i])
+
+
+def _discard_packs(folder: Path, shards: Sequence[str], made_by: dict[str, Any]) -> None:
+    """Remove the packs of other shards than these or made by another encoder, and all journals."""
+    for path, shard in packs.packs(folder).items():
+        found, _ = packs.describe(path)
+        if shard not in shards or not made_by.items() <= parse_provenance(found).items():
+            path.unlink(missing_ok=True)
+    for path in packs.journals(folder):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,150 @@
+"""Exports: a split's embeddings in the formats that other tools read."""
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import groupby, islice, tee
+from operator import itemgetter
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.errors import ExportError
+from xvectors.files import replacing
+from xvectors.results.sorting import sorted_rows
+from xvectors.results.speakers import read_speakers
+from xvectors.results.tables import IndexRow, load_embeddings, read_index
+from xvectors.storage.safetensors_file import write_vectors
+
+# Rows that are in memory at a time; readers like them of this size, too.
+ROWS_PER_GROUP = 8192
+
+
+def export_safetensors(index: Path, output: Path, metadata: Mapping[str, str]) -> None:
+    """Write one tensor of shape (dim,) per utterance, named like the utterance."""
+    names = (row.utt_id for row in read_index(index))
+    write_vectors(output, names, load_embeddings(read_index(index)), _dim(index), metadata)
+
+
+def export_parquet(index: Path, output: Path, metadata: Mapping[str, str]) -> None:
+    """Write a table of utt_id, speaker_id, embedding (float32, dim of them) and seconds."""
+    import pyarrow as pa  # noqa: PLC0415 - only this format pays for it
+    from pyarrow import parquet  # noqa: PLC0415
+
+    schema = pa.schema(
+        {
+            "utt_id": pa.string(),
+            "speaker_id": pa.string(),
+            "embedding": pa.list_(pa.float32(), _dim(index)),
+            "seconds": pa.float64(),
+        },
+        metadata=dict(metadata),
+    )
+    with replacing(output) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        embeddings = load_embeddings(read_index(index))
+        for rows in _groups(read_index(index)):
+            vectors = np.concatenate(list(islice(embeddings, len(rows))))
+            columns = [
+                pa.array([row.utt_id for row in rows]),
+                pa.array([row.speaker_id for row in rows]),
+                pa.FixedSizeListArray.from_arrays(
+                    pa.array(vectors), type=schema.field("embedding").type
+                ),
+                pa.array([row.seconds for row in rows]),
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+
+
+def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
+    """Write what Kaldi's scripts expect of x-vectors, sorted as they expect it.
+
+    That is ``xvector.ark`` and ``xvector.scp`` of the utterances, ``spk_xvector.ark`` and
+    ``spk_xvector.scp`` of the speakers, ``utt2spk`` and ``spk2utt``.
+
+    Raises:
+        ExportError: A name is empty or holds a space, by which Kaldi separates.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = sorted_rows((row[:3] for row in _kaldi_rows(index)), folder)
+    named, placed = tee(IndexRow(utt_id, speaker, path, 0.0) for utt_id, speaker, path in rows)
+    embeddings = load_embeddings(placed)
+    _write_ark(folder / "xvector", zip((row.utt_id for row in named), embeddings, strict=True))
+    means = read_speakers(speakers)
+    by_name = sorted(
+        zip(means.speaker_ids, means.means, strict=True), key=lambda mean: mean[0].encode()
+    )
+    _write_ark(folder / "spk_xvector", by_name)
+    pairs = ((row.utt_id, row.speaker_id) for row in _kaldi_rows(index))
+    _write(folder / "utt2spk", (f"{' '.join(pair)}\n" for pair in sorted_rows(pairs, folder)))
+    _write(folder / "spk2utt", _utterances_of_speakers(index, folder))
+
+
+def _utterances_of_speakers(index: Path, folder: Path) -> Iterator[str]:
+    """Yield the pieces of ``spk2utt``: a line is a speaker and all of his or her utterances."""
+    pairs = ((row.speaker_id, row.utt_id) for row in _kaldi_rows(index))
+    for speaker, own in groupby(sorted_rows(pairs, folder), key=itemgetter(0)):
+        yield speaker
+        yield from (f" {utt_id}" for _, utt_id in own)
+        yield "\n"
+
+
+def _write_ark(stem: Path, vectors: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
+    """Write ``<stem>.ark``, binary float vectors, and ``<stem>.scp``, where each lies in it.
+
+    The bytes of a vector are those of ``Vector::Write`` in Kaldi's ``matrix/kaldi-vector.cc``.
+    """
+    ark, scp = stem.with_suffix(".ark"), stem.with_suffix(".scp")
+    with ExitStack() as stack:
+        # The ark is in place before the scp, which points into it.
+        lines: IO[str] = stack.enter_context(
+            stack.enter_context(replacing(scp)).open("w", encoding="utf-8")
+        )
+        arrays: IO[bytes] = stack.enter_context(stack.enter_context(replacing(ark)).open("wb"))
+        for name, vector in vectors:
+            arrays.write(f"{name} ".encode())
+            lines.write(f"{name} {ark.absolute()}:{arrays.tell()}\n")
+            arrays.write(b"\0BFV \4" + struct.pack("<i", len(vector)))
+            arrays.write(vector.astype("<f4").tobytes())
+
+
+def _write(path: Path, pieces: Iterable[str]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(pieces)
+
+
+def _kaldi_rows(index: Path) -> Iterator[IndexRow]:
+    """Yield the rows of an index, the names in which may stand in Kaldi's files.
+
+    Raises:
+        ExportError: One may not.
+
+    """
+    for row in read_index(index):
+        for key, name in (("utt_id", row.utt_id), ("speaker_id", row.speaker_id)):
+            if len(name.split()) != 1 or name.split()[0] != name:
+                raise ExportError(
+                    f"{row.utt_id}: {key} {name!r} is empty or holds a space, by which Kaldi's "
+                    "files separate; rename it in the manifest, or export to parquet or "
+                    "safetensors"
+                )
+        yield row
+
+
+def _groups(rows: Iterable[IndexRow]) -> Iterator[list[IndexRow]]:
+    group: list[IndexRow] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == ROWS_PER_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _dim(index: Path) -> int:
+    """Return the length of a split's embeddings, 0 when it has none."""
+    first = next(load_embeddings(read_index(index)), None)
+    return 0 if first is None else len(first)

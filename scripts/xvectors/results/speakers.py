@@ -1,0 +1,62 @@
+"""Speaker embeddings: the mean of a speaker's utterances."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.results.tables import load_embeddings, read_index
+from xvectors.results.verification import normalize_lengths
+from xvectors.storage.safetensors_file import write_vectors
+
+
+class Speakers(NamedTuple):
+    """Mean embeddings: `speaker_ids` (n), `means` of shape (n, dim), `counts` of utterances (n)."""
+
+    speaker_ids: list[str]
+    means: NDArray[np.float32]
+    counts: list[int]
+
+
+def average_speakers(
+    index: Path, output: Path, length_normalize: bool, metadata: Mapping[str, str]
+) -> None:
+    """Write the mean embedding of every speaker of a split, a tensor named like the speaker.
+
+    Sums are float64, so that the order of the utterances changes nothing that counts. The
+    metadata tell the number of utterances of each speaker, as JSON under ``counts``.
+
+    Args:
+        index: The split's index.
+        output: The safetensors file to be written.
+        length_normalize: Divide each utterance's embedding by its length first, so that all
+            count alike.
+        metadata: What the file is to tell besides.
+
+    """
+    sums: dict[str, NDArray[np.float64]] = {}
+    counts: dict[str, int] = {}
+    rows = read_index(index)
+    for row, embedding in zip(read_index(index), load_embeddings(rows), strict=True):
+        vector = normalize_lengths(embedding[None])[0] if length_normalize else embedding
+        sums[row.speaker_id] = sums.get(row.speaker_id, 0.0) + vector.astype(np.float64)
+        counts[row.speaker_id] = counts.get(row.speaker_id, 0) + 1
+    names = sorted(sums)
+    means = ((sums[name] / counts[name]).astype(np.float32) for name in names)
+    dim = len(sums[names[0]]) if names else 0
+    numbers = json.dumps({name: counts[name] for name in names}, ensure_ascii=False)
+    write_vectors(output, names, means, dim, {**metadata, "counts": numbers})
+
+
+def read_speakers(path: Path) -> Speakers:
+    """Read what `average_speakers` has written."""
+    from safetensors import safe_open  # noqa: PLC0415 - few ask for it
+
+    with safe_open(path, framework="numpy") as file:
+        counts: dict[str, int] = json.loads(file.metadata()["counts"])
+        means = [file.get_tensor(name) for name in counts]
+    shape = (len(means), len(means[0]) if means else 0)
+    return Speakers(list(counts), np.reshape(means, shape), list(counts.values()))

@@ -1,0 +1,135 @@
+"""The tables of a split, which utterances are embedded and which are not, and the embeddings."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.config import first_line
+from xvectors.errors import ShardError
+from xvectors.files import replacing
+from xvectors.storage.embedding_file import load_vector
+from xvectors.storage.packs import PACK_SUFFIX, Pack
+
+
+class IndexRow(NamedTuple):
+    """An embedded utterance: `path` is its embedding's, `seconds` its audio's duration."""
+
+    utt_id: str
+    speaker_id: str
+    path: str
+    seconds: float
+
+
+class FailureRow(NamedTuple):
+    """An utterance that could not be embedded, and why; `wav_path` is as the manifest has it."""
+
+    utt_id: str
+    wav_path: str
+    reason: str
+
+
+def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
+    """Write the table of the embedded utterances."""
+    _write(path, IndexRow._fields, ((*row[:3], f"{row.seconds:.4f}") for row in rows))
+
+
+def write_failures(path: Path, rows: Iterable[FailureRow]) -> None:
+    """Write the table of the utterances that could not be embedded."""
+    _write(path, FailureRow._fields, rows)
+
+
+def read_index(path: Path) -> Iterator[IndexRow]:
+    """Yield the embedded utterances, in the manifest's order.
+
+    Raises:
+        ShardError: The table is missing or damaged.
+
+    """
+    for place, (utt_id, speaker_id, output, seconds) in _read(path, IndexRow._fields):
+        try:
+            yield IndexRow(utt_id, speaker_id, output, float(seconds))
+        except ValueError as error:
+            raise _damaged(place) from error
+
+
+def read_failures(path: Path) -> Iterator[FailureRow]:
+    """Yield the utterances that could not be embedded, in the manifest's order.
+
+    Raises:
+        ShardError: The table is missing or damaged.
+
+    """
+    for _, fields in _read(path, FailureRow._fields):
+        yield FailureRow(*fields)
+
+
+def load_embedding(path: str) -> NDArray[np.float32]:
+    """Return an embedding, shape (dim,).
+
+    Raises:
+        ShardError: The file is missing or damaged.
+
+    """
+    try:
+        return load_vector(Path(path))
+    except Exception as error:  # a damaged file may make torch raise anything
+        raise ShardError(
+            f"{path}: no embedding ({first_line(error)}); run the same command again"
+        ) from error
+
+
+def load_embeddings(rows: Iterable[IndexRow]) -> Iterator[NDArray[np.float32]]:
+    """Yield the embeddings of utterances, shape (dim,) each.
+
+    Raises:
+        ShardError: A file is missing or damaged, or its embedding is longer or shorter than the
+            first one.
+
+    """
+    first: tuple[str, int] | None = None
+    opened: dict[str, Pack] = {}
+    for row in rows:
+        if row.path.endswith(PACK_SUFFIX):
+            if row.path not in opened:
+                opened[row.path] = Pack(Path(row.path))
+            embedding = opened[row.path][row.utt_id]
+        else:
+            embedding = load_embedding(row.path)
+        first = first or (row.path, len(embedding))
+        if len(embedding) != first[1]:
+            raise ShardError(
+                f"{row.path}: holds {len(embedding)} numbers, {first[0]} {first[1]}; embeddings "
+                "must be of one length"
+            )
+        yield embedding
+
+
+def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines("\t".join(row) + "\n" for row in chain([header], rows))
+
+
+def _read(path: Path, header: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+    """Yield place and fields of each line after the header; only a line feed ends a line."""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            number = 0
+            for number, line in enumerate(file, start=1):
+                fields = line.removesuffix("\n").split("\t")
+                place = f"{path}:{number}"
+                if len(fields) != len(header) or (number == 1 and fields != list(header)):
+                    raise _damaged(place)
+                if number > 1:
+                    yield place, fields
+            if number == 0:
+                raise _damaged(str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(str(path)) from error
+
+
+def _damaged(place: str) -> ShardError:
+    return ShardError(f"{place}: no table of utterances; delete it and run the same command again")

@@ -1,0 +1,1 @@
+"""What a run of the workflow does before, after and beside its jobs."""

@@ -1,0 +1,188 @@
+"""What is checked before any job starts: whatever the configuration refers to."""
+
+import difflib
+import inspect
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from xvectors.config import first_line, import_class, is_local
+from xvectors.corpora import corpus_problems
+from xvectors.encoders.toolkits import TOOLKITS, toolkit_named
+from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsError
+from xvectors.layout import Layout
+from xvectors.manifest import has_control_character, hash_manifest, read_manifest
+from xvectors.provider import EnvironmentProvider, XVectorProvider
+from xvectors.results.trials import read_trials
+from xvectors.runner import BaseRunner, can_pack, makes_embeddings
+from xvectors.sharding import read_plan
+
+logger = logging.getLogger(__name__)
+
+
+def check_config(config: DictConfig, source: str = "config") -> None:
+    """Check that a resolved configuration's manifests, encoder and classes are there.
+
+    Raises:
+        ConfigError: One line for every key that refers to something that is not there.
+
+    """
+    for key in set(config) & set(config.xvector):
+        logger.warning("%s: %s has no effect there, it belongs under xvector", source, key)
+    for key in difflib.get_close_matches("xvector", map(str, config), cutoff=0.8):
+        if key != "xvector":
+            logger.warning("%s: %s is not read, did you mean xvector?", source, key)
+    problems = [f"{source}: {problem}" for problem in _broken_references(config.xvector)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def check_manifests(config: DictConfig) -> None:
+    """Check the manifests that have changed since they were split.
+
+    Raises:
+        ManifestError: One line for every line that is wrong, of all manifests.
+
+    """
+    problems = []
+    for split in config.xvector.splits:
+        path = Path(config.xvector.manifest_paths[split])
+        if split in config.xvector.corpora and not path.exists():
+            continue  # It is yet to be made.
+        plan = read_plan(Layout.of(config).plan(split))
+        if plan is None or plan.manifest != hash_manifest(path):
+            try:
+                read_manifest(path)
+            except ManifestError as error:
+                problems.append(str(error))
+    if problems:
+        raise ManifestError("\n".join(problems))
+
+
+def _broken_references(xvector: DictConfig) -> Iterator[str]:
+    unusable = list(_unusable_paths(xvector))
+    if unusable:
+        yield from unusable
+        return
+    yield from _broken_manifests(xvector)
+    if isinstance(xvector.n_shards, DictConfig):
+        for split in set(xvector.n_shards) - set(xvector.splits) - set(xvector.manifest_paths):
+            yield f"xvector.n_shards.{split}: no such split"
+    yield from _broken_trials(xvector)
+    yield from _broken_model(xvector)
+    yield from _broken_folder(Path(xvector.save_path))
+    yield from _broken_classes(xvector)
+
+
+def _unusable_paths(xvector: DictConfig) -> Iterator[str]:
+    """Yield what is wrong with the configuration's paths, whatever may be there."""
+    paths = {key: xvector[key] for key in ("save_path", "spk_embed_tag", "pretrained_model")}
+    paths |= {f"manifest_paths.{split}": path for split, path in xvector.manifest_paths.items()}
+    paths |= {f"trials.{name}": path for name, path in xvector.trials.items()}
+    for key, path in paths.items():
+        if path is None:
+            continue
+        if set(path) & set("{}"):
+            yield f"xvector.{key}: {path} has a brace, which Snakemake takes for a wildcard"
+        if has_control_character(path):
+            yield f"xvector.{key}: {path!r} has a control character"
+        try:
+            Path(path).exists()
+        except (OSError, ValueError) as error:
+            yield f"xvector.{key}: {first_line(error)}"
+
+
+def _broken_classes(xvector: DictConfig) -> Iterator[str]:
+    for key, base in (("provider", EnvironmentProvider), ("runner", BaseRunner)):
+        try:
+            found = import_class(xvector[key], f"xvector.{key}")
+            _check_class(found, base)
+        except ConfigError as error:
+            yield str(error)
+        except TypeError as error:
+            yield f"xvector.{key}: {xvector[key]} {error}"
+        else:
+            if key == "runner" and xvector.storage == "packed" and not can_pack(found):
+                yield f"xvector.storage: {xvector.runner} writes files of its own, it cannot pack"
+            if key == "runner" and not makes_embeddings(found):
+                for product in ("exports", "trials"):
+                    if xvector[product]:
+                        yield f"xvector.{product}: {xvector.runner} leaves no speaker embeddings"
+
+
+def _broken_manifests(xvector: DictConfig) -> Iterator[str]:
+    for split, path in xvector.manifest_paths.items():
+        others = [other for other in xvector.corpora if xvector.manifest_paths[other] == path]
+        if split in others and others[0] != split:
+            yield f"xvector.corpora.{split}: its manifest, {path}, is that of {others[0]} too"
+    for split in xvector.splits:
+        manifest = xvector.manifest_paths.get(split)
+        if split in xvector.corpora:
+            for problem in corpus_problems(xvector.corpora[split], Path(manifest)):
+                yield f"xvector.corpora.{split}.{problem}"
+        elif not Path(manifest).is_file():
+            yield f"xvector.manifest_paths.{split}: no such manifest: {manifest}"
+
+
+def _broken_trials(xvector: DictConfig) -> Iterator[str]:
+    for name, path in xvector.trials.items():
+        if not Path(path).is_file():
+            yield f"xvector.trials.{name}: no such trial list: {path}"
+            continue
+        try:
+            read_trials(Path(path))
+        except TrialsError as error:
+            for line in str(error).splitlines():
+                yield f"xvector.trials.{name}: {line}"
+    if xvector.cohort is not None and xvector.cohort not in xvector.splits:
+        yield f"xvector.cohort: {xvector.cohort} is none of xvector.splits"
+
+
+def _broken_model(xvector: DictConfig) -> Iterator[str]:
+    model, needs_encoder = xvector.pretrained_model, _needs_encoder(xvector.provider)
+    if needs_encoder:
+        try:
+            toolkit_named(xvector.toolkit)
+        except EncoderError as error:
+            yield f"xvector.toolkit: {error}"
+    if model is None:
+        if needs_encoder:
+            yield "xvector.pretrained_model: XVectorProvider needs an encoder, not null"
+    elif is_local(model) and not Path(model).exists():
+        yield (
+            f"xvector.pretrained_model: no such folder or file: {model} "
+            "(give one that is there, or a hub id such as speechbrain/spkrec-ecapa-voxceleb)"
+        )
+    elif needs_encoder and is_local(model):
+        complaint = TOOLKITS[xvector.toolkit].complaint(Path(model))
+        if complaint:
+            yield f"xvector.pretrained_model: {complaint}"
+
+
+def _needs_encoder(provider: str) -> bool:
+    try:
+        found = import_class(provider, "xvector.provider")
+    except ConfigError:
+        return False  # which is said of the provider itself
+    return isinstance(found, type) and issubclass(found, XVectorProvider)
+
+
+def _broken_folder(folder: Path) -> Iterator[str]:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        yield f"xvector.save_path: {folder} is no folder"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield f"xvector.save_path: {folder} cannot be written to"
+
+
+def _check_class(found: object, base: type) -> None:
+    """Raise TypeError unless `found` is a class that fills in all of `base`."""
+    if not isinstance(found, type) or not issubclass(found, base):
+        raise TypeError(f"is no {base.__name__}: derive it from xvectors.{base.__name__}")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise TypeError(f"lacks {missing}")

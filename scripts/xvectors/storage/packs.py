@@ -1,0 +1,298 @@
+"""Packs: the embeddings of a shard in one safetensors file, and the journal of what goes into it.
+
+A pack is written whole or not at all, when its shard is done. Until then a job appends every
+embedding to a journal, so that whoever comes after a killed job goes on from there. A row of
+either carries a checksum, and what made it: 8 bytes hash of all but the audio's version, and 8
+of everything.
+"""
+
+import errno
+import json
+import logging
+import os
+import re
+import struct
+import uuid
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from threading import Lock
+from typing import IO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.audio.signals import AudioVersion
+from xvectors.errors import ShardError
+from xvectors.files import unwritable
+from xvectors.provenance import parse_provenance
+from xvectors.storage.safetensors_file import MAX_HEADER_BYTES, METADATA, read_header, write_vectors
+
+logger = logging.getLogger(__name__)
+
+PACK_SUFFIX = ".safetensors"
+JOURNAL_SUFFIX = ".journal"
+ROWS = "rows"
+
+# What the metadata of a pack tell of every row: its origin, and the checksum of its bytes.
+_ROW = struct.Struct("<16sI")
+# What precedes name and vector in a journal: the checksum of all that follows it, the name's
+# length in bytes, the vector's length in numbers, its origin.
+_RECORD = struct.Struct("<IHI16s")
+_CHECKSUM_BYTES = 4
+_NUMBER = np.dtype("<f4")
+# An upper bound of what a header says of a row besides its name.
+_ROW_HEADER_BYTES = (
+    2 * _ROW.size + len('"":{"dtype":"F32","shape":[99999],"data_offsets":[,]},') + 24
+)
+_NAME = re.compile(rf"(\d+-of-\d+){re.escape(PACK_SUFFIX)}")
+_JOURNAL_NAME = re.compile(rf"\.(\d+-of-\d+)\.[0-9a-f]{{12}}{re.escape(JOURNAL_SUFFIX)}")
+
+
+class Row(NamedTuple):
+    """Where an embedding of `dim` numbers lies, what made it, and its bytes' checksum."""
+
+    source: Path
+    offset: int
+    dim: int
+    origin: bytes
+    checksum: int
+
+    def read(self) -> NDArray[np.float32]:
+        """Return the embedding, shape (dim,).
+
+        Raises:
+            ShardError: It is damaged, or gone.
+
+        """
+        try:
+            with self.source.open("rb") as file:
+                file.seek(self.offset)
+                content = file.read(self.dim * _NUMBER.itemsize)
+        except FileNotFoundError as error:
+            raise ShardError(
+                f"{self.source}: is gone, as another job has finished this shard; run the same "
+                "command again"
+            ) from error
+        if zlib.crc32(content) != self.checksum:
+            raise ShardError(f"{self.source}: is damaged; run the same command again")
+        return np.frombuffer(content, _NUMBER)
+
+
+def origin_of(made_by: bytes) -> bytes:
+    """Return the 16 bytes that stand for a provenance."""
+    recipe = parse_provenance(made_by)
+    for key in AudioVersion._fields:
+        recipe.pop(key, None)
+    return _hash(json.dumps(recipe, sort_keys=True).encode()) + _hash(made_by)
+
+
+def is_same_but_audio(one: bytes, other: bytes) -> bool:
+    """Tell whether two origins differ in nothing but the version of the audio file."""
+    return one[:8] == other[:8]
+
+
+def _hash(content: bytes) -> bytes:
+    return blake2b(content, digest_size=8).digest()
+
+
+def check_names(place: str, names: list[str]) -> None:
+    """Raise ShardError if rows of these names do not fit into one pack."""
+    if METADATA in names:
+        raise ShardError(
+            f"{place}: {METADATA} is no name for a tensor in a safetensors file; rename that "
+            "utterance, or set xvector.storage to files"
+        )
+    n_bytes = sum(len(json.dumps(name, ensure_ascii=False).encode()) for name in names)
+    n_bytes += len(names) * _ROW_HEADER_BYTES
+    if n_bytes > MAX_HEADER_BYTES:
+        raise ShardError(
+            f"{place}: {len(names)} utterances are too many for one safetensors file, whose header "
+            f"may have {MAX_HEADER_BYTES // 10**6} MB; make xvector.n_shards at least "
+            f"{n_bytes // MAX_HEADER_BYTES + 1} times larger"
+        )
+
+
+def write_pack(path: Path, rows: Mapping[str, Row], metadata: Mapping[str, str]) -> None:
+    """Write a pack of rows that lie elsewhere, a tensor per name, whole or not at all."""
+    about = b"".join(_ROW.pack(row.origin, row.checksum) for row in rows.values())
+    dims = {row.dim for row in rows.values()} or {0}
+    if len(dims) > 1:
+        raise ShardError(f"{path}: embeddings of {sorted(dims)} numbers do not go together")
+    vectors = (row.read() for row in rows.values())
+    write_vectors(path, list(rows), vectors, dims.pop(), {**metadata, ROWS: about.hex()})
+
+
+class _Contents(NamedTuple):
+    """What a pack's header tells: names in order, their length, the first byte, the rows."""
+
+    names: list[str]
+    dim: int
+    start: int
+    about: bytes
+
+    def row(self, path: Path, i: int) -> Row:
+        offset = self.start + i * self.dim * _NUMBER.itemsize
+        return Row(path, offset, self.dim, *_ROW.unpack_from(self.about, i * _ROW.size))
+
+
+def _read_contents(path: Path) -> _Contents:
+    """Read a pack's header.
+
+    Raises:
+        ShardError: There is no pack, or its header is damaged.
+
+    """
+    try:
+        entries, start = read_header(path)
+        about = bytes.fromhex(entries.pop(METADATA)[ROWS])
+        shapes = {tuple(entry["shape"]) for entry in entries.values()} or {(0,)}
+        ((dim,),) = shapes
+        size = dim * _NUMBER.itemsize
+        places = [entry["data_offsets"] for entry in entries.values()]
+        is_whole = len(about) == len(entries) * _ROW.size and places == [
+            [i * size, (i + 1) * size] for i in range(len(entries))
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ShardError(f"{path}: no pack ({error}); run the same command again") from error
+    if not is_whole:
+        raise ShardError(f"{path}: no pack (it is damaged); run the same command again")
+    return _Contents(list(entries), dim, start, about)
+
+
+def describe(path: Path) -> tuple[bytes | None, list[str]]:
+    """Return what made all of a pack, but for the audio, and its names; None without a header."""
+    try:
+        entries, _ = read_header(path)
+        return str(entries.pop(METADATA)["made_by"]).encode(), list(entries)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, []
+
+
+def read_pack(path: Path) -> Iterator[tuple[str, Row]]:
+    """Yield the rows of a pack, without those that are damaged; none if there is no whole pack."""
+    try:
+        contents = _read_contents(path)
+    except ShardError as error:
+        if path.exists():
+            logger.warning("%s", error)
+        return
+    size = contents.dim * _NUMBER.itemsize
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(contents.start)
+        for i, name in enumerate(contents.names):
+            row = contents.row(path, i)
+            if zlib.crc32(file.read(size)) == row.checksum:
+                yield name, row
+
+
+class Pack:
+    """A pack from which embeddings are read by name.
+
+    In memory there are 32 bytes per row, so that all packs of a split can be open together.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the header of the pack at `path`.
+
+        Raises:
+            ShardError: There is no pack, or it is damaged.
+
+        """
+        contents = _read_contents(path)
+        self.path = path
+        self._contents = contents._replace(names=[])
+        hashes = np.fromiter(map(hash, contents.names), np.int64, len(contents.names))
+        self._order = hashes.argsort(kind="stable").astype(np.int32)
+        self._hashes = hashes[self._order]
+        if (self._hashes[1:] == self._hashes[:-1]).any():
+            raise ShardError(f"{path}: two names in it have the same hash; run the command again")
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        """Return an embedding, shape (dim,).
+
+        Raises:
+            ShardError: It is damaged, or not in this pack.
+
+        """
+        place = bisect_left(self._hashes, hash(name))
+        if place == len(self._hashes) or self._hashes[place] != hash(name):
+            raise ShardError(f"{self.path}: {name} is not in it; run the same command again")
+        return self._contents.row(self.path, int(self._order[place])).read()
+
+
+class Journal:
+    """What a job has embedded so far, in a file of its own; several threads may append."""
+
+    def __init__(self, folder: Path, shard: str) -> None:
+        """Be a new journal of a shard in `folder`, which is made with the first row."""
+        self._folder, self._shard = folder, shard
+        self._file: IO[bytes] | None = None
+        self._lock = Lock()
+
+    @cached_property
+    def path(self) -> Path:
+        """The file; processes that are forked before the first row have one each."""
+        return self._folder / f".{self._shard}.{uuid.uuid4().hex[:12]}{JOURNAL_SUFFIX}"
+
+    def append(self, name: str, vector: NDArray[np.float32], origin: bytes) -> Row:
+        """Add an embedding, shape (dim,), and return where it lies."""
+        content = vector.astype(_NUMBER).tobytes()
+        encoded = name.encode()
+        record = _RECORD.pack(0, len(encoded), len(vector), origin) + encoded + content
+        record = struct.pack("<I", zlib.crc32(record[_CHECKSUM_BYTES:])) + record[_CHECKSUM_BYTES:]
+        try:
+            with self._lock:
+                if self._file is None:
+                    self._file = self.path.open("ab", buffering=0)
+                written = self._file.write(record)
+                end = self._file.tell()
+            if written != len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        return Row(self.path, end - len(content), len(vector), origin, zlib.crc32(content))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def read_journal(path: Path) -> Iterator[tuple[str, Row]]:
+    """Yield the rows of a journal up to the first that is not whole; none if it is gone.
+
+    It goes when a job has put its rows into a pack.
+    """
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        while len(head := file.read(_RECORD.size)) == _RECORD.size:
+            checksum, n_name, dim, origin = _RECORD.unpack(head)
+            name = file.read(n_name)
+            offset = file.tell()
+            content = file.read(dim * _NUMBER.itemsize)
+            if zlib.crc32(head[_CHECKSUM_BYTES:] + name + content) != checksum:
+                return
+            yield name.decode(), Row(path, offset, dim, origin, zlib.crc32(content))
+
+
+def journals(folder: Path) -> dict[Path, str]:
+    """Return the journals in a folder with the names of their shards."""
+    return _files(folder, _JOURNAL_NAME)
+
+
+def packs(folder: Path) -> dict[Path, str]:
+    """Return the packs in a folder with the names of their shards."""
+    return _files(folder, _NAME)
+
+
+def _files(folder: Path, name: re.Pattern[str]) -> dict[Path, str]:
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        # Beside them may be millions of others.
+        found = {entry.path: match[1] for entry in entries if (match := name.fullmatch(entry.name))}
+    return {Path(path): found[path] for path in sorted(found)}

@@ -1,0 +1,223 @@
+"""Processes that share an encoder. On a GPU machine it is the GPU's; here it is the CPU's."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import torch
+
+from xvectors import XVectorProvider, XVectorRunner
+from xvectors.audio.signals import Signal
+from xvectors.encoders.encoder import Encoder, load_encoder
+from xvectors.errors import ShardError, TaskError, UtteranceError
+from xvectors.job.encoder_server import BATCH_BYTES, SharedSignals, _die_with, run_in_processes
+from xvectors.stages import Stages, run_overlapped
+
+from ..checkout import DEMO
+
+
+@pytest.fixture(scope="module")
+def encoder(demo_encoder):
+    encoder = load_encoder("speechbrain", demo_encoder, "cpu", "fp32")
+    # As on a GPU.
+    encoder.normalizer.together = True
+    return encoder
+
+
+def children_of(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children")
+    return [int(child) for child in children.read_text().split()]
+
+
+def is_running(process: int) -> bool:
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def xvector_stages(encoder, output_dir, monkeypatch) -> tuple[Stages, list[str]]:
+    monkeypatch.setattr("xvectors.encoders.encoder.load_encoder", lambda *_: encoder)
+    config = {"xvector": {"pretrained_model": str(DEMO / "encoder"), "device": "cpu"}}
+    params = {"manifest_path": str(DEMO / "manifest" / "train.tsv"), "output_dir": str(output_dir)}
+    env = XVectorProvider(config, params).build_env_local()
+    names = ("model", "utterances", "output_dir", "segmentes", "origin")
+    stages = XVectorRunner.stages(**{name: env[name] for name in names})
+    return stages, [utt_id for utt_id, _ in env["utterances"]]
+
+
+def test_they_give_what_threads_of_one_process_give(encoder, tmp_path, monkeypatch):
+    stages, utt_ids = xvector_stages(encoder, tmp_path / "one", monkeypatch)
+    expected = dict(run_overlapped(stages, range(len(utt_ids)), 7, 2))
+    stages, _ = xvector_stages(encoder, tmp_path / "two", monkeypatch)
+    found = dict(run_in_processes(stages, range(len(utt_ids)), 7, 3))
+    assert found == expected
+    assert {outcome["status"] for outcome in found.values()} == {"ok"}
+    for utt_id in utt_ids:
+        one, two = (torch.load(tmp_path / name / f"{utt_id}.pt") for name in ("one", "two"))
+        assert (one - two).abs().max() <= 1e-5 * one.abs().max()
+    again = run_in_processes(stages, range(len(utt_ids)), 7, 3)
+    assert {outcome["status"] for _, outcome in again} == {"skipped"}
+
+
+class Echo(Stages):
+    """Embeds signals whose first sample is the index, by an encoder that gives that back."""
+
+    def __init__(self, encoder, lengths=(100,)):
+        self.encoder = encoder
+        self.lengths = lengths
+
+    def load(self, index):
+        if index == 5:
+            raise UtteranceError("cannot be read")
+        return torch.full((self.lengths[index % len(self.lengths)],), float(index))
+
+    def compute(self, items):
+        return self.encoder.embed([Signal(item, 16000 + int(item[0])) for item in items])
+
+    def store(self, item, result):
+        if item[0] == 7:
+            raise OSError(28, "No space left on device")
+        return os.getpid(), result.tolist()
+
+
+class EchoEncoder:
+    device = torch.device("cpu")
+    sample_rate = 16000
+    with_rates = Encoder.with_rates
+
+    def embed(self, signals):
+        if any(signal.samples[0] == 9 for signal in signals):
+            raise ValueError("nine")
+        return torch.tensor(
+            [[float(one.samples[-1]), len(one.samples), one.rate] for one in signals]
+        )
+
+
+def test_every_index_gets_what_became_of_it():
+    lengths = (100, 1, 3000, BATCH_BYTES // 2, 20)
+    found = dict(run_in_processes(Echo(EchoEncoder(), lengths), range(40), 4, 3))
+    assert sorted(found) == list(range(40))
+    assert isinstance(found[5], UtteranceError)
+    assert isinstance(found[7], OSError)
+    assert found[7].errno == 28
+    assert isinstance(found[9], ValueError)
+    assert str(found[9]) == "nine"
+    assert "embed" in "".join(found[9].__notes__)
+    good = {index: outcome for index, outcome in found.items() if index not in (5, 7, 9)}
+    for index, (process, embedding) in good.items():
+        assert process != os.getpid()
+        assert embedding == [index, lengths[index % 5], 16000 + index]
+
+
+def test_no_more_than_what_is_there():
+    assert dict(run_in_processes(Echo(EchoEncoder()), [3], 20, 4)).keys() == {3}
+    assert dict(run_in_processes(Echo(EchoEncoder()), [], 20, 4)) == {}
+
+
+class OddError(UtteranceError):
+    """Cannot be made anew of its message alone, as sending it to another process would."""
+
+    def __init__(self, what, why):
+        super().__init__(f"{what}: {why}")
+
+
+class Odd(Echo):
+    def load(self, index):
+        assert (self.encoder.sample_rate, self.encoder.device.type) == (16000, "cpu")
+        if index == 1:
+            raise OddError("one", "odd")
+        return super().load(index)
+
+    def compute(self, items):
+        return self.encoder.embed(items)
+
+
+def test_odd_exceptions_and_mere_tensors():
+    found = dict(run_in_processes(Odd(EchoEncoder()), range(4), 2, 2))
+    assert type(found[1]) is UtteranceError
+    assert str(found[1]) == "one: odd"
+    assert "OddError" in found[1].__notes__[-1]
+    assert found[3][1] == [3, 100, 16000]
+
+
+class Failing(Echo):
+    def compute(self, items):
+        raise TaskError("wrong")
+
+
+def test_an_error_of_the_task_ends_all():
+    with pytest.raises(TaskError, match="wrong"):
+        list(run_in_processes(Failing(EchoEncoder()), range(40), 4, 3))
+
+
+class Killed(Echo):
+    def store(self, item, result):
+        if item[0] == 20:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().store(item, result)
+
+
+def test_a_process_that_is_killed_ends_all():
+    with pytest.raises(ShardError, match=r"status -9 .* run the same command again"):
+        list(run_in_processes(Killed(EchoEncoder()), range(40), 4, 3))
+
+
+class Endless(Echo):
+    def load(self, index):
+        if index > 20:
+            time.sleep(3600)
+        return super().load(index)
+
+
+def test_the_caller_can_stop_early():
+    # Tests that ran before this one may have left children of their own.
+    before = set(children_of(os.getpid()))
+    outcomes = run_in_processes(Endless(EchoEncoder()), range(40), 4, 3)
+    next(outcomes)
+    assert len(set(children_of(os.getpid())) - before) == 3
+    outcomes.close()
+    assert set(children_of(os.getpid())) <= before
+
+
+ENDLESS = """
+from tests.unit.test_encoder_server import Endless, EchoEncoder, run_in_processes
+
+for _ in run_in_processes(Endless(EchoEncoder()), range(100), 4, 3):
+    print("begun", flush=True)
+"""
+
+
+def test_processes_end_with_their_parent():
+    parent = subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "begun\n"
+    children = children_of(parent.pid)
+    assert len(children) == 3
+    parent.kill()
+    parent.communicate()
+    while any(is_running(child) for child in children):
+        time.sleep(0.01)
+
+
+def test_a_process_that_is_forked_as_its_parent_ends_ends_too():
+    nobody = 0
+    process = get_context("fork").Process(target=_die_with, args=(nobody,))
+    process.start()
+    process.join()
+    assert process.exitcode == 1
+
+
+def test_memory_grows_with_what_is_needed():
+    memory = SharedSignals()
+    memory.array(10)[:] = 1
+    memory.array(BATCH_BYTES)[-1] = 2
+    assert memory.array(BATCH_BYTES)[[0, 9, -1]].tolist() == [1, 1, 2]
+    memory.shrink()
+    assert memory.array(BATCH_BYTES)[[0, 9, -1]].tolist() == [1, 1, 0]
+    memory.close()

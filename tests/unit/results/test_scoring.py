@@ -1,0 +1,203 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from xvectors.config import resolve_config
+from xvectors.errors import TrialsError
+from xvectors.layout import Layout
+from xvectors.results import scoring, tables
+from xvectors.results.scoring import Cohort, score_list, score_trials
+from xvectors.results.speakers import Speakers, average_speakers
+from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
+from xvectors.results.trials import Trial, read_trials, utt_id_of
+
+# In the plane, by their angles in degrees: cosines are known.
+ANGLES = {"a-1": 0, "a-2": 60, "b-1": 90, "b-2": 120, "c-1": 180}
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A split, all of it embedded but ``c-2``, and a trial list."""
+    config = {
+        "xvector": {
+            "pretrained_model": "x/y",
+            "save_path": str(tmp_path / "out"),
+            "splits": ["test", "cohort"],
+            "trials": {"list": str(tmp_path / "list.txt")},
+        }
+    }
+    write_split(resolve_config(config), "test", ANGLES)
+    write_split(resolve_config(config), "cohort", {"x-1": 30, "y-1": 75, "z-1": 200})
+    failure = FailureRow("c-2", "c-2.wav", "file missing")
+    write_failures(Layout.of(resolve_config(config)).failures("test"), [failure])
+    return config
+
+
+def write_split(config, split, angles):
+    layout = Layout.of(config)
+    folder = layout.embeddings(split)
+    folder.mkdir(parents=True)
+    rows = []
+    for i, (name, angle) in enumerate(angles.items()):
+        radians = np.deg2rad(angle)
+        vector = (i + 1) * np.array([np.cos(radians), np.sin(radians)])
+        torch.save(torch.tensor(vector, dtype=torch.float32), folder / f"{name}.pt")
+        rows.append(IndexRow(name, name[0], str(folder / f"{name}.pt"), 1.0))
+    write_index(layout.index(split), rows)
+    write_failures(layout.failures(split), [])
+    average_speakers(layout.index(split), layout.speakers(split), False, {})
+
+
+def run(config, tmp_path, *lines):
+    (tmp_path / "list.txt").write_text("".join(f"{line}\n" for line in lines))
+    resolved = resolve_config(config)
+    score_list(resolved, "list")
+    layout = Layout.of(resolved)
+    table = [line.split("\t") for line in layout.scores("list").read_text().splitlines()]
+    return table, json.loads(layout.results("list").read_bytes())
+
+
+def test_cosines_and_error_rates_by_hand(config, tmp_path):
+    lines = ["1 a-1 a-2", "0 a-1 b-1", "1 b-2 b-1", "", "nontarget a-2 c-1", "target b-1 b-1"]
+    table, results = run(config, tmp_path, *lines)
+    assert table[0] == ["label", "utt1", "utt2", "score"]
+    assert [row[:3] for row in table[1:]] == [
+        ["1", "a-1", "a-2"],
+        ["0", "a-1", "b-1"],
+        ["1", "b-2", "b-1"],
+        ["0", "a-2", "c-1"],
+        ["1", "b-1", "b-1"],
+    ]
+    cosines = [np.cos(np.deg2rad(angle)) for angle in (60, 90, 30, 120, 0)]
+    assert np.allclose([float(row[3]) for row in table[1:]], cosines, atol=1e-6)
+    assert results["trials"] == str(tmp_path / "list.txt")
+    assert results["score"]["n_targets"] == 3
+    assert results["score"]["n_nontargets"] == 2
+    assert results["score"]["eer"] == 0
+    assert results["score"]["min_dcf"] == {"0.01": 0, "0.05": 0}
+
+
+def test_a_list_with_a_known_equal_error_rate(config, tmp_path):
+    # Targets 60, 30, 0 and 180 degrees apart, non-targets 90, 120, 150 and 30: a quarter of each
+    # lies on the wrong side of 75 degrees.
+    lines = ["1 a-1 a-2", "1 b-1 b-2", "1 c-1 c-1", "1 a-1 c-1"]
+    lines += ["0 a-1 b-1", "0 a-2 c-1", "0 b-1 c-1", "0 a-2 b-1"]
+    _, results = run(config, tmp_path, *lines)
+    assert results["score"]["eer"] == pytest.approx(0.25)
+    # Half of the targets, 60 and 180 degrees, lie below all non-targets or among them.
+    assert results["score"]["min_dcf"]["0.01"] == pytest.approx(0.75)
+
+
+def test_normalization_against_a_cohort_by_hand(config, tmp_path):
+    config["xvector"] |= {"cohort": "cohort", "cohort_size": 2}
+    table, results = run(config, tmp_path, "1 a-1 a-2", "0 a-1 b-1")
+    assert table[0][-1] == "normalized_score"
+
+    def statistics(angle):
+        scores = sorted(np.cos(np.deg2rad(angle - other)) for other in (30, 75, 200))[-2:]
+        return np.mean(scores), np.std(scores)
+
+    for row, angles in zip(table[1:], ((0, 60), (0, 90)), strict=True):
+        score = np.cos(np.deg2rad(angles[0] - angles[1]))
+        expected = np.mean([(score - mean) / spread for mean, spread in map(statistics, angles)])
+        assert float(row[4]) == pytest.approx(expected, abs=1e-5)
+    assert results["cohort"] == "cohort"
+    assert results["normalized_score"]["n_targets"] == 1
+
+
+def test_many_trials_and_utterances_in_parts(monkeypatch):
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(9, 4)).astype(np.float32)
+    monkeypatch.setattr(tables, "load_embedding", lambda path: vectors[int(path)])
+    rows = {str(i): IndexRow(str(i), str(i % 3), str(i), 1.0) for i in range(9)}
+    trials = [Trial(i % 3 == j % 3, str(i), str(j), 1) for i in range(9) for j in range(9)]
+    cohort = Cohort.of(Speakers(list("abc"), vectors[:3], [1, 1, 1]), 300)
+    whole = score_trials(trials, rows, cohort)
+    monkeypatch.setattr(scoring, "TRIALS_AT_A_TIME", 7)
+    monkeypatch.setattr(scoring, "UTTERANCES_AT_A_TIME", 2)
+    for one, other in zip(whole, score_trials(trials, rows, cohort), strict=True):
+        assert np.allclose(one.scores, other.scores)
+        assert np.array_equal(one.speakers[:, 0] == one.speakers[:, 1], one.is_target)
+
+
+def test_voxceleb_paths_name_utterances(config, tmp_path):
+    assert utt_id_of("id10270/x6uYqmx31kE/00001.wav") == "id10270-x6uYqmx31kE-00001"
+    assert utt_id_of("plain.name") == "plain.name"
+    assert utt_id_of("speaker/utterance.v2") == "speaker-utterance.v2"
+    assert utt_id_of("/") == "-"
+    table, _ = run(config, tmp_path, "1 a/1.wav a/2.wav", "0 a/1.wav b/1.wav")
+    assert table[1][1:3] == ["a-1", "a-2"]
+
+
+def test_all_wrong_lines_are_named(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("1 a b\nyes a b\n0 a\n0 a b c\n")
+    with pytest.raises(TrialsError) as caught:
+        read_trials(path)
+    assert str(caught.value).splitlines() == [
+        f"{path}:2: label 'yes' is none of 1, 0, target, nontarget",
+        f"{path}:3: 2 fields, not label, utt1 and utt2",
+        f"{path}:4: 4 fields, not label, utt1 and utt2",
+    ]
+    path.write_text("5 a b\n" * 100)
+    with pytest.raises(TrialsError) as caught:
+        read_trials(path)
+    assert len(str(caught.value).splitlines()) == 21
+    assert str(caught.value).endswith("and 80 more")
+
+
+@pytest.mark.parametrize("content", ["", "1 a b\n1 a c\n"])
+def test_both_kinds_are_needed(tmp_path, content):
+    (tmp_path / "list.txt").write_text(content)
+    with pytest.raises(TrialsError, match="needs trials of both kinds"):
+        read_trials(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("content", [b"1 \xff b\n0 a b\n", None])
+def test_a_list_that_cannot_be_read(tmp_path, content):
+    if content is not None:
+        (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(TrialsError, match=r"list\.txt: cannot be read"):
+        read_trials(tmp_path / "list.txt")
+
+
+def test_unknown_utterances_are_refused_and_failed_ones_left_out(config, tmp_path, caplog):
+    with pytest.raises(TrialsError, match=r"list\.txt:2: d-1 is in no split's manifest"):
+        run(config, tmp_path, "1 a-1 a-2", "0 a-1 d-1")
+    table, _ = run(config, tmp_path, "1 a-1 a-2", "0 a-1 c-2", "0 a-1 b-1")
+    assert [row[2] for row in table[1:]] == ["a-2", "b-1"]
+    assert "1 trials left out" in caplog.text
+    with pytest.raises(TrialsError, match="too few of its utterances"):
+        run(config, tmp_path, "1 a-1 a-2", "0 a-1 c-2")
+
+
+def test_an_utterance_of_two_splits_is_ambiguous(config, tmp_path):
+    config["xvector"]["splits"].append("again")
+    write_split(resolve_config(config), "again", {"a-2": 1})
+    with pytest.raises(TrialsError, match=r"list\.txt:1: a-2 is in two splits"):
+        run(config, tmp_path, "1 a-1 a-2", "0 a-1 b-1")
+
+
+def test_a_cohort_that_tells_nothing(config, tmp_path):
+    for name in ("x-1", "y-1", "z-1"):
+        torch.save(torch.tensor([1.0, 0.0]), tmp_path / f"out/y/cohort/{name}.pt")
+    layout = Layout.of(resolve_config(config))
+    average_speakers(layout.index("cohort"), layout.speakers("cohort"), False, {})
+    config["xvector"] |= {"cohort": "cohort"}
+    with pytest.raises(TrialsError, match="a-1: its scores against the cohort are all alike"):
+        run(config, tmp_path, "1 a-1 a-2", "0 a-1 b-1")
+
+
+def test_a_list_in_kaldis_order(tmp_path):
+    (tmp_path / "list.txt").write_text("\ufeffa b target\na c nontarget\n", encoding="utf-8")
+    assert [trial[:3] for trial in read_trials(tmp_path / "list.txt")] == [
+        (True, "a", "b"),
+        (False, "a", "c"),
+    ]
+
+
+def test_a_cohort_of_one_speaker():
+    with pytest.raises(TrialsError, match="fewer than 2 speakers"):
+        Cohort.of(Speakers(["a"], np.ones((1, 2), dtype=np.float32), [1]), 300)

@@ -1,0 +1,47 @@
+import pytest
+
+from xvectors.config import resolve_config
+from xvectors.files import write_atomically
+from xvectors.layout import Layout
+from xvectors.run import cluster_requests
+from xvectors.sealed import seal
+
+
+def make_config(tmp_path, **settings):
+    return resolve_config({"xvector": {"save_path": str(tmp_path), **settings}})
+
+
+def plan(config, split, hours, n_utterances=0):
+    path = Layout.of(config).plan(split)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"n_shards": 4, "n_utterances": n_utterances, "audio_seconds": hours * 3600}
+    write_atomically(path, seal(content | {"manifest": "m"}))
+
+
+@pytest.mark.parametrize(("device", "n_gpus"), [(None, 1), ("cuda", 1), ("cuda:1", 1), ("cpu", 0)])
+def test_a_gpu_unless_the_cpu_is_wanted(tmp_path, device, n_gpus):
+    config = make_config(tmp_path, device=device)
+    assert cluster_requests.gpus(config) == n_gpus
+    assert cluster_requests.processors(config) == (4 if n_gpus else 1)
+
+
+def test_time_follows_from_the_hours_of_the_largest_shard_and_grows(tmp_path):
+    config = make_config(tmp_path, device="cpu")
+    assert cluster_requests.minutes(config, 1) == 20
+    plan(config, "train", hours=400)
+    plan(config, "valid", hours=4)
+    # 100 hours and a tenth more at ten times real time.
+    minutes = cluster_requests.minutes(config, 1)
+    assert minutes == pytest.approx(20 + 660, abs=1)
+    assert cluster_requests.minutes(config, 3) == 3 * minutes
+    assert cluster_requests.minutes(make_config(tmp_path), 1) == pytest.approx(20 + 132, abs=1)
+
+
+def test_short_utterances_take_time_too(tmp_path):
+    config = make_config(tmp_path, device="cpu")
+    plan(config, "train", hours=0, n_utterances=10**6)
+    assert cluster_requests.minutes(config, 1) > 60
+
+
+def test_memory_grows_with_the_attempt():
+    assert [cluster_requests.megabytes(attempt) for attempt in (1, 2, 3)] == [4000, 8000, 12000]

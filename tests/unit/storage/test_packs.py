@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from xvectors.errors import ShardError
+from xvectors.storage import packs
+from xvectors.storage.packs import Journal, Pack, read_journal, read_pack, write_pack
+
+NAMES = ["a", "b c", "ü{%s}"]
+ORIGIN = bytes(range(16))
+
+
+def vectors(dim: int = 5) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(len(NAMES), dim)).astype(np.float32)
+
+
+@pytest.fixture
+def journal(tmp_path) -> Journal:
+    journal = Journal(tmp_path, "0-of-2")
+    for name, vector in zip(NAMES, vectors(), strict=True):
+        journal.append(name, vector, ORIGIN)
+    journal.close()
+    return journal
+
+
+@pytest.fixture
+def pack(journal, tmp_path):
+    path = tmp_path / "0-of-2.safetensors"
+    write_pack(path, dict(read_journal(journal.path)), {"made_by": '{"by": "me"}'})
+    return path
+
+
+def test_a_journal_is_read_as_it_was_written(journal, tmp_path):
+    rows = dict(read_journal(journal.path))
+    assert list(rows) == NAMES
+    assert [row.origin for row in rows.values()] == [ORIGIN] * 3
+    assert np.stack([row.read() for row in rows.values()]).tobytes() == vectors().tobytes()
+    (tmp_path / ".0-of-2.rubbish.journal").touch()
+    assert packs.journals(tmp_path) == {journal.path: "0-of-2"}
+
+
+def test_a_cut_off_journal_is_read_as_far_as_it_is_whole(journal):
+    whole = journal.path.read_bytes()
+    sizes = set()
+    for n_bytes in range(len(whole)):
+        journal.path.write_bytes(whole[:n_bytes])
+        rows = dict(read_journal(journal.path))
+        sizes.add(len(rows))
+        assert list(rows) == NAMES[: len(rows)]
+    assert sizes == {0, 1, 2}
+
+
+def test_no_flipped_bit_in_a_journal_makes_another_row(journal):
+    whole = journal.path.read_bytes()
+    wanted = dict(zip(NAMES, vectors(), strict=True))
+    for place in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        journal.path.write_bytes(flipped)
+        rows = dict(read_journal(journal.path))
+        assert len(rows) < len(NAMES)
+        for name, row in rows.items():
+            assert (row.read().tobytes(), row.origin) == (wanted[name].tobytes(), ORIGIN)
+
+
+def test_the_library_reads_a_pack(pack):
+    loaded = load_file(pack)
+    assert set(loaded) == set(NAMES)
+    for name, vector in zip(NAMES, vectors(), strict=True):
+        assert loaded[name].tobytes() == vector.tobytes()
+        assert Pack(pack)[name].tobytes() == vector.tobytes()
+    assert packs.describe(pack) == (b'{"by": "me"}', NAMES)
+    assert packs.packs(pack.parent) == {pack: "0-of-2"}
+
+
+def test_no_flipped_bit_in_a_pack_makes_another_row(pack):
+    whole = pack.read_bytes()
+    wanted = dict(zip(NAMES, vectors(), strict=True))
+    for place in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        pack.write_bytes(flipped)
+        for name, row in read_pack(pack):
+            if name in wanted and row.origin == ORIGIN:
+                assert row.read().tobytes() == wanted[name].tobytes()
+
+
+@pytest.mark.parametrize("n_bytes", [0, 7, 8, 40, -1])
+def test_a_cut_off_pack_gives_no_wrong_row(pack, n_bytes):
+    pack.write_bytes(pack.read_bytes()[:n_bytes])
+    assert dict(read_pack(pack)).keys() <= set(NAMES[:2])
+
+
+def test_what_is_not_in_a_pack_or_damaged_is_one_line(pack, tmp_path):
+    with pytest.raises(ShardError, match="other is not in it"):
+        Pack(pack)["other"]
+    content = pack.read_bytes()
+    pack.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ShardError, match="is damaged"):
+        Pack(pack)[NAMES[-1]]
+    with pytest.raises(ShardError, match="no pack"):
+        Pack(tmp_path / "none.safetensors")
+
+
+def test_an_empty_pack(tmp_path):
+    write_pack(tmp_path / "0-of-1.safetensors", {}, {"made_by": "{}"})
+    assert load_file(tmp_path / "0-of-1.safetensors") == {}
+    assert dict(read_pack(tmp_path / "0-of-1.safetensors")) == {}
+
+
+def test_embeddings_of_two_lengths_do_not_go_together(tmp_path):
+    journal = Journal(tmp_path, "0-of-1")
+    journal.append("a", np.zeros(3, np.float32), ORIGIN)
+    journal.append("b", np.zeros(4, np.float32), ORIGIN)
+    journal.close()
+    with pytest.raises(ShardError, match=r"embeddings of \[3, 4\] numbers"):
+        write_pack(tmp_path / "0-of-1.safetensors", dict(read_journal(journal.path)), {})
+
+
+def test_an_origin_tells_the_audio_from_the_rest():
+    one = b'{"by":"me","mtime_ns":1,"size":2}'
+    two = b'{"by":"me","mtime_ns":3,"size":2}'
+    three = b'{"by":"you","mtime_ns":1,"size":2}'
+    first, second, third = map(packs.origin_of, (one, two, three))
+    assert len({first, second, third}) == 3
+    assert packs.is_same_but_audio(first, second)
+    assert not packs.is_same_but_audio(first, third)
+    assert packs.is_same_but_audio(first, packs.origin_of(b'{"by":"me"}'))
+
+
+def test_the_formats_own_name_is_refused():
+    with pytest.raises(ShardError, match="__metadata__ is no name"):
+        packs.check_names("train 0-of-2", ["a", "__metadata__"])
+
+
+def test_more_names_than_a_header_holds_are_refused_with_the_number_of_shards():
+    packs.check_names("train 0-of-2", ["name"] * 1000)
+    with pytest.raises(ShardError, match=r"train 0-of-2: 2000000 .*n_shards at least 4 times"):
+        packs.check_names("train 0-of-2", ["utterance-name-of-usual-length"] * 2_000_000)

@@ -1,0 +1,186 @@
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from xvectors.errors import ShardError
+from xvectors.storage import packs
+from xvectors.storage.storage import PackedStorage
+
+NAMES = [f"utt{i}" for i in range(6)]
+ABOUT = {"made_by": "{}"}
+
+
+def made_by(name: str, version: int = 1, by: str = "me") -> bytes:
+    return f'{{"by":"{by}","mtime_ns":{version},"size":9,"wav_path":"{name}"}}'.encode()
+
+
+def vector(name: str) -> torch.Tensor:
+    return torch.full((4,), float(NAMES.index(name)) + 1)
+
+
+def fill(storage: PackedStorage, names: list[str]) -> None:
+    for name in names:
+        storage.save(name, vector(name), made_by(name))
+    storage.close()
+
+
+@pytest.fixture
+def done(tmp_path) -> PackedStorage:
+    storage = PackedStorage(tmp_path, "0-of-1", NAMES)
+    fill(storage, NAMES)
+    storage.finish(NAMES, ABOUT)
+    return storage
+
+
+def again(storage: PackedStorage, shard: str = "0-of-1") -> PackedStorage:
+    """Return the storage as the next job finds it."""
+    return PackedStorage(storage.folder, shard, NAMES)
+
+
+def current(storage: PackedStorage) -> list[str]:
+    return [name for name in NAMES if storage.is_current(name, made_by(name))]
+
+
+def test_what_a_killed_job_has_embedded_is_there_for_the_next(tmp_path):
+    killed = PackedStorage(tmp_path, "0-of-1", NAMES)
+    fill(killed, NAMES[:3])
+    assert not killed.pack.exists()
+    following = again(killed)
+    assert current(following) == NAMES[:3]
+    fill(following, NAMES[3:])
+    following.finish(NAMES, ABOUT)
+    assert list(tmp_path.iterdir()) == [following.pack]
+    assert {name: found.tolist() for name, found in load_file(following.pack).items()} == {
+        name: vector(name).tolist() for name in NAMES
+    }
+
+
+def test_a_finished_pack_is_current_and_not_written_again(done):
+    before = done.pack.stat()
+    following = again(done)
+    assert current(following) == NAMES
+    following.finish(NAMES, ABOUT)
+    assert done.pack.stat() == before
+    assert following.version(NAMES) == done.version(NAMES)
+    for name in NAMES:
+        following.check(name)
+
+
+def test_rows_that_forked_processes_have_saved(done):
+    storage = again(done)
+    version = made_by("utt0", version=2)
+    assert not storage.is_current("utt0", version)
+    for name in ("utt1", "utt2"):
+        storage.discard_stale(name, made_by(name, by="you"), is_audio_gone=False)
+    for name in ("utt0", "utt1"):
+        forked = again(done)
+        forked.save(name, vector(name) + 10, version)
+        forked.close()
+    storage.see_others()
+    assert storage.is_current("utt0", version)
+    # Whatever has become of the audio of those that were current.
+    storage.finish(NAMES, ABOUT)
+    found = {name: one[0] for name, one in load_file(done.pack).items()}
+    assert found == {"utt0": 11, "utt1": 12, "utt3": 4, "utt4": 5, "utt5": 6}
+
+
+def test_a_row_is_stale_when_its_audio_or_its_recipe_changes(done):
+    following = again(done)
+    assert not following.is_current("utt0", made_by("utt0", version=2))
+    assert not following.is_current("utt0", made_by("utt0", by="you"))
+    assert not following.is_current("utt0", made_by("utt1"))
+
+
+def test_a_stale_row_goes_unless_its_audio_is_gone(done):
+    following = again(done)
+    following.discard_stale("utt0", made_by("utt0", version=2), is_audio_gone=False)
+    following.discard_stale("utt1", made_by("utt1", by="you"), is_audio_gone=True)
+    following.discard_stale("utt2", b'{"by":"me","wav_path":"utt2"}', is_audio_gone=True)
+    following.finish(NAMES, ABOUT)
+    assert set(load_file(done.pack)) == set(NAMES[2:])
+
+
+def test_utterances_that_left_the_shard_leave_the_pack(done):
+    following = again(done)
+    following.finish(NAMES[1:3], ABOUT)
+    assert list(load_file(done.pack)) == NAMES[1:3]
+
+
+def test_another_number_of_shards_takes_over_what_is_there(done):
+    fill(again(done), ["utt5"])  # a journal that is left over
+    two = [again(done, "0-of-2"), again(done, "1-of-2")]
+    assert current(two[0]) == current(two[1]) == NAMES
+    two[0].finish(NAMES[:3], ABOUT)
+    two[1].finish(NAMES[3:], ABOUT)
+    assert list(load_file(two[0].pack)) == NAMES[:3]
+    assert list(load_file(two[1].pack)) == NAMES[3:]
+
+
+def test_a_damaged_row_counts_as_none(done):
+    content = bytearray(done.pack.read_bytes())
+    content[-1] ^= 1  # in the last row
+    done.pack.write_bytes(content)
+    following = again(done)
+    assert current(following) == NAMES[:5]
+    with pytest.raises(ShardError, match="is damaged"):
+        following.check("utt5")
+    following.save("utt5", vector("utt5"), made_by("utt5"))
+    following.finish(NAMES, ABOUT)
+    assert np.allclose(packs.Pack(done.pack)["utt5"], vector("utt5"))
+
+
+def test_a_vector_that_is_not_finite_is_not_sound(tmp_path):
+    storage = PackedStorage(tmp_path, "0-of-1", NAMES)
+    storage.save("utt0", torch.tensor([1.0, float("nan")]), made_by("utt0"))
+    with pytest.raises(ShardError, match="no pack"):
+        storage.check("utt0")
+    storage.finish(["utt0"], ABOUT)
+    with pytest.raises(ValueError, match="NaN"):
+        again(storage).check("utt0")
+
+
+def test_a_missing_pack_has_no_version(tmp_path):
+    assert PackedStorage(tmp_path, "0-of-1", NAMES).version([]) is None
+
+
+def test_a_journal_from_before_a_change_hides_no_later_one(tmp_path):
+    for version in (1, 2) * 8:  # in whatever order their names come
+        storage = PackedStorage(tmp_path, "0-of-1", NAMES)
+        storage.save("utt0", vector("utt0"), made_by("utt0", version))
+        storage.close()
+    following = PackedStorage(tmp_path, "0-of-1", NAMES)
+    assert following.is_current("utt0", made_by("utt0", version=2))
+    following.finish(["utt0"], ABOUT)
+    assert dict(packs.read_pack(following.pack))["utt0"].origin == packs.origin_of(
+        made_by("utt0", version=2)
+    )
+
+
+def test_what_other_shards_of_the_same_number_hold_is_not_read(tmp_path):
+    other = PackedStorage(tmp_path, "1-of-2", NAMES)
+    fill(other, NAMES)
+    other.finish(NAMES, ABOUT)
+    assert current(again(other, "0-of-2")) == []
+
+
+def test_a_journal_that_another_job_has_packed_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    killed = PackedStorage(tmp_path, "0-of-1", NAMES)
+    fill(killed, NAMES)
+    found = packs.journals(tmp_path)
+    again(killed).finish(NAMES, ABOUT)
+    monkeypatch.setattr(packs, "journals", lambda folder: found)
+    following = again(killed)
+    assert current(following) == NAMES
+    following.finish(NAMES, ABOUT)
+
+
+def test_a_leftover_journal_does_not_overrule_the_pack(done):
+    fill(again(done), ["utt0"])
+    again(done).check("utt0")
+
+
+def test_an_empty_pack_tells_of_the_present_encoder(tmp_path):
+    PackedStorage(tmp_path, "0-of-1").finish([], {"made_by": "one"})
+    PackedStorage(tmp_path, "0-of-1").finish([], {"made_by": "two"})
+    assert packs.describe(tmp_path / "0-of-1.safetensors") == (b"two", [])
