@@ -12,7 +12,6 @@ if not workflow.configfiles:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/slurm_status.smk"
 include: "workflow/rules/fetch_encoder.smk"
 include: "workflow/rules/make_manifest.smk"
 include: "workflow/rules/split_manifest.smk"

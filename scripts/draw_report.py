@@ -2,12 +2,12 @@
 
 from xvectors.config import resolve_config
 from xvectors.layout import shard_names
-from xvectors.report.split_report import draw_split
+from xvectors.report.split_page import draw_report
 from xvectors.run.script_log import script_log
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):
-        draw_split(
+        draw_report(
             resolve_config(snakemake.config),
             snakemake.wildcards.split,
             shard_names(snakemake.params.n_shards),

@@ -1,9 +1,12 @@
-"""Score a trial list."""
+"""Score a trial list, and draw the page that shows the scores."""
 
 from xvectors.config import resolve_config
-from xvectors.results.scoring import score_list
+from xvectors.report.trials_page import draw_trials
+from xvectors.results.scoring import score_trials
 from xvectors.run.script_log import script_log
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):
-        score_list(resolve_config(snakemake.config), snakemake.wildcards.trials)
+        config = resolve_config(snakemake.config)
+        reports = score_trials(config, snakemake.wildcards.trials)
+        draw_trials(config, snakemake.wildcards.trials, reports)

@@ -12,7 +12,7 @@ import numpy as np
 from xvectors.encoders.encoder import load_encoder
 from xvectors.manifest import locate_audio, read_manifest
 from xvectors.results.verification import (
-    Trials,
+    ScoredTrials,
     Vectors,
     equal_error_interval,
     equal_error_rate,
@@ -33,14 +33,14 @@ def embed(encoder_folder: Path, manifests: list[Path]) -> tuple[Vectors, list[st
     return encoder.embed(signals).numpy(), speakers
 
 
-def score_pairs(embeddings: Vectors, speakers: list[str]) -> Trials:
+def score_pairs(embeddings: Vectors, speakers: list[str]) -> ScoredTrials:
     """Return the cosines of all pairs of utterances."""
     first, second = np.triu_indices(len(speakers), 1)
     directions = normalize_lengths(embeddings).astype(np.float64)
     _, numbers = np.unique(speakers, return_inverse=True)
     pairs = np.stack([numbers[first], numbers[second]], axis=1)
     scores = (directions @ directions.T)[first, second]
-    return Trials(scores, pairs[:, 0] == pairs[:, 1], pairs)
+    return ScoredTrials(scores, pairs[:, 0] == pairs[:, 1], pairs)
 
 
 def main() -> None:

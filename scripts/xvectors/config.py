@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xvectors.encoders.toolkits import TOOLKITS
-from xvectors.errors import ConfigError
+from xvectors.errors import ConfigError, first_line
 
 SCHEMA = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 # No hub id ends so.
@@ -281,9 +281,3 @@ def _complaint(error: jsonschema.ValidationError) -> str:
             f"must be an integer from 1 on, or a map from split to such an integer, not {value!r}"
         )
     return error.message
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

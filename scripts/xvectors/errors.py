@@ -87,6 +87,17 @@ def machine_problem(error: BaseException) -> str | None:
     return None
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or else what kind of exception it is."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def as_error_lines(error: BaseException) -> str:
+    """Return an exception's message as users get it: each of its lines called an error."""
+    return "\n".join(f"error: {line}" for line in str(error).splitlines())
+
+
 def printable(text: str) -> str:
     """Return `text` with a backslash code for what no terminal or log should get from a file.
 

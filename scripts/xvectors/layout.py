@@ -62,7 +62,7 @@ class Layout:
         """Return the table of a trial list's scores."""
         return self.root / f"{trials}.scores.tsv"
 
-    def results(self, trials: str) -> Path:
+    def error_rates(self, trials: str) -> Path:
         """Return the error rates of a trial list."""
         return self.root / f"{trials}.scores.json"
 

@@ -11,7 +11,7 @@ from xvectors.audio.signals import durations
 from xvectors.config import corpus_schema, schema_problems
 from xvectors.corpora import READERS, corpus_problems, options_of, read_corpus, summary_of
 from xvectors.corpora.entries import Entry
-from xvectors.errors import CorpusError, ManifestError, XVectorsError, printable
+from xvectors.errors import CorpusError, ManifestError, XVectorsError, as_error_lines, printable
 from xvectors.files import replacing
 from xvectors.manifest import read_manifest
 
@@ -172,7 +172,7 @@ def main(arguments: list[str] | None = None) -> None:
         _raise(schema_problems(corpus, corpus_schema()))
         make_manifest(corpus, manifest)
     except (XVectorsError, OSError) as error:
-        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
+        sys.exit(as_error_lines(error))
 
 
 if __name__ == "__main__":

@@ -61,19 +61,19 @@ def describe_origin(config: DictConfig) -> dict[str, str]:
 class Origin:
     """What makes the embeddings of a manifest: a recipe, an encoder, and the audio files.
 
-    `fingerprint` is the encoder's, None where there is none; `wav_paths` and `segmentes` are
+    `fingerprint` is the encoder's, None where there is none; `wav_paths` and `segments` are
     the manifest's, one per utterance.
     """
 
     recipe: dict[str, Any]
     fingerprint: str | None
     wav_paths: Sequence[str]
-    segmentes: Sequence[Segment | None]
+    segments: Sequence[Segment | None]
 
     def provenance(self, index: int, audio: AudioVersion | None) -> bytes:
         """Return the provenance of an embedding that is made now from a version of its audio."""
         made_by = {**self.recipe, "encoder": self.fingerprint, "wav_path": self.wav_paths[index]}
-        segment = self.segmentes[index]
+        segment = self.segments[index]
         made_by |= segment._asdict() if segment else {}
         return _as_json(made_by | (audio._asdict() if audio else {}))
 

@@ -56,7 +56,7 @@ class XVectorProvider(EnvironmentProvider):
     """Builds the environment for speaker embeddings.
 
     The environment holds ``model`` (an `Encoder`), ``toolkit``, ``device``, ``utterances`` (a
-    list of ``(utt_id, wav_path)``, the path ready to be opened), ``segmentes`` (for each of them
+    list of ``(utt_id, wav_path)``, the path ready to be opened), ``segments`` (for each of them
     the part of that file which it is, None for all), ``speaker_to_utterances`` (a dict from
     speaker to utt_ids), ``output_dir`` and ``origin`` (what the embeddings are made by). In the
     jobs of a run lists and dict are read from the manifest as they are asked for.
@@ -89,7 +89,7 @@ def _build_xvector_environment(config: DictConfig, params: Mapping[str, Any]) ->
     is_job = RUN_VARIABLE in os.environ
     lines = Utterances(path) if is_job else read_manifest(path).utterances
     utterances = Column(lines, lambda one: (one.utt_id, locate_audio(path, one.wav_path)))
-    segmentes = Column(lines, lambda one: one.segment)
+    segments = Column(lines, lambda one: one.segment)
     wav_paths = Column(lines, lambda one: one.wav_path)
     speakers = UtterancesOfSpeakers(lines)
     output_dir = Path(params["output_dir"])
@@ -101,8 +101,8 @@ def _build_xvector_environment(config: DictConfig, params: Mapping[str, Any]) ->
         "toolkit": xvector.toolkit,
         "device": device,
         "utterances": utterances if is_job else list(utterances),
-        "segmentes": segmentes if is_job else list(segmentes),
+        "segments": segments if is_job else list(segments),
         "speaker_to_utterances": speakers if is_job else dict(speakers),
         "output_dir": output_dir,
-        "origin": Origin(make_recipe(config), fingerprint_of(source), wav_paths, segmentes),
+        "origin": Origin(make_recipe(config), fingerprint_of(source), wav_paths, segments),
     }

@@ -23,7 +23,7 @@ from xvectors.storage.storage import FileStorage, PackedStorage, Storage
 
 Item = TypeVar("Item")
 OutputPath = Callable[[Path, str], Path]
-Segmentes = Sequence[Segment | None] | None
+Segments = Sequence[Segment | None] | None
 
 
 class Outcome(TypedDict, total=False):
@@ -185,7 +185,7 @@ class XVectorRunner(BaseRunner):
         model: Any,
         utterances: Sequence[tuple[str, str]],
         output_dir: Path,
-        segmentes: Segmentes = None,
+        segments: Segments = None,
         origin: Origin | None = None,
         output_path: OutputPath | None = None,
         storage: Storage | None = None,
@@ -198,7 +198,7 @@ class XVectorRunner(BaseRunner):
             model: The `Encoder`.
             utterances: Pairs of utt_id and path of the audio file.
             output_dir: Folder of the embeddings.
-            segmentes: For each utterance the part of its file which it is, None for all of it;
+            segments: For each utterance the part of its file which it is, None for all of it;
                 without them every utterance is all of its file.
             origin: What the embeddings are made by. Without it they carry no provenance, and
                 none is skipped.
@@ -210,7 +210,7 @@ class XVectorRunner(BaseRunner):
 
         """
         storage = storage or XVectorRunner._files(output_dir, output_path)
-        stages = XVectorStages(model, utterances, storage, segmentes, origin)
+        stages = XVectorStages(model, utterances, storage, segments, origin)
         outcomes = list(run_in_turn(stages, [idx] if isinstance(idx, int) else idx))
         return outcomes[0] if isinstance(idx, int) else outcomes
 
@@ -220,14 +220,14 @@ class XVectorRunner(BaseRunner):
         model: Any,
         utterances: Sequence[tuple[str, str]],
         output_dir: Path,
-        segmentes: Segmentes = None,
+        segments: Segments = None,
         origin: Origin | None = None,
         output_path: OutputPath | None = None,
         storage: Storage | None = None,
     ) -> Stages:
         """Return reading, embedding and writing, with the arguments of `forward`."""
         storage = storage or XVectorRunner._files(output_dir, output_path)
-        return XVectorStages(model, utterances, storage, segmentes, origin)
+        return XVectorStages(model, utterances, storage, segments, origin)
 
     @staticmethod
     def _files(output_dir: Path, output_path: OutputPath | None) -> FileStorage:
@@ -274,14 +274,14 @@ class XVectorStages(Stages):
         encoder: Any,
         utterances: Sequence[tuple[str, str]],
         storage: Storage,
-        segmentes: Segmentes,
+        segments: Segments,
         origin: Origin | None,
     ) -> None:
         """Take what `XVectorRunner.forward` takes."""
         self.encoder = encoder
         self.utterances = utterances
         self.storage = storage
-        self.segmentes = segmentes
+        self.segments = segments
         self.origin = origin
 
     def load(self, index: int) -> _Utterance:
@@ -299,7 +299,7 @@ class XVectorStages(Stages):
             made_by = self.origin.provenance(index, version) if self.origin else b""
             if made_by and self.storage.is_current(utt_id, made_by):
                 return _Utterance(outcome | {"status": "skipped"}, made_by)
-            segment = self.segmentes[index] if self.segmentes else None
+            segment = self.segments[index] if self.segments else None
             return _Utterance(outcome, made_by, self.encoder.read(audio_path, segment))
         except UtteranceError as error:
             return _Utterance(outcome | _failure(str(error)), b"")

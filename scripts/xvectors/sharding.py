@@ -43,7 +43,7 @@ class IndexShard:
     """The utterances of one job, in manifest order.
 
     `positions` are the utterances' places in the manifest, which a runner gets as indices;
-    `wav_paths` and `segmentes` are as the manifest has them; `seconds` are 0 where the file
+    `wav_paths` and `segments` are as the manifest has them; `seconds` are 0 where the file
     cannot be read;
     `audio` is a hash of the audio files' names and versions, see `hash_audio`.
     """
@@ -51,7 +51,7 @@ class IndexShard:
     positions: list[int]
     utt_ids: list[str]
     wav_paths: list[str]
-    segmentes: list[Segment | None]
+    segments: list[Segment | None]
     seconds: list[float]
     audio: str
 
@@ -178,7 +178,7 @@ def read_index_shard(path: Path) -> IndexShard:
     """
     try:
         content = unseal(path.read_bytes())
-        content["segmentes"] = [segment and Segment(*segment) for segment in content["segmentes"]]
+        content["segments"] = [segment and Segment(*segment) for segment in content["segments"]]
         return IndexShard(**content)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ShardError(f"{path}: no index shard ({error}); run the same command again") from error

@@ -44,7 +44,7 @@ FILES = {
         b'"reason": "c"}]}'
     ),
     "shard": (
-        b'{"positions":[0],"utt_ids":["a"],"wav_paths":["a.wav"],"segmentes":[[0.5,1]],'
+        b'{"positions":[0],"utt_ids":["a"],"wav_paths":["a.wav"],"segments":[[0.5,1]],'
         b'"seconds":[1.5],"audio":"00"}'
     ),
     "plan": b'{"n_shards":1,"n_utterances":1,"audio_seconds":1.5,"manifest":"00"}',

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def segmented(checkout):
-    """A checkout whose utterances are segmentes of one recording of the eight."""
+    """A checkout whose utterances are segments of one recording of the eight."""
     parts = [soundfile.read(checkout.audio(name))[0] for name in ("alba_00", "boris_01")]
     recording = np.concatenate(parts)
     soundfile.write(checkout.corpus / "long.flac", recording, 16000)

@@ -8,12 +8,12 @@ from xvectors.layout import Layout, shard_names
 from xvectors.markers import write_marker
 from xvectors.report.charts import OTHERS_COLOUR
 from xvectors.report.page import MAX_PAGE_BYTES
-from xvectors.report.score_summary import MAX_DET_POINTS, report_scores
-from xvectors.report.split_page import MAX_ROWS
-from xvectors.report.split_report import MAX_FAILURES_SHOWN, MAX_POINTS, draw_split
+from xvectors.report.split_page import MAX_ROWS, draw_report
+from xvectors.report.split_report import MAX_FAILURES_SHOWN, MAX_POINTS
 from xvectors.report.trials_page import trials_page
+from xvectors.results.score_summary import MAX_DET_POINTS, report_scores
 from xvectors.results.tables import FailureRow, IndexRow, write_index
-from xvectors.results.verification import Trials
+from xvectors.results.verification import ScoredTrials
 
 from ..made_split import SHARDS, make_marker, make_split, make_voices
 from .browser import marks_of, n_colours, n_marks, point_at
@@ -23,7 +23,7 @@ SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 def draw(config, with_tsne=False, n_utterances=5000):
     """Draw the split's page and return its path."""
-    draw_split(config, "train", SHARDS, n_utterances, with_tsne)
+    draw_report(config, "train", SHARDS, n_utterances, with_tsne)
     page = Layout.of(config).page("train")
     assert page.stat().st_size < MAX_PAGE_BYTES
     return page
@@ -143,7 +143,7 @@ def test_many_shards_are_points(tmp_path, window):
         device = "cuda" if i % 3 else "cpu"
         marker = make_marker(wall_seconds=1 + i % 7, device=device, n_written=min(i, 10))
         write_marker(Layout.of(config).marker("train", shard), marker)
-    draw_split(config, "train", shards, 100, with_tsne=False)
+    draw_report(config, "train", shards, 100, with_tsne=False)
     frame = window.open(Layout.of(config).page("train"))
     assert n_marks(frame, "speeds") == {"symbol": 99}
     assert "The other 1 of 100 shards" in frame.locator("main").inner_text()
@@ -162,7 +162,7 @@ def test_a_trial_list(tmp_path, window):
     scores = random.normal(size=4000) + 2 * is_target
     speakers = random.integers(20, size=(4000, 2))
     speakers[is_target, 1] = speakers[is_target, 0]
-    trials = Trials(scores, is_target, speakers)
+    trials = ScoredTrials(scores, is_target, speakers)
     page = tmp_path / "trials.html"
     reports = [
         report_scores("cosine", trials),
@@ -181,7 +181,7 @@ def test_a_trial_list(tmp_path, window):
 
 def test_a_trial_list_without_errors(tmp_path, window):
     speakers = np.array([[0, 0], [0, 1]])
-    trials = Trials(np.array([0.9, 0.1]), np.array([True, False]), speakers)
+    trials = ScoredTrials(np.array([0.9, 0.1]), np.array([True, False]), speakers)
     page = tmp_path / "trials.html"
     report = report_scores("cosine", trials)
     page.write_text(trials_page("tag", "name", [report]), encoding="utf-8")

@@ -58,7 +58,7 @@ def pretend(config: DictConfig) -> None:
     """Leave quickly what a run leaves: a current embedding of each utterance, and the markers."""
     import torch
 
-    from xvectors.job.shard_utterances import ShardTasks
+    from xvectors.job.shard_utterances import ShardUtterances
     from xvectors.markers import DoneMarker, write_marker
     from xvectors.provenance import describe_origin, save_embedding
     from xvectors.runner import storage_of
@@ -74,31 +74,33 @@ def pretend(config: DictConfig) -> None:
     template.unlink()
     layout.embeddings(SPLIT).mkdir(parents=True, exist_ok=True)
     for shard in shards(config):
-        tasks = ShardTasks(config, SPLIT, shard)
-        utt_ids = tasks.content.utt_ids
+        utterances = ShardUtterances(config, SPLIT, shard)
+        utt_ids = utterances.content.utt_ids
         with closing(storage_of(config, SPLIT, shard, utt_ids)) as storage:
-            for number, task in enumerate(tasks):
+            for number, utterance in enumerate(utterances):
                 if not isinstance(storage, FileStorage):
-                    if not storage.is_current(task.utt_id, task.made_by):
-                        storage.save(task.utt_id, vectors[number % N_VECTORS], task.made_by)
-                elif not storage.path(task.utt_id).exists():
+                    if not storage.is_current(utterance.utt_id, utterance.made_by):
+                        storage.save(
+                            utterance.utt_id, vectors[number % N_VECTORS], utterance.made_by
+                        )
+                elif not storage.path(utterance.utt_id).exists():
                     # As `save_embedding` does: the provenance is the zip container's comment.
-                    comment = len(task.made_by).to_bytes(2, "little") + task.made_by
+                    comment = len(utterance.made_by).to_bytes(2, "little") + utterance.made_by
                     content = contents[number % N_VECTORS][:-2] + comment
-                    storage.path(task.utt_id).write_bytes(content)
+                    storage.path(utterance.utt_id).write_bytes(content)
             storage.finish(utt_ids, describe_origin(config))
             account = DoneMarker(
-                n_utterances=len(tasks),
-                n_written=len(tasks),
+                n_utterances=len(utterances),
+                n_written=len(utterances),
                 n_skipped=0,
                 n_failed=0,
-                audio_seconds=sum(tasks.content.seconds),
+                audio_seconds=sum(utterances.content.seconds),
                 startup_seconds=1.0,
                 wall_seconds=1.0,
                 device="cpu",
                 precision=config.xvector.precision,
-                encoder=tasks.origin.fingerprint,
-                recipe=tasks.origin.recipe,
+                encoder=utterances.origin.fingerprint,
+                recipe=utterances.origin.recipe,
                 outputs=storage.version(utt_ids),
                 storage=config.xvector.storage,
             )
@@ -125,9 +127,9 @@ def average(config: DictConfig) -> None:
 
 
 def report(config: DictConfig) -> None:
-    from xvectors.report.split_report import draw_split
+    from xvectors.report.split_page import draw_report
 
-    draw_split(config, SPLIT, shards(config), config.xvector.report_utterances, with_tsne=False)
+    draw_report(config, SPLIT, shards(config), config.xvector.report_utterances, with_tsne=False)
 
 
 def kaldi(config: DictConfig) -> None:

@@ -135,7 +135,7 @@ def test_lhotse_recordings(tmp_path, manifest):
     assert float(seconds.removeprefix("seconds=")) == pytest.approx(recording.duration, abs=1e-6)
 
 
-def test_segmentes_are_those_of_lhotse(tmp_path, manifest):
+def test_segments_are_those_of_lhotse(tmp_path, manifest):
     """Where lhotse itself can trim a cut to its supervisions, without overlap."""
     recording = lhotse.Recording.from_file(copy("hugo_01", tmp_path / "h.wav"))
     parts = [
@@ -351,7 +351,7 @@ def test_an_espnet3_manifest_is_checked_and_never_overwritten(tmp_path, manifest
     assert path.read_text() == "only\ttwo\n"
 
 
-def test_an_espnet3_manifest_with_seconds_and_segmentes_keeps_them(tmp_path, manifest):
+def test_an_espnet3_manifest_with_seconds_and_segments_keeps_them(tmp_path, manifest):
     audio = copy("alba_00", tmp_path / "a.flac")
     lines = [f"a\t{audio}\tone\ts\tseconds=9", f"b\t{audio}\t\ts\tstart=1\tend=1.5"]
     path = write(tmp_path / "train.tsv", "\ufeff" + "\r\n".join(lines) + "\n\n")

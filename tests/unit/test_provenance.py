@@ -81,7 +81,7 @@ ORIGIN = Origin({"precision": "fp32"}, "abc", ["ä b.wav"], [None])
         (replace(ORIGIN, fingerprint="other"), AUDIO),
         (replace(ORIGIN, fingerprint=None), AUDIO),
         (replace(ORIGIN, wav_paths=["other.wav"]), AUDIO),
-        (replace(ORIGIN, segmentes=[Segment(0, 1)]), AUDIO),
+        (replace(ORIGIN, segments=[Segment(0, 1)]), AUDIO),
         (replace(ORIGIN, recipe={"precision": "bf16"}), AUDIO),
         (ORIGIN, AudioVersion(1, 3)),
         (ORIGIN, AudioVersion(2, 2)),

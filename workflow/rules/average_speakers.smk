@@ -9,7 +9,7 @@ rule average_speakers:
     input:
         index=rules.collect_split.output.index,
         # The table may stay as it was when embeddings change.
-        markers=lambda wildcards: markers_of_split(wildcards.split),
+        markers=markers_of_split,
     output:
         speakers=str(layout.speakers("{split}")),
     log:

@@ -8,7 +8,7 @@ rule collect_split:
     """Check that every utterance is embedded or listed as failed, and write both tables."""
     input:
         manifest=manifest_of,
-        markers=lambda wildcards: markers_of_split(wildcards.split),
+        markers=markers_of_split,
     output:
         index=str(layout.index("{split}")),
         failures=str(layout.failures("{split}")),

@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -12,18 +13,17 @@ from snakemake.iocontainers import Wildcards
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from xvectors.run import cluster_requests
-from xvectors.run.checks import check_config, check_manifests
-from xvectors.config import resolve_config, shards_of_split
-from xvectors.errors import XVectorsError
+from xvectors.config import shards_of_split
+from xvectors.errors import XVectorsError, as_error_lines
 from xvectors.fetching import files_version
 from xvectors.job.gpu_lease import processors_of_job
-from xvectors.layout import Layout, shard_names
+from xvectors.layout import shard_names
 from xvectors.provenance import make_recipe
 from xvectors.run.python_path import share_package_with_jobs
-from xvectors.run.retraction import retract_untrue
-from xvectors.run.run_lock import RunLock, RunWatch
 from xvectors.runner import makes_embeddings, runner_class
 from xvectors.run.slurm_arrays import become_own_task
+from xvectors.run.slurm_status import keep_unanswered_jobs
+from xvectors.run.start import start
 from xvectors.run.summary import summarize
 
 become_own_task(sys.argv)
@@ -31,22 +31,17 @@ share_package_with_jobs()
 started_ns = time.time_ns()
 config_files = ", ".join(map(str, workflow.configfiles)) or "--config"
 
+if workflow.is_main_process:
+    with suppress(ImportError):
+        from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
+
+        keep_unanswered_jobs(SlurmExecutor)
+
 try:
-    settings = resolve_config(config, config_files)
-    layout = Layout.of(settings)
-    run_lock = RunLock(layout.root)
-    if workflow.is_main_process:
-        check_config(settings, config_files)
-        check_manifests(settings)
-        # While another run is writing there, its bookkeeping is its own. None may begin from here on.
-        if layout.root.is_dir() and run_lock.try_to_hold():
-            retract_untrue(settings)
-    else:
-        # A job of a run that was killed, which only now gets its node.
-        RunWatch(layout.root).check()
+    settings, layout, run_lock = start(config, config_files, workflow.is_main_process)
     encoder_files = files_version(settings.xvector.pretrained_model)
 except XVectorsError as error:
-    sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
+    sys.exit(as_error_lines(error))
 
 tag = settings.xvector.spk_embed_tag
 RETRIES_ON_CLUSTERS = 2
@@ -56,7 +51,7 @@ onstart:
     try:
         run_lock.hold()
     except XVectorsError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(as_error_lines(error))
     if not workflow.local_exec:
         # Nodes get lost, and time and memory run out. Snakemake's own default is 0 retries.
         shard_rule = rules.embed_shard.rule
@@ -109,7 +104,7 @@ def speakers_of_cohort(wildcards: Wildcards) -> list[str]:
 
 def all_scores() -> list[str]:
     """Return what is made of all trial lists."""
-    makers = (layout.scores, layout.results, layout.trials_page)
+    makers = (layout.scores, layout.error_rates, layout.trials_page)
     return [str(make(name)) for make in makers for name in settings.xvector.trials]
 
 
@@ -132,17 +127,17 @@ def all_products(wildcards: Wildcards) -> list[str]:
     return products + all_scores()
 
 
-def markers_of_split(split: str) -> list[str]:
-    """Return the done-markers of a split, once its manifest is split."""
+def _markers(split: str) -> list[str]:
     checkpoints.split_manifest.get(split=split)
     shards = shard_names(shards_of_split(settings, split))
     return [str(layout.marker(split, shard)) for shard in shards]
 
 
+def markers_of_split(wildcards: Wildcards) -> list[str]:
+    """Return the done-markers of a split, once its manifest is split."""
+    return _markers(wildcards.split)
+
+
 def all_markers(wildcards: Wildcards) -> list[str]:
     """Return the done-markers of all splits."""
-    return [
-        marker
-        for split in settings.xvector.splits
-        for marker in markers_of_split(split)
-    ]
+    return [marker for split in settings.xvector.splits for marker in _markers(split)]

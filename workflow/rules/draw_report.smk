@@ -10,7 +10,7 @@ rule draw_report:
     input:
         index=rules.collect_split.output.index,
         failures=rules.collect_split.output.failures,
-        markers=lambda wildcards: markers_of_split(wildcards.split),
+        markers=markers_of_split,
     output:
         page=report(
             str(layout.page("{split}")),

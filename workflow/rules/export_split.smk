@@ -9,7 +9,7 @@ rule export_safetensors:
     input:
         index=rules.collect_split.output.index,
         # The table may stay as it was when embeddings change.
-        markers=lambda wildcards: markers_of_split(wildcards.split),
+        markers=markers_of_split,
     output:
         vectors=str(layout.safetensors("{split}")),
     log:
@@ -26,7 +26,7 @@ rule export_parquet:
     input:
         index=rules.collect_split.output.index,
         # The table may stay as it was when embeddings change.
-        markers=lambda wildcards: markers_of_split(wildcards.split),
+        markers=markers_of_split,
     output:
         table=str(layout.parquet("{split}")),
     log:
@@ -43,7 +43,7 @@ rule export_kaldi:
     input:
         index=rules.collect_split.output.index,
         # The table may stay as it was when embeddings change.
-        markers=lambda wildcards: markers_of_split(wildcards.split),
+        markers=markers_of_split,
         speakers=rules.average_speakers.output.speakers,
     output:
         folder=directory(str(layout.kaldi("{split}"))),

@@ -15,7 +15,7 @@ rule score_trials:
         cohort=speakers_of_cohort,
     output:
         scores=str(layout.scores("{trials}")),
-        results=str(layout.results("{trials}")),
+        error_rates=str(layout.error_rates("{trials}")),
         page=report(
             str(layout.trials_page("{trials}")),
             caption="../report/trials.rst",

@@ -11,8 +11,7 @@ import av
 import numpy
 
 from xvectors.audio.recordings import UNKNOWN_FRAMES, Recording, Samples, join, mix
-from xvectors.config import first_line
-from xvectors.errors import UtteranceError, machine_problem
+from xvectors.errors import UtteranceError, first_line, machine_problem
 
 
 class _File(io.FileIO):

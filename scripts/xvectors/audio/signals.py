@@ -178,7 +178,7 @@ def _check_length(recording: Recording, n_samples: int) -> None:
     if n_samples < UNKNOWN_FRAMES and hours > MAX_HOURS:
         raise UtteranceError(
             f"too long: {recording.path} has {hours:.1f} hours, more than {MAX_HOURS}; make "
-            "segmentes of it (start= and end= in the manifest)"
+            "segments of it (start= and end= in the manifest)"
         )
 
 

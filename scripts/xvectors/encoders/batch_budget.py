@@ -9,7 +9,7 @@ import torch
 logger = logging.getLogger(__name__)
 
 
-class FrameBudget:
+class BatchBudget:
     """Divides utterances among packs, and makes these smaller when memory runs out.
 
     A pack costs what it takes padded to its longest: its number of utterances times that.

@@ -10,12 +10,11 @@ import nltk
 import torch
 import yaml
 
-from xvectors.config import first_line
-from xvectors.encoders.batch_budget import FrameBudget
+from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder, embed_alike
-from xvectors.errors import EncoderError
+from xvectors.errors import EncoderError, first_line
 from xvectors.fetching import unpacked
 
 SAMPLE_RATE = 16000
@@ -48,7 +47,7 @@ class EspnetEncoder(Encoder):
         super().__init__(device, precision)
         with unpacked(source) as place:
             self.model = _load_model(*_locate(place), device)
-        self.budget = FrameBudget(CPU_SAMPLES if self.device.type == "cpu" else GPU_SAMPLES)
+        self.budget = BatchBudget(CPU_SAMPLES if self.device.type == "cpu" else GPU_SAMPLES)
         self.min_samples = self._find_shortest(source)
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:

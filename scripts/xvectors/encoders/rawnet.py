@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy
 import torch
 
-from xvectors.encoders.batch_budget import FrameBudget
+from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder
@@ -14,7 +14,7 @@ from xvectors.errors import EncoderError
 
 SAMPLE_RATE = 16000
 # As in ESPnet's extract_spk_embed.py, and in the inference.py of RawNet3's authors: the network
-# was trained with segmentes of three seconds.
+# was trained with segments of three seconds.
 WINDOW_SAMPLES = 3 * SAMPLE_RATE
 N_WINDOWS = 10
 # Windows that go through the network at a time; on a CPU more make nothing faster.
@@ -34,7 +34,7 @@ class RawNetEncoder(Encoder):
         """Load the checkpoint at `source`, a file or a folder with one ``.pt`` file."""
         super().__init__(device, precision)
         self.network = _load_network(source).to(self.device)
-        self.budget = FrameBudget(CPU_WINDOWS if self.device.type == "cpu" else GPU_WINDOWS)
+        self.budget = BatchBudget(CPU_WINDOWS if self.device.type == "cpu" else GPU_WINDOWS)
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""

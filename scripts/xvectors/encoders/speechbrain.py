@@ -7,14 +7,13 @@ import torch
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
-from xvectors.config import first_line
-from xvectors.encoders.batch_budget import FrameBudget
+from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.chunked_ecapa import ChunkedEcapa, reflect_padding, reflecting_convolutions
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder, embed_alike
 from xvectors.encoders.packed_ecapa import PackedEcapa, is_covered
 from xvectors.encoders.speechbrain_features import Features
-from xvectors.errors import EncoderError
+from xvectors.errors import EncoderError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class SpeechBrainEncoder(Encoder):
         self.min_samples = _min_samples(model, self.hop_length)
         self.features = Features(self.classifier.mods, self.device)
         self.packed = _pack(model, precision, self.device)
-        self.budget = FrameBudget(_n_frames_at_a_time(self.packed, self.device))
+        self.budget = BatchBudget(_n_frames_at_a_time(self.packed, self.device))
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""

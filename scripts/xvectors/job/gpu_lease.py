@@ -14,7 +14,6 @@ import socket
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import quote
 
 from xvectors.errors import EncoderError
@@ -116,12 +115,7 @@ class GpuLease:
         """Return itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give the GPU back."""
         self.release()
 

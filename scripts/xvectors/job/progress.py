@@ -3,7 +3,6 @@
 import logging
 import sys
 import time
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -28,10 +27,10 @@ class Progress:
             total=n_utterances, desc=name, unit="utt", leave=False, disable=not sys.stderr.isatty()
         )
 
-    def update(self, n_utterances: int, audio_seconds: float) -> None:
-        """Count `n_utterances` more; `audio_seconds` is the audio embedded so far, in all."""
-        self.n_done += n_utterances
-        self.bar.update(n_utterances)
+    def count(self, audio_seconds: float) -> None:
+        """Count one utterance more; `audio_seconds` is the audio embedded so far, in all."""
+        self.n_done += 1
+        self.bar.update()
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
@@ -47,12 +46,7 @@ class Progress:
         """Return itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the bar."""
         self.bar.close()
 

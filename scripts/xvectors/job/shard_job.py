@@ -9,19 +9,19 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from xvectors.config import first_line
 from xvectors.errors import (
     EncoderError,
     ShardError,
     UtteranceError,
     XVectorsError,
+    first_line,
     machine_problem,
 )
 from xvectors.fetching import fingerprint_of
 from xvectors.files import flush_to_disk
 from xvectors.job.gpu_lease import GpuLease, node_name
 from xvectors.job.progress import Progress, speed
-from xvectors.job.shard_utterances import ShardTasks, TaskStages, manifest_of
+from xvectors.job.shard_utterances import ShardStages, ShardUtterances, manifest_of
 from xvectors.layout import Layout
 from xvectors.markers import DoneMarker, Failure, write_marker
 from xvectors.provenance import describe_origin
@@ -95,24 +95,26 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float, thre
 
     """
     job = _Job(config, split, shard, started, threads)
-    tasks = ShardTasks(config, split, shard)
-    with closing(storage_of(config, split, shard, tasks.content.utt_ids)) as storage:
-        _embed(job, tasks, storage)
+    utterances = ShardUtterances(config, split, shard)
+    with closing(storage_of(config, split, shard, utterances.content.utt_ids)) as storage:
+        _embed(job, utterances, storage)
 
 
-def _embed(job: _Job, tasks: ShardTasks, storage: Storage) -> None:
+def _embed(job: _Job, utterances: ShardUtterances, storage: Storage) -> None:
     """Embed what is missing in the storage, and write the marker."""
     missing = [
-        row for row, task in enumerate(tasks) if not storage.is_current(task.utt_id, task.made_by)
+        row
+        for row, utterance in enumerate(utterances)
+        if not storage.is_current(utterance.utt_id, utterance.made_by)
     ]
     if job.config.xvector.storage == "packed":
-        check_names(job.name, tasks.content.utt_ids)
-    work = _Work(n_skipped=len(tasks) - len(missing))
+        check_names(job.name, utterances.content.utt_ids)
+    work = _Work(n_skipped=len(utterances) - len(missing))
     if missing:
         # It lists vectors that are about to be replaced; collect_split writes it anew.
         job.layout.index(job.split).unlink(missing_ok=True)
-        _embed_missing(job, tasks, missing, storage, work)
-    account = _account(job, tasks, work)
+        _embed_missing(job, utterances, missing, storage, work)
+    account = _account(job, utterances, work)
     _report(job, account)
     RunWatch(job.layout.root).check()
     if account.n_failed and job.config.xvector.on_error == "fail":
@@ -124,13 +126,13 @@ def _embed(job: _Job, tasks: ShardTasks, storage: Storage) -> None:
             f"({names}), all others are embedded; mend them and run the same command again, or "
             "set xvector.on_error to skip"
         )
-    _finish(job, tasks.content.utt_ids, storage, account)
+    _finish(job, utterances.content.utt_ids, storage, account)
 
 
-def _account(job: _Job, tasks: ShardTasks, work: _Work) -> DoneMarker:
+def _account(job: _Job, utterances: ShardUtterances, work: _Work) -> DoneMarker:
     """Return what is told of the job."""
     return DoneMarker(
-        n_utterances=len(tasks),
+        n_utterances=len(utterances),
         n_written=work.n_written,
         n_skipped=work.n_skipped,
         n_failed=len(work.failures),
@@ -139,8 +141,8 @@ def _account(job: _Job, tasks: ShardTasks, work: _Work) -> DoneMarker:
         wall_seconds=round(work.wall_seconds, 3),
         device=work.device,
         precision=job.config.xvector.precision,
-        encoder=tasks.origin.fingerprint,
-        recipe=tasks.origin.recipe,
+        encoder=utterances.origin.fingerprint,
+        recipe=utterances.origin.recipe,
         failures=[failure for _, failure in sorted(work.failures.items())],
         storage=job.config.xvector.storage,
     )
@@ -160,16 +162,16 @@ def _finish(job: _Job, utt_ids: list[str], storage: Storage, account: DoneMarker
 
 
 def _embed_missing(
-    job: _Job, tasks: ShardTasks, missing: list[int], storage: Storage, work: _Work
+    job: _Job, utterances: ShardUtterances, missing: list[int], storage: Storage, work: _Work
 ) -> None:
-    """Take a GPU if there is one, build the environment, and run the tasks of `missing` rows."""
+    """Take a GPU if there is one, build the environment, and embed `missing` rows."""
     asked = time.monotonic()
     xvector = job.config.xvector
     with GpuLease(xvector.device, xvector.jobs_per_gpu) as lease:
         waited = time.monotonic() - asked
         if lease.gpu:
             logger.info("%s: on GPU %s of %s", job.name, lease.gpu, node_name())
-        provider = _provider(job, tasks.origin.fingerprint, lease.gpu)
+        provider = _provider(job, utterances.origin.fingerprint, lease.gpu)
         runner = runner_class(job.config)(provider, xvector.batch_size)
         # A provider of one's own may have another storage.
         env = {"storage": storage, **build_worker_environment(provider)}
@@ -183,7 +185,7 @@ def _embed_missing(
         work.device = str(env.get("device", "none"))
         work.startup_seconds = time.monotonic() - job.started - waited
         watch = RunWatch(job.layout.root)
-        stages = TaskStages(runner.in_stages(env), tasks, storage, watch)
+        stages = ShardStages(runner.in_stages(env), utterances, storage, watch)
         _run(job, stages, missing, runner.batch_size or 1, work)
 
 
@@ -208,25 +210,25 @@ def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> Environmen
     return provider_class(config)(config, params=params)
 
 
-def _run(job: _Job, stages: TaskStages, missing: list[int], batch_size: int, work: _Work) -> None:
-    """Run the tasks of `missing` rows, and count in `work` what became of them."""
-    content = stages.tasks.content
+def _run(job: _Job, stages: ShardStages, missing: list[int], batch_size: int, work: _Work) -> None:
+    """Embed the utterances of `missing` rows, and count in `work` what became of them."""
+    content = stages.utterances.content
     # Utterances of similar length together, and the most memory at the beginning.
     longest_first = sorted(missing, key=content.seconds.__getitem__, reverse=True)
     progress = Progress(job.name, len(missing))
     outcomes = _outcomes(stages, longest_first, batch_size, job.threads, work.device)
     with closing(outcomes), progress:
         for position, outcome in outcomes:
-            _count(content, stages.tasks.row_of(position), outcome, work)
-            progress.update(1, work.audio_seconds)
+            _count(content, stages.utterances.row_of(position), outcome, work)
+            progress.count(work.audio_seconds)
         work.wall_seconds = progress.wall_seconds
 
 
 def _outcomes(
-    stages: TaskStages, rows: list[int], batch_size: int, threads: int, device: str
+    stages: ShardStages, rows: list[int], batch_size: int, threads: int, device: str
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield positions with what became of them: on a GPU by processes, elsewhere by threads."""
-    content = stages.tasks.content
+    content = stages.utterances.content
     positions = [content.positions[row] for row in rows]
     if device.startswith("cuda") and stages.encoder is not None:
         # Only here, as they import torch.
@@ -245,30 +247,10 @@ def _outcomes(
     yield from run_overlapped(stages, positions, batch_size, max(threads, MIN_READERS))
 
 
-def _concerns_all(error: Exception, work: _Work) -> bool:
-    """Tell whether an exception says more about this machine or the task than of one utterance."""
-    if isinstance(error, UtteranceError):
-        return False
-    if isinstance(error, XVectorsError) or machine_problem(error):
-        return True
-    work.n_unexpected += 1
-    n_good = work.n_written + work.n_skipped
-    return n_good == 0 and work.n_unexpected > MAX_FAILURES_AT_FIRST
-
-
-def _describe(error: Exception) -> str:
-    logger.warning("unexpected", exc_info=error)
-    return f"{type(error).__name__}: {first_line(error)}"
-
-
 def _count(shard: IndexShard, row: int, outcome: Outcome | BaseException, work: _Work) -> None:
     """Count what became of an utterance; what goes wrong with one costs only that one."""
     if isinstance(outcome, BaseException):
-        if not isinstance(outcome, Exception) or _concerns_all(outcome, work):
-            raise outcome
-        is_expected = isinstance(outcome, UtteranceError)
-        reason = str(outcome) if is_expected else _describe(outcome)
-        outcome = {"status": "failed", "reason": reason}
+        outcome = {"status": "failed", "reason": _reason(outcome, work)}
     if outcome["status"] == "failed":
         reason = outcome["reason"]
         work.failures[row] = Failure(shard.utt_ids[row], shard.wav_paths[row], reason)
@@ -277,6 +259,20 @@ def _count(shard: IndexShard, row: int, outcome: Outcome | BaseException, work: 
     else:
         work.n_written += 1
         work.audio_seconds += shard.seconds[row]
+
+
+def _reason(error: BaseException, work: _Work) -> str:
+    """Return why an utterance failed; raise what says more of this machine or of the task."""
+    if isinstance(error, UtteranceError):
+        return str(error)
+    if not isinstance(error, Exception) or isinstance(error, XVectorsError):
+        raise error
+    work.n_unexpected += 1
+    n_good = work.n_written + work.n_skipped
+    if machine_problem(error) or (n_good == 0 and work.n_unexpected > MAX_FAILURES_AT_FIRST):
+        raise error
+    logger.warning("unexpected", exc_info=error)
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _report(job: _Job, marker: DoneMarker) -> None:

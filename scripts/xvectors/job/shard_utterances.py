@@ -20,7 +20,7 @@ from xvectors.stages import Stages
 from xvectors.storage.storage import Storage
 
 
-class Task(NamedTuple):
+class ShardUtterance(NamedTuple):
     """An utterance of the shard, its audio, and the provenance of its embedding."""
 
     utt_id: str
@@ -28,8 +28,8 @@ class Task(NamedTuple):
     made_by: bytes
 
 
-class ShardTasks(Sequence[Task]):
-    """The utterances of a shard, in manifest order, each made into a task when it is asked for.
+class ShardUtterances(Sequence[ShardUtterance]):
+    """The utterances of a shard, in manifest order, each looked at when it is asked for.
 
     `origin` is what their embeddings are made by.
     """
@@ -47,7 +47,7 @@ class ShardTasks(Sequence[Task]):
             make_recipe(config),
             read_fingerprint(layout.encoder),
             self.content.wav_paths,
-            self.content.segmentes,
+            self.content.segments,
         )
         self._manifest_path = manifest_of(config, split)
 
@@ -55,11 +55,11 @@ class ShardTasks(Sequence[Task]):
         """Return the number of utterances."""
         return len(self.content.positions)
 
-    def __getitem__(self, row: int) -> Task:  # type: ignore[override]
-        """Return an utterance's task, as its audio is now."""
+    def __getitem__(self, row: int) -> ShardUtterance:  # type: ignore[override]
+        """Return an utterance, as its audio is now."""
         content = self.content
         audio_path = locate_audio(self._manifest_path, content.wav_paths[row])
-        return Task(
+        return ShardUtterance(
             content.utt_ids[row],
             audio_path,
             self.origin.provenance(row, audio_version(audio_path)),
@@ -70,49 +70,51 @@ class ShardTasks(Sequence[Task]):
         return bisect_left(self.content.positions, position)
 
 
-class TaskStages(Stages):
+class ShardStages(Stages):
     """A runner's stages, with what a job adds: stale outputs go, new ones get a provenance."""
 
     def __init__(
-        self, stages: Stages, tasks: ShardTasks, storage: Storage, watch: RunWatch
+        self, stages: Stages, utterances: ShardUtterances, storage: Storage, watch: RunWatch
     ) -> None:
-        """Take a runner's stages, the tasks that they will be asked for, and what keeps these."""
+        """Take a runner's stages, the utterances that they are for, and where embeddings are kept."""
         self.stages = stages
         self.encoder = stages.encoder
-        self.tasks = tasks
+        self.utterances = utterances
         self.storage = storage
         self.watch = watch
 
-    def with_encoder(self, encoder: Any) -> "TaskStages":
+    def with_encoder(self, encoder: Any) -> "ShardStages":
         """Return the same stages with another encoder."""
-        return TaskStages(self.stages.with_encoder(encoder), self.tasks, self.storage, self.watch)
+        return ShardStages(
+            self.stages.with_encoder(encoder), self.utterances, self.storage, self.watch
+        )
 
-    def n_bytes(self, item: tuple[Task, Any]) -> int:
+    def n_bytes(self, item: tuple[ShardUtterance, Any]) -> int:
         """Return the memory that the runner's item takes."""
         return self.stages.n_bytes(item[1])
 
-    def load(self, index: int) -> tuple[Task, Any]:
+    def load(self, index: int) -> tuple[ShardUtterance, Any]:
         """Remove a stale output, and do what the runner does, unless the next run has begun."""
         self.watch.check()
         return self.discard_stale(index), self.stages.load(index)
 
-    def discard_stale(self, index: int) -> Task:
-        """Return an utterance's task, without an output that was made by something else."""
-        task = self.tasks[self.tasks.row_of(index)]
-        is_gone = audio_version(task.audio_path) is None
-        self.storage.discard_stale(task.utt_id, task.made_by, is_gone)
-        return task
+    def discard_stale(self, index: int) -> ShardUtterance:
+        """Return an utterance, without an output that was made by something else."""
+        utterance = self.utterances[self.utterances.row_of(index)]
+        is_gone = audio_version(utterance.audio_path) is None
+        self.storage.discard_stale(utterance.utt_id, utterance.made_by, is_gone)
+        return utterance
 
-    def compute(self, items: list[tuple[Task, Any]]) -> Sequence[Any]:
+    def compute(self, items: list[tuple[ShardUtterance, Any]]) -> Sequence[Any]:
         """Do what the runner does, unless the next run has begun."""
         self.watch.check()
         return self.stages.compute([item for _, item in items])
 
-    def store(self, item: tuple[Task, Any], result: Any) -> Outcome:
+    def store(self, item: tuple[ShardUtterance, Any], result: Any) -> Outcome:
         """Do what the runner does, unless the next run has begun; check and stamp the output."""
         self.watch.check()
-        task, loaded = item
-        return _settle(task, self.stages.store(loaded, result), self.storage)
+        utterance, loaded = item
+        return _settle(utterance, self.stages.store(loaded, result), self.storage)
 
 
 def manifest_of(config: DictConfig, split: str) -> Path:
@@ -120,27 +122,27 @@ def manifest_of(config: DictConfig, split: str) -> Path:
     return Path(config.xvector.manifest_paths[split])
 
 
-def _settle(task: Task, result: Any, storage: Storage) -> Outcome:
-    """Return a task's outcome, and see to it that its output carries its provenance.
+def _settle(utterance: ShardUtterance, result: Any, storage: Storage) -> Outcome:
+    """Return an utterance's outcome, and see to it that its output carries its provenance.
 
     Args:
-        task: The task.
+        utterance: The utterance.
         result: The runner's `Outcome`, or another result of a runner's own.
         storage: Where the output is.
 
     """
-    outcome: Outcome = {"utt_id": task.utt_id, "status": "ok"}
+    outcome: Outcome = {"utt_id": utterance.utt_id, "status": "ok"}
     if isinstance(result, dict):
         known = {name: result[name] for name in ("utt_id", "status") if name in result}
         outcome.update(known)  # type: ignore[typeddict-item]
         outcome["reason"] = str(result.get("reason", "the runner gave no reason"))
-    if outcome["utt_id"] != task.utt_id:
+    if outcome["utt_id"] != utterance.utt_id:
         raise ShardError(
-            f"{task.utt_id}: the manifest changed while the job ran, it has "
+            f"{utterance.utt_id}: the manifest changed while the job ran, it has "
             f"{outcome['utt_id']} there now; run the same command again"
         )
     if outcome["status"] != "failed":
-        reason = storage.accept(task.utt_id, task.made_by)
+        reason = storage.accept(utterance.utt_id, utterance.made_by)
         if reason is not None:
             outcome.update({"status": "failed", "reason": reason})
     return outcome

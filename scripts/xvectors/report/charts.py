@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
-from xvectors.report.score_summary import DetCurve, ScoreSummary
 from xvectors.report.split_report import Histogram, ShardSpeed
+from xvectors.results.score_summary import DetCurve, ScoreSummary
 
 Spec = dict[str, Any]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xvectors.results.verification import Floats, Trials, Vectors, normalize_lengths
+from xvectors.results.verification import Floats, ScoredTrials, Vectors, normalize_lengths
 
 Numbers = NDArray[np.int64]
 
@@ -78,7 +78,7 @@ def neighbour_map(vectors: Vectors, seed: int = 0) -> Floats:
     return np.asarray(points, dtype=np.float64)
 
 
-def scored_pairs(vectors: Vectors, speakers: Numbers, limit: int, seed: int = 0) -> Trials:
+def scored_pairs(vectors: Vectors, speakers: Numbers, limit: int, seed: int = 0) -> ScoredTrials:
     """Return cosines of pairs of vectors of the same speaker and of different speakers.
 
     Of either kind all pairs, or, where these are more than `limit`, so many drawn at random,
@@ -105,7 +105,7 @@ def scored_pairs(vectors: Vectors, speakers: Numbers, limit: int, seed: int = 0)
             "nd,nd->n", vectors[first], vectors[second], dtype=np.float64
         )
     is_same = np.arange(len(pairs)) < len(same)
-    return Trials(scores, is_same, speakers[pairs])
+    return ScoredTrials(scores, is_same, speakers[pairs])
 
 
 def fit_to_speakers(vectors: Vectors, speakers: Numbers) -> Fit:

@@ -1,17 +1,42 @@
 """The page of a split: what is known of it as sentences, tables and charts."""
 
+import logging
 import math
 from collections import Counter
 from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig
 
+from xvectors.files import remove_leftovers, write_atomically
+from xvectors.layout import Layout
 from xvectors.report import charts
-from xvectors.report.charts import OTHERS, UTTERANCES, Mark, Spec
-from xvectors.report.page import render
-from xvectors.report.split_report import SpeakerView, SplitReport
+from xvectors.report.charts import OTHERS, OTHERS_COLOUR, UTTERANCES, Mark, Spec
+from xvectors.report.page import MAX_PAGE_BYTES, render
+from xvectors.report.split_report import SpeakerView, SplitReport, gather
+from xvectors.results.verification import N_DRAWS
+
+logger = logging.getLogger(__name__)
 
 MAX_ROWS = 20
+
+
+def draw_report(
+    config: DictConfig, split: str, shards: list[str], n_utterances: int, with_tsne: bool
+) -> None:
+    """Write the page of a split, ``<split>.report.html``; the arguments are those of `gather`.
+
+    Raises:
+        ShardError: A table, a marker or an embedding is missing or damaged.
+
+    """
+    page = Layout.of(config).page(split)
+    content = split_page(gather(config, split, shards, n_utterances, with_tsne)).encode()
+    write_atomically(page, content)
+    remove_leftovers(page.parent, page.name)
+    logger.info("%s: see %s", split, page)
+    if len(content) > MAX_PAGE_BYTES:
+        logger.warning("%s: too large for Snakemake's report in Chromium; open it itself", page)
 
 
 def split_page(report: SplitReport) -> str:
@@ -38,6 +63,8 @@ def split_page(report: SplitReport) -> str:
             "doubts": view.doubts(MAX_ROWS) if view else [],
             "loose": view.loose_speakers(MAX_ROWS) if view else [],
             "charts": specs,
+            "others_colour": OTHERS_COLOUR,
+            "n_draws": N_DRAWS,
         },
         specs,
         data,

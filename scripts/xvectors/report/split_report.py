@@ -1,6 +1,5 @@
 """The report on a split: its numbers gathered from tables, markers and a sample of embeddings."""
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -10,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from omegaconf import DictConfig
 
-from xvectors.files import remove_leftovers, write_atomically
 from xvectors.layout import Layout
 from xvectors.markers import DoneMarker, read_marker
 from xvectors.report.embedding_space import (
@@ -24,12 +22,10 @@ from xvectors.report.embedding_space import (
     scored_pairs,
 )
 from xvectors.report.sampling import Totals, add_up, sample_rows
-from xvectors.report.score_summary import ScoreSummary, summarize_scores
+from xvectors.results.score_summary import ScoreSummary, summarize_scores
 from xvectors.results.tables import FailureRow, IndexRow, load_embeddings, read_failures, read_index
 from xvectors.results.verification import Floats, Vectors, normalize_lengths
 from xvectors.runner import makes_embeddings, runner_class
-
-logger = logging.getLogger(__name__)
 
 # More would make the page heavy and the pictures no clearer.
 MAX_POINTS = 5000
@@ -163,10 +159,10 @@ class SplitReport:
         return median(speed.times_real_time for speed in self.speeds) if self.speeds else None
 
 
-def draw_split(
+def gather(
     config: DictConfig, split: str, shards: list[str], n_utterances: int, with_tsne: bool
-) -> None:
-    """Write the page of a split, ``<split>.report.html``.
+) -> SplitReport:
+    """Return the numbers of a split.
 
     Args:
         config: A resolved configuration.
@@ -179,22 +175,6 @@ def draw_split(
         ShardError: A table, a marker or an embedding is missing or damaged.
 
     """
-    from xvectors.report.page import MAX_PAGE_BYTES  # noqa: PLC0415 - imports Altair
-    from xvectors.report.split_page import split_page  # noqa: PLC0415 - the same
-
-    page = Layout.of(config).page(split)
-    content = split_page(gather(config, split, shards, n_utterances, with_tsne)).encode()
-    write_atomically(page, content)
-    remove_leftovers(page.parent, page.name)
-    logger.info("%s: see %s", split, page)
-    if len(content) > MAX_PAGE_BYTES:
-        logger.warning("%s: too large for Snakemake's report in Chromium; open it itself", page)
-
-
-def gather(
-    config: DictConfig, split: str, shards: list[str], n_utterances: int, with_tsne: bool
-) -> SplitReport:
-    """Return the numbers of a split; the arguments are those of `draw_split`."""
     layout = Layout.of(config)
     totals = add_up(read_index(layout.index(split)))
     view = None

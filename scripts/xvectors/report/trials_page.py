@@ -2,9 +2,27 @@
 
 from collections.abc import Sequence
 
+from omegaconf import DictConfig
+
+from xvectors.files import write_atomically
+from xvectors.layout import Layout
 from xvectors.report import charts
 from xvectors.report.page import render
-from xvectors.report.score_summary import ScoreReport
+from xvectors.results.score_summary import ScoreReport
+from xvectors.results.verification import N_DRAWS
+
+
+def draw_trials(config: DictConfig, name: str, reports: Sequence[ScoreReport]) -> None:
+    """Write the page of one of the configuration's trial lists.
+
+    Args:
+        config: A resolved configuration.
+        name: Of the list, a key of ``trials``.
+        reports: On each kind of score.
+
+    """
+    page = trials_page(config.xvector.spk_embed_tag, name, reports)
+    write_atomically(Layout.of(config).trials_page(name), page.encode())
 
 
 def trials_page(tag: str, name: str, reports: Sequence[ScoreReport]) -> str:
@@ -19,4 +37,5 @@ def trials_page(tag: str, name: str, reports: Sequence[ScoreReport]) -> str:
     specs = {"det": charts.det_chart({report.kind: report.curve for report in reports})}
     for number, report in enumerate(reports):
         specs[f"similarity{number}"] = charts.similarity_chart(report.scores, report.kind)
-    return render("trials.html.j2", {"tag": tag, "name": name, "reports": reports}, specs, {})
+    values = {"tag": tag, "name": name, "reports": reports, "n_draws": N_DRAWS}
+    return render("trials.html.j2", values, specs, {})

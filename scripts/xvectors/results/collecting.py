@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from xvectors.config import first_line
-from xvectors.errors import ShardError
+from xvectors.errors import ShardError, first_line
 from xvectors.files import remove_leftovers
 from xvectors.layout import Layout
 from xvectors.manifest import Manifest, read_manifest
@@ -185,9 +184,9 @@ def _strangers(folder: Path, known: NDArray[np.int64]) -> Iterator[Path]:
 
 def _discard_packs(folder: Path, shards: Sequence[str], made_by: dict[str, Any]) -> None:
     """Remove the packs of other shards than these or made by another encoder, and all journals."""
-    for path, shard in packs.packs(folder).items():
+    for path, shard in packs.list_packs(folder).items():
         found, _ = packs.describe(path)
         if shard not in shards or not made_by.items() <= parse_provenance(found).items():
             path.unlink(missing_ok=True)
-    for path in packs.journals(folder):
+    for path in packs.list_journals(folder):
         path.unlink(missing_ok=True)

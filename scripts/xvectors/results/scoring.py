@@ -14,12 +14,17 @@ from omegaconf import DictConfig
 from xvectors.errors import TrialsError
 from xvectors.files import replacing, write_atomically
 from xvectors.layout import Layout
-from xvectors.report.score_summary import ScoreReport, report_scores
-from xvectors.report.trials_page import trials_page
+from xvectors.results.score_summary import ScoreReport, report_scores
 from xvectors.results.speakers import Speakers, read_speakers
 from xvectors.results.tables import IndexRow, load_embeddings
 from xvectors.results.trials import Trial, find_utterances, read_trials
-from xvectors.results.verification import CONFIDENCE, Floats, Trials, Vectors, normalize_lengths
+from xvectors.results.verification import (
+    CONFIDENCE,
+    Floats,
+    ScoredTrials,
+    Vectors,
+    normalize_lengths,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +56,15 @@ class Cohort:
         return cls(normalize_lengths(speakers.means), top)
 
 
-def score_list(config: DictConfig, name: str) -> None:
-    """Score one of the configuration's trial lists, and write its scores, error rates and page.
+def score_trials(config: DictConfig, name: str) -> list[ScoreReport]:
+    """Score one of the configuration's trial lists, and write its scores and error rates.
 
     Args:
         config: A resolved configuration.
         name: Of the list, a key of ``trials``.
+
+    Returns:
+        What there is to say of the cosines, and with a cohort of the normalized ones too.
 
     Raises:
         TrialsError: Lines of the list are wrong, or name utterances that are not there.
@@ -68,23 +76,22 @@ def score_list(config: DictConfig, name: str) -> None:
     cohort = None
     if xvector.cohort is not None:
         cohort = Cohort.of(read_speakers(layout.speakers(xvector.cohort)), xvector.cohort_size)
-    plain, normalized = score_trials(trials, rows, cohort)
+    plain, normalized = cosine_scores(trials, rows, cohort)
     reports = {"score": report_scores("cosine", plain)}
     if normalized is not None:
         reports["normalized_score"] = report_scores("normalized cosine", normalized)
     for report in reports.values():
         logger.info("%s: %s", name, _in_words(report))
     write_scores(layout.scores(name), trials, plain, normalized)
-    page = trials_page(xvector.spk_embed_tag, name, list(reports.values()))
-    write_atomically(layout.trials_page(name), page.encode())
     results = {kind: _as_json(report) for kind, report in reports.items()}
     content = {"trials": str(path), "cohort": xvector.cohort, **results}
-    write_atomically(layout.results(name), json.dumps(content, indent=2).encode() + b"\n")
+    write_atomically(layout.error_rates(name), json.dumps(content, indent=2).encode() + b"\n")
+    return list(reports.values())
 
 
-def score_trials(
+def cosine_scores(
     trials: list[Trial], rows: Mapping[str, IndexRow], cohort: Cohort | None
-) -> tuple[Trials, Trials | None]:
+) -> tuple[ScoredTrials, ScoredTrials | None]:
     """Return the cosine of every trial's embeddings, and with a cohort its normalized score too.
 
     A score s of the utterances a and b becomes the mean of (s - m) / d for both, where m and d
@@ -116,7 +123,7 @@ def score_trials(
             for part in _parts(pairs, TRIALS_AT_A_TIME)
         ]
     )
-    plain = Trials(scores, is_target, speakers)
+    plain = ScoredTrials(scores, is_target, speakers)
     if cohort is None:
         return plain, None
     mean, deviation = cohort_statistics(vectors, cohort)
@@ -151,7 +158,9 @@ def cohort_statistics(vectors: Vectors, cohort: Cohort) -> tuple[Floats, Floats]
     return np.concatenate(means), np.concatenate(deviations)
 
 
-def write_scores(path: Path, trials: list[Trial], plain: Trials, normalized: Trials | None) -> None:
+def write_scores(
+    path: Path, trials: list[Trial], plain: ScoredTrials, normalized: ScoredTrials | None
+) -> None:
     """Write the table of the scores: label, utt1, utt2, score, and normalized_score if there is."""
     header = ["label", "utt1", "utt2", "score"]
     columns = [plain.scores]

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xvectors.config import first_line
-from xvectors.errors import ShardError
+from xvectors.errors import ShardError, first_line
 from xvectors.files import replacing
 from xvectors.storage.embedding_file import load_vector
 from xvectors.storage.packs import PACK_SUFFIX, Pack

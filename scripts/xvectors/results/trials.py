@@ -6,8 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from xvectors.audio.recordings import AUDIO_SUFFIXES
-from xvectors.config import first_line
-from xvectors.errors import TrialsError
+from xvectors.errors import TrialsError, first_line
 from xvectors.layout import Layout
 from xvectors.results.tables import IndexRow, read_failures, read_index
 

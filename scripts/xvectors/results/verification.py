@@ -14,9 +14,11 @@ Floats = NDArray[np.float64]
 Vectors = NDArray[np.float32]
 
 CONFIDENCE = 0.95
+# How often speakers are drawn for an interval.
+N_DRAWS = 200
 
 
-class Trials(NamedTuple):
+class ScoredTrials(NamedTuple):
     """Scored pairs of utterances.
 
     `scores` is float64 of shape (n,), `is_target` bool of shape (n,), and `speakers` integers
@@ -40,7 +42,7 @@ class ErrorRates(NamedTuple):
     false_alarms: Floats
 
 
-def error_rates(trials: Trials, weights: Floats | None = None) -> ErrorRates:
+def error_rates(trials: ScoredTrials, weights: Floats | None = None) -> ErrorRates:
     """Return the error rates at every threshold at which they change.
 
     Args:
@@ -72,7 +74,7 @@ def equal_error_rate(rates: ErrorRates) -> float:
 
 
 def equal_error_interval(
-    trials: Trials, replicates: int = 200, seed: int = 0
+    trials: ScoredTrials, n_draws: int = N_DRAWS, seed: int = 0
 ) -> tuple[float, float]:
     """Return the confidence interval, at 95 %, of the equal error rate over other speakers.
 
@@ -82,17 +84,17 @@ def equal_error_interval(
 
     Args:
         trials: At least one target and one non-target trial.
-        replicates: How often speakers are drawn.
+        n_draws: How often speakers are drawn.
         seed: Of the random numbers.
 
     """
     # Sorted once, they need no sorting in each draw.
     order = np.argsort(trials.scores, kind="stable")
-    trials = Trials(trials.scores[order], trials.is_target[order], trials.speakers[order])
+    trials = ScoredTrials(trials.scores[order], trials.is_target[order], trials.speakers[order])
     random = np.random.default_rng(seed)
     n_speakers = int(trials.speakers.max()) + 1
     found = []
-    for _ in range(replicates):
+    for _ in range(n_draws):
         drawn = np.bincount(random.integers(n_speakers, size=n_speakers), minlength=n_speakers)
         first, second = drawn[trials.speakers[:, 0]], drawn[trials.speakers[:, 1]]
         same = trials.speakers[:, 0] == trials.speakers[:, 1]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from xvectors.config import first_line, import_class, is_local
+from xvectors.config import import_class, is_local
 from xvectors.corpora import corpus_problems
 from xvectors.encoders.toolkits import TOOLKITS, toolkit_named
-from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsError
+from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsError, first_line
 from xvectors.layout import Layout
 from xvectors.manifest import has_control_character, hash_manifest, read_manifest
 from xvectors.provider import EnvironmentProvider, XVectorProvider

@@ -83,12 +83,6 @@ class RunLock:
         except FileNotFoundError:
             return ""
 
-    def release(self) -> None:
-        """Give the lock back."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
 
 class RunWatch:
     """Notices when another run begins, for a job, which may outlive a run that was killed."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from xvectors.errors import XVectorsError, machine_problem
+from xvectors.errors import XVectorsError, as_error_lines, machine_problem
 
 logger = logging.getLogger("xvectors")
 
@@ -28,8 +28,8 @@ def script_log(path: str) -> Iterator[None]:
         logger.addHandler(_LogFile(path))
         yield
     except XVectorsError as error:
-        for line in str(error).splitlines():
-            logger.error("error: %s", line)
+        for line in as_error_lines(error).splitlines():
+            logger.error("%s", line)
         sys.exit(1)
     except KeyboardInterrupt:
         logger.error("error: interrupted; run the same command again")

@@ -279,12 +279,12 @@ def read_journal(path: Path) -> Iterator[tuple[str, Row]]:
             yield name.decode(), Row(path, offset, dim, origin, zlib.crc32(content))
 
 
-def journals(folder: Path) -> dict[Path, str]:
+def list_journals(folder: Path) -> dict[Path, str]:
     """Return the journals in a folder with the names of their shards."""
     return _files(folder, _JOURNAL_NAME)
 
 
-def packs(folder: Path) -> dict[Path, str]:
+def list_packs(folder: Path) -> dict[Path, str]:
     """Return the packs in a folder with the names of their shards."""
     return _files(folder, _NAME)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xvectors import provenance
-from xvectors.config import first_line
+from xvectors.errors import first_line
 from xvectors.files import hash_versions
 from xvectors.storage import packs
 from xvectors.storage.packs import Journal, Pack, Row, read_journal, read_pack
@@ -190,12 +190,12 @@ class PackedStorage(Storage):
     def _sources(self) -> Iterator[tuple[Path, Callable[[Path], Iterator[tuple[str, Row]]]]]:
         yield self.pack, read_pack
         n_shards = self.shard.partition("-of-")[2]
-        found = packs.packs(self.folder)
+        found = packs.list_packs(self.folder)
         is_first = self.pack not in found
         for path, shard in found.items():
             if is_first and shard.partition("-of-")[2] != n_shards:
                 yield path, read_pack
-        for path, shard in packs.journals(self.folder).items():
+        for path, shard in packs.list_journals(self.folder).items():
             self._seen.add(path)
             if shard == self.shard or (is_first and shard.partition("-of-")[2] != n_shards):
                 yield path, read_journal
@@ -217,7 +217,7 @@ class PackedStorage(Storage):
 
     def see_others(self) -> None:
         """Take the rows of journals that are new."""
-        for path, shard in packs.journals(self.folder).items():
+        for path, shard in packs.list_journals(self.folder).items():
             if shard == self.shard and path not in self._seen:
                 self._rows.update((utt_id, [row]) for utt_id, row in read_journal(path))
 
@@ -252,7 +252,7 @@ class PackedStorage(Storage):
         if not is_packed or packs.describe(self.pack) != wanted:
             self.folder.mkdir(parents=True, exist_ok=True)
             packs.write_pack(self.pack, rows, metadata)
-        for path, shard in packs.journals(self.folder).items():
+        for path, shard in packs.list_journals(self.folder).items():
             if shard == self.shard:
                 path.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from xvectors.encoders.batch_budget import FrameBudget
+from xvectors.encoders.batch_budget import BatchBudget
 
 
 def run(budget, network, *lengths):
@@ -27,13 +27,13 @@ class Network:
 def test_similar_lengths_go_together_and_results_come_in_order():
     network = Network(10**6)
     lengths = [50, 3, 40, 4, 45, 5, 200]
-    assert run(FrameBudget(100), network, *lengths) == lengths
+    assert run(BatchBudget(100), network, *lengths) == lengths
     assert network.packs == [[3, 4, 5], [40, 45], [50], [200]]
-    assert run(FrameBudget(100), network) == []
+    assert run(BatchBudget(100), network) == []
 
 
 def test_out_of_memory_makes_packs_smaller_for_good(caplog):
-    budget, network = FrameBudget(1000), Network(room=120)
+    budget, network = BatchBudget(1000), Network(room=120)
     lengths = [10] * 50 + [20] * 10
     assert run(budget, network, *lengths) == lengths
     assert budget.n_frames == 125
@@ -46,4 +46,4 @@ def test_out_of_memory_makes_packs_smaller_for_good(caplog):
 
 def test_an_utterance_that_alone_is_too_much():
     with pytest.raises(torch.OutOfMemoryError):
-        run(FrameBudget(1000), Network(room=120), 10, 10, 200)
+        run(BatchBudget(1000), Network(room=120), 10, 10, 200)

@@ -47,7 +47,7 @@ def xvector_stages(encoder, output_dir, monkeypatch) -> tuple[Stages, list[str]]
     config = {"xvector": {"pretrained_model": str(DEMO / "encoder"), "device": "cpu"}}
     params = {"manifest_path": str(DEMO / "manifest" / "train.tsv"), "output_dir": str(output_dir)}
     env = XVectorProvider(config, params).build_env_local()
-    names = ("model", "utterances", "output_dir", "segmentes", "origin")
+    names = ("model", "utterances", "output_dir", "segments", "origin")
     stages = XVectorRunner.stages(**{name: env[name] for name in names})
     return stages, [utt_id for utt_id, _ in env["utterances"]]
 

@@ -7,12 +7,12 @@ from xvectors.job.progress import Progress
 def test_a_log_gets_a_line_now_and_then(caplog, monkeypatch):
     caplog.set_level(logging.INFO, logger="xvectors")
     with Progress("train 0-of-2", 10) as bar:
-        bar.update(3, 12.0)
+        bar.count(12.0)
         assert caplog.messages == []
         monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
-        bar.update(4, 30.0)
+        bar.count(30.0)
     (line,) = caplog.messages
-    assert line.startswith("train 0-of-2: 7 of 10, ")
+    assert line.startswith("train 0-of-2: 2 of 10, ")
     assert "utterances/s" in line
     assert "x real time" in line
 

@@ -8,7 +8,7 @@ from xvectors.config import resolve_config
 from xvectors.errors import ShardError
 from xvectors.fetching import fetch_encoder
 from xvectors.job.shard_job import MAX_FAILURES_AT_FIRST, _count, _Work
-from xvectors.job.shard_utterances import ShardTasks, TaskStages
+from xvectors.job.shard_utterances import ShardStages, ShardUtterances
 from xvectors.layout import Layout
 from xvectors.manifest import read_manifest
 from xvectors.provenance import read_provenance, save_embedding
@@ -19,7 +19,7 @@ from xvectors.storage.storage import FileStorage
 
 
 class Writing(Stages):
-    """Leaves a file for its only task, and notes what was asked of it."""
+    """Leaves a file for its only utterance, and notes what was asked of it."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
@@ -43,7 +43,7 @@ class Writing(Stages):
 
 
 @pytest.fixture
-def tasks(tmp_path) -> ShardTasks:
+def utterances(tmp_path) -> ShardUtterances:
     (tmp_path / "a.wav").touch()
     manifest = tmp_path / "train.tsv"
     manifest.write_text("a\ta.wav\ttext\ts1\tseconds=1.0\n")
@@ -53,7 +53,7 @@ def tasks(tmp_path) -> ShardTasks:
     fetch_encoder(None, layout.encoder)
     split_manifest(read_manifest(manifest), "train", 1, layout)
     layout.embeddings("train").mkdir()
-    return ShardTasks(config, "train", "0-of-1")
+    return ShardUtterances(config, "train", "0-of-1")
 
 
 @pytest.fixture
@@ -62,30 +62,30 @@ def storage(tmp_path) -> FileStorage:
 
 
 @pytest.fixture
-def stages(tasks, storage, tmp_path, monkeypatch) -> TaskStages:
+def stages(utterances, storage, tmp_path, monkeypatch) -> ShardStages:
     monkeypatch.setenv(RUN_VARIABLE, "this run")
     (tmp_path / ".lock").write_text("this run")
-    return TaskStages(Writing(tmp_path / "a.pt"), tasks, storage, RunWatch(tmp_path))
+    return ShardStages(Writing(tmp_path / "a.pt"), utterances, storage, RunWatch(tmp_path))
 
 
-def test_what_a_runner_leaves_is_stamped(stages, tasks, storage):
+def test_what_a_runner_leaves_is_stamped(stages, utterances, storage):
     output = storage.path("a")
     save_embedding(torch.zeros(3), output, b'{"by": "another"}')
     item = stages.load(0)
     assert not output.exists()
     (result,) = stages.compute([item])
     assert stages.store(item, result)["status"] == "ok"
-    assert read_provenance(output) == tasks[0].made_by
+    assert read_provenance(output) == utterances[0].made_by
 
 
 def test_memory_of_what_is_loaded_is_that_of_the_runners_items(stages):
     assert stages.n_bytes(stages.load(0)) == 1000
 
 
-def test_an_output_that_has_become_current_stays(stages, tasks, storage):
-    save_embedding(torch.zeros(3), storage.path("a"), tasks[0].made_by)
+def test_an_output_that_has_become_current_stays(stages, utterances, storage):
+    save_embedding(torch.zeros(3), storage.path("a"), utterances[0].made_by)
     stages.load(0)
-    assert storage.is_current("a", tasks[0].made_by)
+    assert storage.is_current("a", utterances[0].made_by)
 
 
 def test_nothing_is_touched_once_the_next_run_has_begun(stages, storage, tmp_path):

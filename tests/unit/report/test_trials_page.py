@@ -1,13 +1,15 @@
 import numpy as np
 
-from xvectors.report.score_summary import report_scores
 from xvectors.report.trials_page import trials_page
-from xvectors.results.verification import Trials
+from xvectors.results.score_summary import report_scores
+from xvectors.results.verification import ScoredTrials
 
 
 def test_names_are_escaped():
     speakers = np.array([[0, 0], [0, 1]])
-    report = report_scores("<b>", Trials(np.array([0.9, 0.1]), np.array([True, False]), speakers))
+    report = report_scores(
+        "<b>", ScoredTrials(np.array([0.9, 0.1]), np.array([True, False]), speakers)
+    )
     page = trials_page("<i>tag</i>", "<script>alert(1)</script>", [report])
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page

@@ -8,7 +8,7 @@ from xvectors.config import resolve_config
 from xvectors.errors import TrialsError
 from xvectors.layout import Layout
 from xvectors.results import scoring, tables
-from xvectors.results.scoring import Cohort, score_list, score_trials
+from xvectors.results.scoring import Cohort, cosine_scores, score_trials
 from xvectors.results.speakers import Speakers, average_speakers
 from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
 from xvectors.results.trials import Trial, read_trials, utt_id_of
@@ -53,10 +53,10 @@ def write_split(config, split, angles):
 def run(config, tmp_path, *lines):
     (tmp_path / "list.txt").write_text("".join(f"{line}\n" for line in lines))
     resolved = resolve_config(config)
-    score_list(resolved, "list")
+    score_trials(resolved, "list")
     layout = Layout.of(resolved)
     table = [line.split("\t") for line in layout.scores("list").read_text().splitlines()]
-    return table, json.loads(layout.results("list").read_bytes())
+    return table, json.loads(layout.error_rates("list").read_bytes())
 
 
 def test_cosines_and_error_rates_by_hand(config, tmp_path):
@@ -114,10 +114,10 @@ def test_many_trials_and_utterances_in_parts(monkeypatch):
     rows = {str(i): IndexRow(str(i), str(i % 3), str(i), 1.0) for i in range(9)}
     trials = [Trial(i % 3 == j % 3, str(i), str(j), 1) for i in range(9) for j in range(9)]
     cohort = Cohort.of(Speakers(list("abc"), vectors[:3], [1, 1, 1]), 300)
-    whole = score_trials(trials, rows, cohort)
+    whole = cosine_scores(trials, rows, cohort)
     monkeypatch.setattr(scoring, "TRIALS_AT_A_TIME", 7)
     monkeypatch.setattr(scoring, "UTTERANCES_AT_A_TIME", 2)
-    for one, other in zip(whole, score_trials(trials, rows, cohort), strict=True):
+    for one, other in zip(whole, cosine_scores(trials, rows, cohort), strict=True):
         assert np.allclose(one.scores, other.scores)
         assert np.array_equal(one.speakers[:, 0] == one.speakers[:, 1], one.is_target)
 

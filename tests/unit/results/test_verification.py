@@ -4,7 +4,7 @@ import torch
 from speechbrain.utils.metric_stats import EER, minDCF
 
 from xvectors.results.verification import (
-    Trials,
+    ScoredTrials,
     equal_error_interval,
     equal_error_rate,
     error_rates,
@@ -18,7 +18,7 @@ def trials(targets, nontargets, speakers=None):
     is_target = np.array([True] * len(targets) + [False] * len(nontargets))
     if speakers is None:
         speakers = np.zeros((len(scores), 2), dtype=np.int64)
-    return Trials(scores, is_target, speakers)
+    return ScoredTrials(scores, is_target, speakers)
 
 
 def drawn(n_targets, n_nontargets, seed=0):
@@ -83,7 +83,7 @@ def test_a_draw_counts_pairs_as_if_its_speakers_were_there_so_often():
     random = np.random.default_rng(1)
     speakers = np.array([(a, b) for a in range(4) for b in range(a, 4)] * 3)
     is_target = speakers[:, 0] == speakers[:, 1]
-    made = Trials(random.normal(size=len(speakers)) + is_target, is_target, speakers)
+    made = ScoredTrials(random.normal(size=len(speakers)) + is_target, is_target, speakers)
     found = []
     draws = np.random.default_rng(7)
     for _ in range(50):
@@ -93,11 +93,11 @@ def test_a_draw_counts_pairs_as_if_its_speakers_were_there_so_often():
             for row, (a, b) in enumerate(speakers)
             for _ in range(drawn.count(a) * (1 if a == b else drawn.count(b)))
         ]
-        repeated = Trials(made.scores[rows], is_target[rows], speakers[rows])
+        repeated = ScoredTrials(made.scores[rows], is_target[rows], speakers[rows])
         if repeated.is_target.any() and not repeated.is_target.all():
             found.append(equal_error_rate(error_rates(repeated)))
     expected = np.quantile(found, [0.025, 0.975])
-    assert np.allclose(equal_error_interval(made, replicates=50, seed=7), expected)
+    assert np.allclose(equal_error_interval(made, n_draws=50, seed=7), expected)
 
 
 def test_interval_covers_the_rate_and_narrows_with_more_speakers():
@@ -109,7 +109,7 @@ def test_interval_covers_the_rate_and_narrows_with_more_speakers():
         random = np.random.default_rng(5)
         level = random.normal(0, 0.7, n_speakers)[speakers].sum(axis=1)
         scores = 2.0 * is_target + level + random.normal(0, 1, len(is_target))
-        made = Trials(scores, is_target, speakers)
+        made = ScoredTrials(scores, is_target, speakers)
         return equal_error_rate(error_rates(made)), equal_error_interval(made)
 
     rate, (low, high) = interval(10)

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -23,22 +24,27 @@ def no_run(monkeypatch):
     monkeypatch.setenv(RUN_VARIABLE, "")
 
 
-def test_one_run_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path):
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "out")]
+@contextmanager
+def another_run(root):
+    """Run another process that holds the lock, until it is killed."""
+    command = [sys.executable, "-c", HOLD, str(root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
+        yield other
+        other.kill()
+
+
+def test_one_run_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path):
+    with another_run(tmp_path / "out") as other:
         mine = RunLock(tmp_path / "out")
         assert not mine.try_to_hold()
         with pytest.raises(XVectorsError, match=rf"another run \(process {other.pid} on "):
             mine.hold()
-        other.kill()
     with pytest.raises(XVectorsError, match="and run the same command again"):
         mine.hold()
     mine = RunLock(tmp_path / "out")
     mine.hold()
-    assert mine.holder().startswith("process ")
-    mine.release()
-    assert RunLock(tmp_path / "out").try_to_hold()
+    assert mine.holder().startswith(f"process {os.getpid()} on ")
 
 
 def test_a_run_that_has_only_just_begun_has_no_name_yet(tmp_path):
@@ -55,11 +61,9 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_a_job_notices_when_the_next_run_begins(tmp_path):
-    first = RunLock(tmp_path)
-    first.hold()
-    watch = RunWatch(tmp_path)
-    watch.check()
-    first.release()
+    with another_run(tmp_path):
+        watch = RunWatch(tmp_path)
+        watch.check()
     watch.check()
     RunLock(tmp_path).hold()
     with pytest.raises(ShardError, match=r"stopped, as another run \(process .*\) has begun"):

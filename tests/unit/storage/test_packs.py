@@ -36,7 +36,7 @@ def test_a_journal_is_read_as_it_was_written(journal, tmp_path):
     assert [row.origin for row in rows.values()] == [ORIGIN] * 3
     assert np.stack([row.read() for row in rows.values()]).tobytes() == vectors().tobytes()
     (tmp_path / ".0-of-2.rubbish.journal").touch()
-    assert packs.journals(tmp_path) == {journal.path: "0-of-2"}
+    assert packs.list_journals(tmp_path) == {journal.path: "0-of-2"}
 
 
 def test_a_cut_off_journal_is_read_as_far_as_it_is_whole(journal):
@@ -70,7 +70,7 @@ def test_the_library_reads_a_pack(pack):
         assert loaded[name].tobytes() == vector.tobytes()
         assert Pack(pack)[name].tobytes() == vector.tobytes()
     assert packs.describe(pack) == (b'{"by": "me"}', NAMES)
-    assert packs.packs(pack.parent) == {pack: "0-of-2"}
+    assert packs.list_packs(pack.parent) == {pack: "0-of-2"}
 
 
 def test_no_flipped_bit_in_a_pack_makes_another_row(pack):

@@ -167,7 +167,7 @@ def test_what_other_shards_of_the_same_number_hold_is_not_read(tmp_path):
 def test_a_journal_that_another_job_has_packed_meanwhile_is_passed_over(tmp_path, monkeypatch):
     killed = PackedStorage(tmp_path, "0-of-1", NAMES)
     fill(killed, NAMES)
-    found = packs.journals(tmp_path)
+    found = packs.list_journals(tmp_path)
     again(killed).finish(NAMES, ABOUT)
     monkeypatch.setattr(packs, "journals", lambda folder: found)
     following = again(killed)

@@ -3,14 +3,14 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from xvectors.report.score_summary import MAX_DET_POINTS, N_BINS, det_curve, summarize_scores
-from xvectors.results.verification import Trials, equal_error_rate, error_rates
+from xvectors.results.score_summary import MAX_DET_POINTS, N_BINS, det_curve, summarize_scores
+from xvectors.results.verification import ScoredTrials, equal_error_rate, error_rates
 
 
-def trials(target: list[float], nontarget: list[float]) -> Trials:
+def trials(target: list[float], nontarget: list[float]) -> ScoredTrials:
     scores = np.array([*target, *nontarget], dtype=np.float64)
     is_target = np.arange(len(scores)) < len(target)
-    return Trials(scores, is_target, np.where(is_target[:, None], [0, 0], [0, 1]))
+    return ScoredTrials(scores, is_target, np.where(is_target[:, None], [0, 0], [0, 1]))
 
 
 def test_histograms_are_shares_of_either_kind():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from xvectors.results.verification import (
     ErrorRates,
     Floats,
-    Trials,
+    ScoredTrials,
     equal_error_interval,
     equal_error_rate,
     error_rates,
@@ -74,7 +74,7 @@ class DetCurve(NamedTuple):
     y: Floats
 
 
-def report_scores(kind: str, trials: Trials) -> ScoreReport:
+def report_scores(kind: str, trials: ScoredTrials) -> ScoreReport:
     """Return what there is to say of a kind of score, `cosine` say, of trials of both kinds."""
     rates = error_rates(trials)
     scores = summarize_scores(trials)
@@ -84,7 +84,7 @@ def report_scores(kind: str, trials: Trials) -> ScoreReport:
     return ScoreReport(kind, scores, scores.equal_error, costs, det_curve(rates))
 
 
-def summarize_scores(trials: Trials) -> ScoreSummary:
+def summarize_scores(trials: ScoredTrials) -> ScoreSummary:
     """Return the summary of at least one trial."""
     low, high = float(trials.scores.min()), float(trials.scores.max())
     # All alike still take a bin of some width.
@@ -118,7 +118,7 @@ def det_curve(rates: ErrorRates) -> DetCurve:
     return DetCurve(false_alarms, misses, _deviates(false_alarms), _deviates(misses))
 
 
-def _equal_error(trials: Trials) -> EqualError:
+def _equal_error(trials: ScoredTrials) -> EqualError:
     rates = error_rates(trials)
     crossing = int(np.argmax(rates.misses >= rates.false_alarms))
     low, high = equal_error_interval(trials)
