@@ -77,17 +77,15 @@ def pretend(config: DictConfig) -> None:
         utterances = ShardUtterances(config, SPLIT, shard)
         utt_ids = utterances.content.utt_ids
         with closing(storage_of(config, SPLIT, shard, utt_ids)) as storage:
-            for number, utterance in enumerate(utterances):
+            for number, one in enumerate(utterances):
                 if not isinstance(storage, FileStorage):
-                    if not storage.is_current(utterance.utt_id, utterance.made_by):
-                        storage.save(
-                            utterance.utt_id, vectors[number % N_VECTORS], utterance.made_by
-                        )
-                elif not storage.path(utterance.utt_id).exists():
+                    if not storage.is_current(one.utt_id, one.made_by):
+                        storage.save(one.utt_id, vectors[number % N_VECTORS], one.made_by)
+                elif not storage.path(one.utt_id).exists():
                     # As `save_embedding` does: the provenance is the zip container's comment.
-                    comment = len(utterance.made_by).to_bytes(2, "little") + utterance.made_by
+                    comment = len(one.made_by).to_bytes(2, "little") + one.made_by
                     content = contents[number % N_VECTORS][:-2] + comment
-                    storage.path(utterance.utt_id).write_bytes(content)
+                    storage.path(one.utt_id).write_bytes(content)
             storage.finish(utt_ids, describe_origin(config))
             account = DoneMarker(
                 n_utterances=len(utterances),

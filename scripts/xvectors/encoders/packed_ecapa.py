@@ -174,7 +174,7 @@ class _PaddedPack(_Pack):
     """Utterances with as many rows each as the longest has.
 
     Rows beyond an utterance's end reflect its own frames like all others, so that they are
-    finite, and count nowhere.
+    finite, and count nowhere: whatever adds up overwrites them first, in place.
     """
 
     def __init__(self, features: list[torch.Tensor]) -> None:

@@ -76,7 +76,7 @@ class ShardStages(Stages):
     def __init__(
         self, stages: Stages, utterances: ShardUtterances, storage: Storage, watch: RunWatch
     ) -> None:
-        """Take a runner's stages, the utterances that they are for, and where embeddings are kept."""
+        """Take a runner's stages, the utterances that they are for, and what keeps these."""
         self.stages = stages
         self.encoder = stages.encoder
         self.utterances = utterances
