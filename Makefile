@@ -54,7 +54,7 @@ benchmark: $(VENV)/.dev
 # Time and memory of every step by size, without audio and network; half an hour, 10 GB of disk.
 SIZES := 10000 100000 1000000
 scale: $(VENV)/.dev
-	python -m tests.scale.run $(SIZES) --output docs/scale.json
+	python -m tests.scale.run $(SIZES)
 
 # Makes the demo's speech and encoder anew; needs Debian's espeak-ng and half an hour.
 demo: $(VENV)/.run

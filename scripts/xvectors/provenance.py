@@ -8,7 +8,6 @@ own may leave any) carry it in a hidden file beside them.
 """
 
 import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +22,13 @@ from xvectors.encoders.toolkits import TOOLKITS, installed_version
 from xvectors.fetching import read_fingerprint
 from xvectors.files import parse_json, write_atomically
 from xvectors.layout import Layout
-from xvectors.storage.embedding_file import vector_file
+from xvectors.storage.embedding_file import read_comment, vector_file, with_comment
 
 if TYPE_CHECKING:
     import torch
 
 # Raise it whenever the vectors change by more than rounding.
 NUMERICS_VERSION = 1
-
-# The zip format's end-of-central-directory record: 22 bytes, the last two of which are the
-# length of the comment that follows (APPNOTE.TXT 6.3.10, 4.3.16).
-_END_RECORD = b"PK\x05\x06"
-_END_RECORD_BYTES = 22
 
 
 def make_recipe(config: DictConfig) -> dict[str, Any]:
@@ -96,14 +90,14 @@ def is_same_but_audio(one: bytes | None, other: bytes) -> bool:
 def save_embedding(embedding: "torch.Tensor", path: Path, made_by: bytes = b"") -> None:
     """Write an embedding, shape (dim,), and with it its provenance, whole or not at all."""
     content = vector_file(np.asarray(embedding.detach().float().cpu().numpy()))
-    write_atomically(path, _with_comment(content, made_by), durable=False)
+    write_atomically(path, with_comment(content, made_by) or content, durable=False)
 
 
 def stamp(path: Path, made_by: bytes) -> None:
     """Give a file that a runner has written its provenance."""
-    content = path.read_bytes()
-    if _is_zip_without_comment(content):
-        write_atomically(path, _with_comment(content, made_by), durable=False)
+    stamped = with_comment(path.read_bytes(), made_by)
+    if stamped is not None:
+        write_atomically(path, stamped, durable=False)
     else:
         write_atomically(_sidecar(path), made_by, durable=False)
 
@@ -114,12 +108,9 @@ def read_provenance(path: Path) -> bytes | None:
         content = path.read_bytes()
     except OSError:
         return None
-    record = content.rfind(_END_RECORD)
-    if record >= 0:
-        comment = content[record + _END_RECORD_BYTES :]
-        stated = content[record + _END_RECORD_BYTES - 2 : record + _END_RECORD_BYTES]
-        if comment and stated == struct.pack("<H", len(comment)):
-            return comment
+    comment = read_comment(content)
+    if comment is not None:
+        return comment
     try:
         return _sidecar(path).read_bytes()
     except OSError:
@@ -134,14 +125,6 @@ def discard(path: Path) -> None:
 
 def _as_json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _with_comment(content: bytes, comment: bytes) -> bytes:
-    return content[:-2] + struct.pack("<H", len(comment)) + comment
-
-
-def _is_zip_without_comment(content: bytes) -> bool:
-    return content[-_END_RECORD_BYTES:].startswith(_END_RECORD)
 
 
 def _sidecar(path: Path) -> Path:

@@ -196,14 +196,14 @@ def reading(stages: Any, n_utterances: int, arguments: argparse.Namespace) -> An
 def embedding(stages: Any, n_utterances: int, arguments: argparse.Namespace) -> Any:
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
-    from xvectors.job.encoder_server import N_GIVING  # noqa: PLC0415
+    from xvectors.job.encoder_server import N_SUBMITTERS  # noqa: PLC0415
 
     here = stages(Path(tempfile.gettempdir()))
     batches = batches_in_memory(here, n_utterances, arguments)
-    n_giving = 1 if arguments.device == "cpu" else N_GIVING
+    n_submitters = 1 if arguments.device == "cpu" else N_SUBMITTERS
 
     def work(output: Path) -> None:
-        with ThreadPoolExecutor(n_giving) as giving:
+        with ThreadPoolExecutor(n_submitters) as giving:
             list(giving.map(here.encoder.embed, batches))
 
     return work

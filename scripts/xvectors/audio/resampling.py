@@ -35,12 +35,12 @@ class Normalizer:
 
     Attributes:
         sample_rate: The rate in Hz that signals are brought to.
-        together: Whether signals are left as they were read, for `of_many`.
+        together: Whether signals are left as they were read, for `normalize_together`.
 
     """
 
     def __init__(self, sample_rate: int, device: torch.device | str = "cpu") -> None:
-        """Take the rate in Hz that signals are brought to, and where `of_many` does it."""
+        """Take the rate in Hz to bring signals to, and where `normalize_together` does so."""
         self.sample_rate = sample_rate
         self.device = torch.device(device)
         self.together = self.device.type != "cpu"
@@ -51,7 +51,7 @@ class Normalizer:
         """Return float32 of shape (samples,) for (samples, channels) at a rate in Hz."""
         return self._resampler(sample_rate)(signal, sample_rate)
 
-    def leaves(self, sample_rate: int) -> bool:
+    def is_deferred(self, sample_rate: int) -> bool:
         """Tell whether signals at a rate in Hz are left as they are when they are read."""
         return self.together and kernel_size(sample_rate, self.sample_rate) <= MAX_KERNEL
 
@@ -59,7 +59,7 @@ class Normalizer:
         """Return the number of samples that a signal has at `self.sample_rate`."""
         return _n_outputs(len(signal.samples), signal.rate, self.sample_rate)
 
-    def of_many(self, signals: Sequence[Signal]) -> list[torch.Tensor]:
+    def normalize_together(self, signals: Sequence[Signal]) -> list[torch.Tensor]:
         """Return signals, float32, (samples,), at `self.sample_rate` on the device.
 
         Those of a rate are padded to the longest. The zeros behind a signal are what the

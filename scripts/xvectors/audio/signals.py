@@ -106,7 +106,7 @@ def read_signal(path: str, normalizer: "Normalizer", segment: Segment | None = N
 
     Returns:
         A signal, on the CPU, at the normalizer's rate, or at its own where the normalizer leaves
-        it to `Normalizer.of_many` and it is no longer than a minute.
+        it to `Normalizer.normalize_together` and it is no longer than a minute.
 
     Raises:
         UtteranceError: The file is missing, not audio, without samples, or not finite, or it
@@ -122,7 +122,7 @@ def read_signal(path: str, normalizer: "Normalizer", segment: Segment | None = N
             _check_length(recording, n_samples)
             rate, pieces = normalizer.sample_rate, []
             for samples, margins in _pieces(recording, n_samples):
-                if margins == WHOLE and normalizer.leaves(recording.rate):
+                if margins == WHOLE and normalizer.is_deferred(recording.rate):
                     rate, piece = recording.rate, samples
                 else:
                     normalized = normalizer(samples[:, None], recording.rate)

@@ -10,27 +10,28 @@ logger = logging.getLogger(__name__)
 
 
 class BatchBudget:
-    """Divides utterances among packs, and makes these smaller when memory runs out.
+    """Divides utterances among batches, and makes these smaller when memory runs out.
 
-    A pack costs what it takes padded to its longest: its number of utterances times that.
+    A batch costs what it takes padded to its longest: its number of utterances times that. Lengths
+    and costs are in whatever unit an encoder likes, frames or samples.
     """
 
-    def __init__(self, n_frames: int) -> None:
-        """Allow packs of `n_frames`, and of one utterance, however long that is."""
-        self.n_frames = n_frames
+    def __init__(self, limit: int) -> None:
+        """Allow batches that cost `limit`, and of one utterance, however long that is."""
+        self.limit = limit
 
     def run(
         self,
         function: Callable[[list[torch.Tensor]], torch.Tensor],
         signals: Sequence[torch.Tensor],
-        n_frames: Sequence[int],
+        lengths: Sequence[int],
     ) -> list[torch.Tensor]:
-        """Apply `function` to pack after pack, utterances of similar length together.
+        """Apply `function` to batch after batch, utterances of similar length together.
 
         Args:
-            function: Maps a pack of signals to a tensor with a row for each.
+            function: Maps a batch of signals to a tensor with a row for each.
             signals: Of an utterance each.
-            n_frames: The frames that each signal makes.
+            lengths: What counts as the length of each signal.
 
         Returns:
             The results in the order of `signals`.
@@ -39,22 +40,22 @@ class BatchBudget:
             torch.OutOfMemoryError: Even a single utterance is too much.
 
         """
-        waiting = deque(sorted(range(len(signals)), key=lambda i: n_frames[i]))
+        waiting = deque(sorted(range(len(signals)), key=lambda i: lengths[i]))
         results: dict[int, torch.Tensor] = {}
         while waiting:
-            pack = self._take(waiting, n_frames)
+            batch = self._take(waiting, lengths)
             try:
-                results.update(zip(pack, function([signals[i] for i in pack]), strict=True))
+                results.update(zip(batch, function([signals[i] for i in batch]), strict=True))
             except torch.OutOfMemoryError:
-                if len(pack) == 1:
+                if len(batch) == 1:
                     raise
-                self.n_frames = len(pack) * n_frames[pack[-1]] // 2
-                logger.warning("out of memory: going on with %d frames at a time", self.n_frames)
-                waiting.extendleft(reversed(pack))
+                self.limit = len(batch) * lengths[batch[-1]] // 2
+                logger.warning("out of memory: going on with batches of half the size")
+                waiting.extendleft(reversed(batch))
         return [results[i] for i in range(len(signals))]
 
-    def _take(self, waiting: deque[int], n_frames: Sequence[int]) -> list[int]:
-        pack = [waiting.popleft()]
-        while waiting and (len(pack) + 1) * n_frames[waiting[0]] <= self.n_frames:
-            pack.append(waiting.popleft())
-        return pack
+    def _take(self, waiting: deque[int], lengths: Sequence[int]) -> list[int]:
+        batch = [waiting.popleft()]
+        while waiting and (len(batch) + 1) * lengths[waiting[0]] <= self.limit:
+            batch.append(waiting.popleft())
+        return batch

@@ -28,14 +28,14 @@ def allow_tf32(allowed: bool) -> None:
     torch.backends.cudnn.allow_tf32 = allowed
 
 
-def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a tensor of the CPU on a device, without waiting for what that has to do before."""
     if device.type == "cuda" and tensor.nbytes <= MAX_PINNED_BYTES:
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
-def mark(device: torch.device) -> torch.cuda.Event | None:
+def record_event(device: torch.device) -> torch.cuda.Event | None:
     """Return an event after all that a GPU has to do by now, for which one waits idly.
 
     PyTorch itself would keep a processor busy with waiting.

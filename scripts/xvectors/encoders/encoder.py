@@ -11,7 +11,7 @@ from xvectors.audio.resampling import Normalizer
 from xvectors.audio.segment import Segment
 from xvectors.audio.signals import Signal, read_signal
 from xvectors.config import import_class
-from xvectors.encoders.device import allow_tf32, float32_products, has_bf16, mark
+from xvectors.encoders.device import allow_tf32, float32_products, has_bf16, record_event
 from xvectors.encoders.toolkits import toolkit_named
 from xvectors.errors import EncoderError, UtteranceError
 
@@ -38,7 +38,7 @@ class Encoder(ABC):
         allow_tf32(precision == "tf32")
         self.normalizer = Normalizer(self.sample_rate, self.device)
         # What is given to a GPU by one thread is computed while others prepare what comes next.
-        self._giving = Lock()
+        self._submitting = Lock()
 
     @abstractmethod
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
@@ -69,11 +69,11 @@ class Encoder(ABC):
 
         """
         with torch.inference_mode():
-            with self._giving:
+            with self._submitting:
                 with float32_products():
-                    at_rate = self.normalizer.of_many(self.with_rates(signals))
+                    at_rate = self.normalizer.normalize_together(self.with_rates(signals))
                 embeddings = self.embed_on_device(at_rate).float()
-                computed = mark(self.device)
+                computed = record_event(self.device)
             if computed:
                 computed.synchronize()
             return embeddings.cpu()
@@ -106,7 +106,7 @@ class Encoder(ABC):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-def embed_alike(
+def embed_by_length(
     network: Callable[[torch.Tensor], torch.Tensor], items: Sequence[torch.Tensor]
 ) -> torch.Tensor:
     """Return the embeddings, (items, dim), those of the same length going together.

@@ -13,7 +13,7 @@ import yaml
 from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import float32_products
-from xvectors.encoders.encoder import Encoder, embed_alike
+from xvectors.encoders.encoder import Encoder, embed_by_length
 from xvectors.errors import EncoderError, first_line
 from xvectors.fetching import unpacked
 
@@ -53,7 +53,7 @@ class EspnetEncoder(Encoder):
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
         found = self.budget.run(
-            lambda pack: embed_alike(self._embed_batch, pack),
+            lambda batch: embed_by_length(self._embed_batch, batch),
             signals,
             [len(signal) for signal in signals],
         )

@@ -17,7 +17,7 @@ from speechbrain.nnet.normalization import BatchNorm1d
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from xvectors.encoders.device import send
+from xvectors.encoders.device import copy_to_device
 
 # Frames of a product that a processor is asked to be ready for.
 USUAL_FRAMES = 3000
@@ -185,8 +185,8 @@ class _PaddedPack(_Pack):
         n_utterances, n_frames = self.shape
         n_own = torch.tensor([len(one) for one in features])
         beyond = (torch.arange(n_frames) >= n_own[:, None]).flatten().nonzero().flatten()
-        self._beyond = send(beyond, self.device)
-        self._lengths = send(n_own, self.device)[:, None]
+        self._beyond = copy_to_device(beyond, self.device)
+        self._lengths = copy_to_device(n_own, self.device)[:, None]
         row = torch.arange(n_utterances * n_frames, device=self.device)
         self._frame = row % n_frames
         self._first_row = row - self._frame

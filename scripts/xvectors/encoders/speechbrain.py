@@ -10,7 +10,7 @@ from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.chunked_ecapa import ChunkedEcapa, reflect_padding, reflecting_convolutions
 from xvectors.encoders.device import float32_products
-from xvectors.encoders.encoder import Encoder, embed_alike
+from xvectors.encoders.encoder import Encoder, embed_by_length
 from xvectors.encoders.packed_ecapa import PackedEcapa, is_covered
 from xvectors.encoders.speechbrain_features import Features
 from xvectors.errors import EncoderError, first_line
@@ -76,7 +76,7 @@ class SpeechBrainEncoder(Encoder):
 
     def _embed_alike(self, features: list[torch.Tensor]) -> torch.Tensor:
         """Return the embeddings, (utterances, dim), by the model's own modules."""
-        return embed_alike(self._embed_batch, features)
+        return embed_by_length(self._embed_batch, features)
 
     def _embed_batch(self, features: torch.Tensor) -> torch.Tensor:
         model = self.classifier.mods["embedding_model"]

@@ -10,7 +10,7 @@ from speechbrain.processing.features import InputNormalization, spectral_magnitu
 from torch.nn.utils.rnn import pad_sequence
 
 from xvectors.encoders.chunked_ecapa import chunks
-from xvectors.encoders.device import send
+from xvectors.encoders.device import copy_to_device
 
 
 class Features:
@@ -53,7 +53,7 @@ class Features:
         features = filterbank(spectral_magnitude(self.compute.compute_STFT(padded)))
         hop = self.compute.compute_STFT.hop_length
         n_frames = [1 + len(signal) // hop for signal in signals]
-        lengths = send(torch.tensor(n_frames), self.device)[:, None, None]
+        lengths = copy_to_device(torch.tensor(n_frames), self.device)[:, None, None]
         beyond = torch.arange(features.shape[1], device=self.device)[:, None] >= lengths
         loudest = features.masked_fill(beyond, -torch.inf).amax((1, 2), keepdim=True)
         features = torch.maximum(features, loudest - self.compute.compute_fbanks.top_db)

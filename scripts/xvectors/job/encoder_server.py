@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from xvectors.audio.segment import Segment
 from xvectors.audio.signals import Signal
-from xvectors.encoders.device import send
+from xvectors.encoders.device import copy_to_device
 from xvectors.encoders.encoder import Encoder
 from xvectors.errors import ShardError, UtteranceError, XVectorsError
 from xvectors.stages import Stages, run_by_batch
@@ -33,7 +33,7 @@ from xvectors.stages import Stages, run_by_batch
 logger = logging.getLogger(__name__)
 
 # While the GPU computes what one thread has given to it, another one prepares what comes next.
-N_GIVING = 2
+N_SUBMITTERS = 2
 # More were not tried on a GPU (docs/performance.md).
 MAX_PROCESSES = 15
 # What the signals of a batch take at most, beside its last one: fourteen minutes at 24 kHz.
@@ -127,20 +127,20 @@ def run_in_processes(
     """
     server = _Server(stages.encoder)
     children = _Children(stages, indices, batch_size)
-    giving = ThreadPoolExecutor(N_GIVING)
+    submitters = ThreadPoolExecutor(N_SUBMITTERS)
     try:
         n_batches = -(-len(indices) // batch_size)
         for _ in range(min(max(n_processes, 1), n_batches, MAX_PROCESSES)):
             children.start()
         for child, message in children.messages():
             if isinstance(message, Request):
-                giving.submit(server.answer, child, message)
+                submitters.submit(server.answer, child, message)
             elif isinstance(message, BaseException):
                 raise message
             else:
                 yield from message
     finally:
-        giving.shutdown(cancel_futures=True)
+        submitters.shutdown(cancel_futures=True)
         children.stop()
 
 
@@ -178,7 +178,7 @@ class _Server:
         samples = torch.from_numpy(memory.array(sum(request.lengths)))
         if self._copies:
             with torch.cuda.stream(self._copies):
-                samples = send(samples, self._encoder.device)
+                samples = copy_to_device(samples, self._encoder.device)
             stream = torch.cuda.current_stream(self._encoder.device)
             stream.wait_stream(self._copies)
             samples.record_stream(stream)

@@ -163,13 +163,13 @@ def _discard_strays(folder: Path, outputs: NDArray[np.int64], made_by: dict[str,
         made_by: What the embeddings are made by now.
 
     """
-    for path in _strangers(folder, np.sort(outputs)):
+    for path in _unlisted_files(folder, np.sort(outputs)):
         found = parse_provenance(read_provenance(path))
         if found and not made_by.items() <= found.items():
             discard(path)
 
 
-def _strangers(folder: Path, known: NDArray[np.int64]) -> Iterator[Path]:
+def _unlisted_files(folder: Path, known: NDArray[np.int64]) -> Iterator[Path]:
     """Yield the ``.pt`` files in a folder whose paths' hashes are not known, an ascending array."""
     if not folder.is_dir():
         return

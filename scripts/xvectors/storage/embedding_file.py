@@ -30,6 +30,8 @@ _CHECKSUM = struct.Struct("<I")
 # Where an entry has its record's checksum.
 _CHECKSUM_IN_ENTRY = 16
 _STORED = 0
+# The last field of the directory's end: the length of the comment behind it.
+_COMMENT_LENGTH = struct.Struct("<H")
 
 _NUMBERS, _PICKLE, _BYTE_ORDER = b"data/0", b"data.pkl", b"byteorder"
 _NUMBER = np.dtype("<f4")
@@ -108,6 +110,23 @@ def load_tensor(path: Path) -> Any:
     content = path.read_bytes()
     vector = _vector(content)
     return _load_anything(content) if vector is None else torch.from_numpy(vector)
+
+
+def read_comment(content: bytes) -> bytes | None:
+    """Return the comment of a zip container, None unless there is one, and it is whole."""
+    end = content.rfind(_END_SIGNATURE)
+    if end < 0 or end + _END.size > len(content):
+        return None
+    *_, n_comment = _END.unpack_from(content, end)
+    comment = content[end + _END.size :]
+    return comment if comment and len(comment) == n_comment else None
+
+
+def with_comment(content: bytes, comment: bytes) -> bytes | None:
+    """Return a zip container that has no comment with this one; None for anything else."""
+    if not content[-_END.size :].startswith(_END_SIGNATURE):
+        return None
+    return content[: -_COMMENT_LENGTH.size] + _COMMENT_LENGTH.pack(len(comment)) + comment
 
 
 def _load_anything(content: bytes) -> Any:

@@ -47,15 +47,15 @@ def test_many_signals_together_are_what_each_is_alone():
     rates = [24000, 16000, 44100, 24000, 8000, 24000, 44100, 22050, 24000]
     signals = [Signal(noise(n, 1)[:, 0], rate) for n, rate in enumerate(rates, start=20_000)]
     signals += [Signal(noise(n, 1)[:, 0], 24000) for n in (1, 2, 3, 500, 100_001)]
-    for found, signal in zip(normalizer.of_many(signals), signals, strict=True):
+    for found, signal in zip(normalizer.normalize_together(signals), signals, strict=True):
         expected = AudioNormalizer(16000)(signal.samples[:, None], signal.rate)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
         assert len(found) == normalizer.n_samples(signal)
-    assert normalizer.of_many([]) == []
+    assert normalizer.normalize_together([]) == []
 
 
 def test_what_is_left_until_many_are_there():
     normalizer = Normalizer(16000)
-    assert not normalizer.leaves(24000)
+    assert not normalizer.is_deferred(24000)
     normalizer.together = True
-    assert [normalizer.leaves(rate) for rate in (8000, 24000, 44101)] == [True, True, False]
+    assert [normalizer.is_deferred(rate) for rate in (8000, 24000, 44101)] == [True, True, False]

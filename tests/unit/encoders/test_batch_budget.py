@@ -36,7 +36,7 @@ def test_out_of_memory_makes_packs_smaller_for_good(caplog):
     budget, network = BatchBudget(1000), Network(room=120)
     lengths = [10] * 50 + [20] * 10
     assert run(budget, network, *lengths) == lengths
-    assert budget.n_frames == 125
+    assert budget.limit == 125
     assert len(caplog.records) == 2
     assert "out of memory: going on with" in caplog.text
     caplog.clear()

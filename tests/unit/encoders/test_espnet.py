@@ -58,7 +58,7 @@ def test_embeddings_are_those_of_speech2embedding_one_at_a_time(folder, n_sample
     signals = make_signals(encoder)
     toolkit = speech2embedding(folder)
     expected = torch.cat([toolkit(signal) for signal in signals])
-    encoder.budget.n_frames = n_samples
+    encoder.budget.limit = n_samples
     embeddings = encoder.embed(signals)
     assert embeddings.shape == expected.shape
     assert embeddings.dtype == torch.float32

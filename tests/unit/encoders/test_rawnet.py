@@ -50,7 +50,7 @@ def assert_close(embeddings, expected):
 @pytest.mark.parametrize("n_windows", [1, 10, 1000])
 def test_ten_windows_each_as_in_the_recipe(encoder, signals, monkeypatch, n_windows):
     expected = torch.stack([embed_as_the_recipe_does(encoder, signal) for signal in signals])
-    monkeypatch.setattr(encoder.budget, "n_frames", n_windows)
+    monkeypatch.setattr(encoder.budget, "limit", n_windows)
     embeddings = encoder.embed(signals)
     assert embeddings.shape == expected.shape
     assert embeddings.dtype == torch.float32

@@ -53,7 +53,7 @@ def test_companions_do_not_matter(encoder, signals, alone):
 
 @pytest.mark.parametrize("n_frames", [1, 400, 10**6])
 def test_the_size_of_packs_does_not_matter(encoder, signals, alone, monkeypatch, n_frames):
-    monkeypatch.setattr(encoder.budget, "n_frames", n_frames)
+    monkeypatch.setattr(encoder.budget, "limit", n_frames)
     assert_close(encoder.embed(signals), alone)
 
 
@@ -61,7 +61,7 @@ def test_the_size_of_packs_does_not_matter(encoder, signals, alone, monkeypatch,
 def test_the_form_for_gpus(encoder, signals, alone, monkeypatch, n_frames):
     monkeypatch.setattr(encoder.packed, "padded", True)
     monkeypatch.setattr(encoder.features, "together", True)
-    monkeypatch.setattr(encoder.budget, "n_frames", n_frames)
+    monkeypatch.setattr(encoder.budget, "limit", n_frames)
     assert_close(encoder.embed(signals), alone)
     assert_close(encoder.embed(signals[::-1]).flip(0), alone)
 
