@@ -18,7 +18,7 @@ from xvectors.errors import ShardError, TaskError, UtteranceError
 from xvectors.job.encoder_server import BATCH_BYTES, SharedSignals, _die_with, run_in_processes
 from xvectors.stages import Stages, run_overlapped
 
-from ..checkout import DEMO
+from ...checkout import DEMO
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_the_caller_can_stop_early():
 
 
 ENDLESS = """
-from tests.unit.test_encoder_server import Endless, EchoEncoder, run_in_processes
+from tests.unit.job.test_encoder_server import Endless, EchoEncoder, run_in_processes
 
 for _ in run_in_processes(Endless(EchoEncoder()), range(100), 4, 3):
     print("begun", flush=True)

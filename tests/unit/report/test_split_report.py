@@ -136,6 +136,6 @@ def test_a_page_that_snakemakes_report_cannot_show_is_named(tmp_path, monkeypatc
     config = make_split(tmp_path, *make_voices(2, 3))
     draw_report(config, "train", SHARDS, 100, with_tsne=False)
     assert "too large" not in caplog.text
-    monkeypatch.setattr("xvectors.report.page.MAX_PAGE_BYTES", 1000)
+    monkeypatch.setattr("xvectors.report.split_page.MAX_PAGE_BYTES", 1000)
     draw_report(config, "train", SHARDS, 100, with_tsne=False)
     assert "train.report.html: too large for Snakemake's report" in caplog.text

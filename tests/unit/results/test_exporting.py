@@ -12,7 +12,7 @@ from xvectors.results.speakers import average_speakers
 from xvectors.results.tables import IndexRow, write_index
 from xvectors.storage import safetensors_file
 
-from ..kaldi_files import read_vectors
+from ...kaldi_files import read_vectors
 
 DIM = 5
 

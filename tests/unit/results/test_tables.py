@@ -5,7 +5,7 @@ from xvectors.errors import ShardError
 from xvectors.results.tables import load_embedding, read_failures, read_index
 from xvectors.runner import XVectorRunner
 
-from ..toolkit_models import Trap
+from ...toolkit_models import Trap
 
 
 @pytest.mark.parametrize("as_zip", [True, False])

@@ -169,7 +169,7 @@ def test_a_journal_that_another_job_has_packed_meanwhile_is_passed_over(tmp_path
     fill(killed, NAMES)
     found = packs.list_journals(tmp_path)
     again(killed).finish(NAMES, ABOUT)
-    monkeypatch.setattr(packs, "journals", lambda folder: found)
+    monkeypatch.setattr(packs, "list_journals", lambda folder: found)
     following = again(killed)
     assert current(following) == NAMES
     following.finish(NAMES, ABOUT)
