@@ -209,8 +209,15 @@ class XVectorRunner(BaseRunner):
             An outcome, or a list of them, one per index.
 
         """
-        storage = storage or XVectorRunner._files(output_dir, output_path)
-        stages = XVectorStages(model, utterances, storage, segments, origin)
+        stages = XVectorRunner.stages(
+            model=model,
+            utterances=utterances,
+            output_dir=output_dir,
+            segments=segments,
+            origin=origin,
+            output_path=output_path,
+            storage=storage,
+        )
         outcomes = list(run_in_turn(stages, [idx] if isinstance(idx, int) else idx))
         return outcomes[0] if isinstance(idx, int) else outcomes
 
@@ -226,13 +233,10 @@ class XVectorRunner(BaseRunner):
         storage: Storage | None = None,
     ) -> Stages:
         """Return reading, embedding and writing, with the arguments of `forward`."""
-        storage = storage or XVectorRunner._files(output_dir, output_path)
+        if storage is None:
+            place = output_path or XVectorRunner.output_path
+            storage = FileStorage(Path(output_dir), place, XVectorRunner.check_output)
         return XVectorStages(model, utterances, storage, segments, origin)
-
-    @staticmethod
-    def _files(output_dir: Path, output_path: OutputPath | None) -> FileStorage:
-        place = output_path or XVectorRunner.output_path
-        return FileStorage(Path(output_dir), place, XVectorRunner.check_output)
 
     @staticmethod
     def check_output(path: Path) -> None:
