@@ -12,7 +12,7 @@ MACHINE_ERRORS = {
     errno.ENOMEM,
 }
 # Words for no memory, of PyTorch on a GPU and on a CPU, of the loader, of C++, of Python and of
-# oneDNN, and for a GPU that is out of order.
+# oneDNN, and for a GPU that is out of order, of CUDA and its libraries.
 MACHINE_SIGNS = (
     "out of memory",
     "can't allocate memory",
@@ -21,6 +21,9 @@ MACHINE_SIGNS = (
     "can't start new thread",
     "could not create a primitive",
     "CUDA",
+    "cuDNN",
+    "cuFFT",
+    "CUBLAS",
 )
 
 

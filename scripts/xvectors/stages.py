@@ -249,15 +249,17 @@ def _batches(loaded: Iterable[Loaded], batch_size: int, max_bytes: int) -> Itera
 def _compute_or_fail(stages: Stages, items: list[Any]) -> Iterator[Any]:
     """Yield the result of each item, or the exception that it raises on its own."""
     try:
-        yield from _compute(stages, items)
+        results: Sequence[Any] | None = _compute(stages, items)
     except Exception as error:
         if isinstance(error, XVectorsError) and not isinstance(error, UtteranceError):
             raise
-        if len(items) == 1:
-            yield error
-        else:
-            for item in items:
-                yield from _compute_or_fail(stages, [item])
+        results = [error] if len(items) == 1 else None
+    # Out here, what the failed batch has in memory no longer hangs on a traceback.
+    if results is not None:
+        yield from results
+        return
+    for item in items:
+        yield from _compute_or_fail(stages, [item])
 
 
 def _compute(stages: Stages, items: list[Any]) -> Sequence[Any]:

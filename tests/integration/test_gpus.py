@@ -22,12 +22,16 @@ import time
 import torch
 
 NOTES = Path("notes")
+# As SpeechBrain does when it is imported: were CUDA itself asked, it would show this GPU for good.
+(NOTES / f"asks{os.environ['PYTORCH_NVML_BASED_CUDA_CHECK']}").touch()
+torch.cuda.is_available()
 
 
 class Runner(BaseRunner):
     @staticmethod
     def forward(idx, manifest, output_dir):
         gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+        assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
         begun = time.time()
         (NOTES / f"gpu{gpu}").touch()
         while len(list(NOTES.glob("gpu*"))) < 2 and time.time() < begun + 120:
@@ -55,6 +59,7 @@ def test_every_gpu_is_used_and_none_by_two_jobs_at_a_time(checkout, monkeypatch)
     checkout.run_well("--cores", "4")
     notes = [json.loads(path.read_text()) for path in checkout.root.glob("notes/*.json")]
     assert len(notes) == 8
+    assert (checkout.root / "notes" / "asks1").exists()
     assert {note["gpu"] for note in notes} == {"0", "1"}
     for gpu in ("0", "1"):
         spans = {}

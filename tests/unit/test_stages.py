@@ -1,5 +1,6 @@
 import sys
 import threading
+import weakref
 
 import pytest
 
@@ -68,6 +69,33 @@ def test_batch_by_batch():
     stages.size = 100
     batches = run_by_batch(stages, range(40), 4, 150)
     assert [len(batch) for batch in batches] == [2, 2, 3, *[2] * 16, 1]
+
+
+class Large:
+    """What a computation has in memory."""
+
+
+class Hungry(Squares):
+    """Fails with more than one item, and notes how much of earlier failures is in memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = weakref.WeakSet()
+        self.n_kept = []
+
+    def compute(self, items):
+        self.n_kept.append(len(self.kept))
+        large = Large()
+        self.kept.add(large)
+        if len(items) > 1:
+            raise RuntimeError("out of memory")
+        return super().compute(items)
+
+
+def test_a_failed_batch_is_out_of_memory_when_its_items_are_computed_again():
+    stages = Hungry()
+    assert list(run(stages, range(8))) == [(i, i**2) for i in range(8)]
+    assert stages.n_kept == [0] * 10
 
 
 def test_only_computing_stays_in_the_callers_thread():

@@ -5,10 +5,20 @@ from contextlib import contextmanager
 
 import torch
 
-from xvectors.errors import EncoderError
+from xvectors.errors import EncoderError, first_line
 
 # Of what is larger, hours of audio, no copy is made from which a GPU could copy by itself.
 MAX_PINNED_BYTES = 2**28
+# The words of cuFFT, cuDNN and cuBLAS where memory is short (ATen/native/cuda/CuFFTUtils.h,
+# ATen/cuda/Exceptions.h).
+LIBRARIES_WITHOUT_MEMORY = (
+    "cuFFT error",
+    "cuDNN error",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+)
+# The share of a GPU's memory that one process may have if no other needs much.
+MOSTLY = 0.8
 
 
 @contextmanager
@@ -47,12 +57,46 @@ def record_event(device: torch.device) -> torch.cuda.Event | None:
     return event
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether a GPU has no memory left, for PyTorch or for one of CUDA's libraries.
+
+    Those have memory of their own, and not always a name for the lack of it.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return any(sign in str(error) for sign in LIBRARIES_WITHOUT_MEMORY)
+
+
+def free_unused_memory(device: torch.device) -> None:
+    """Give back the memory of a GPU that PyTorch keeps for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def is_mostly_free(device: torch.device) -> bool:
+    """Tell whether no other process has much of a GPU's memory."""
+    if device.type != "cuda":
+        return True
+    free, total = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) >= MOSTLY * total
+
+
+def why_no_gpu() -> str:
+    """Return what PyTorch says of why it can use no GPU."""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return first_line(error)
+    return "no reason is known"
+
+
 def has_bf16(device: str) -> bool:
     """Tell whether a device multiplies bf16 matrices natively."""
     if device == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def choose_device(device: str | None) -> str:

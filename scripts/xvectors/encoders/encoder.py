@@ -73,10 +73,12 @@ class Encoder(ABC):
                 with float32_products():
                     at_rate = self.normalizer.normalize_together(self.with_rates(signals))
                 embeddings = self.embed_on_device(at_rate).float()
+                # In the queue before whatever another thread submits, and without waiting here.
+                embeddings = embeddings.to("cpu", non_blocking=True)
                 computed = record_event(self.device)
             if computed:
                 computed.synchronize()
-            return embeddings.cpu()
+            return embeddings
 
     def with_rates(self, signals: Sequence[Signal | torch.Tensor]) -> list[Signal]:
         """Return signals with their rates; mere tensors have the encoder's."""

@@ -14,7 +14,7 @@ from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder, embed_by_length
-from xvectors.errors import EncoderError, first_line
+from xvectors.errors import EncoderError, first_line, machine_problem
 from xvectors.fetching import unpacked
 
 SAMPLE_RATE = 16000
@@ -47,7 +47,8 @@ class EspnetEncoder(Encoder):
         super().__init__(device, precision)
         with unpacked(source) as place:
             self.model = _load_model(*_locate(place), device)
-        self.budget = BatchBudget(CPU_SAMPLES if self.device.type == "cpu" else GPU_SAMPLES)
+        n_samples = CPU_SAMPLES if self.device.type == "cpu" else GPU_SAMPLES
+        self.budget = BatchBudget(n_samples, self.device)
         self.min_samples = self._find_shortest(source)
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
@@ -86,7 +87,9 @@ class EspnetEncoder(Encoder):
         def is_taken(n_samples: int) -> bool:
             try:
                 return bool(self.embed([noise[:n_samples]]).isfinite().all())
-            except unfit:
+            except unfit as error:
+                if machine_problem(error):
+                    raise
                 return False
 
         try:

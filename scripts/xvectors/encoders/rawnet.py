@@ -34,7 +34,8 @@ class RawNetEncoder(Encoder):
         """Load the checkpoint at `source`, a file or a folder with one ``.pt`` file."""
         super().__init__(device, precision)
         self.network = _load_network(source).to(self.device)
-        self.budget = BatchBudget(CPU_WINDOWS if self.device.type == "cpu" else GPU_WINDOWS)
+        n_windows = CPU_WINDOWS if self.device.type == "cpu" else GPU_WINDOWS
+        self.budget = BatchBudget(n_windows, self.device)
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""

@@ -18,9 +18,9 @@ from xvectors.errors import EncoderError, first_line
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
-# ECAPA-TDNN keeps some twenty matrices of (frames, channels): a longer signal is embedded in
-# chunks, with the same result, so that an hour of speech fits into memory.
-MAX_WHOLE_SECONDS = 60
+# ECAPA-TDNN keeps some twenty matrices of (frames, channels): a longer signal, beyond a minute, is
+# embedded in chunks, with the same result, so that an hour of speech fits into memory.
+MAX_WHOLE_FRAMES = 6000
 # Frames of a pack. More make the products no faster, see docs/performance.md.
 CPU_FRAMES = 3000
 GPU_FRAMES = 60000
@@ -43,38 +43,34 @@ class SpeechBrainEncoder(Encoder):
         self.min_samples = _min_samples(model, self.hop_length)
         self.features = Features(self.classifier.mods, self.device)
         self.packed = _pack(model, precision, self.device)
-        self.budget = BatchBudget(_n_frames_at_a_time(self.packed, self.device))
+        self.budget = _budget(self.packed, self.device)
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
-        long = {i for i, signal in enumerate(signals) if _is_long(signal)}
-        short = [i for i in range(len(signals)) if i not in long]
-        network = self.packed.embed if self.packed else self._embed_alike
-        embeddings = {i: self._embed_long(signals[i]) for i in long}
+        network = self.packed.embed if self.packed else self._embed_by_length
+        has_pieces = isinstance(self.classifier.mods["embedding_model"], ECAPA_TDNN)
         found = self.budget.run(
-            lambda pack: network(self._features(pack)),
-            [signals[i] for i in short],
-            [1 + len(signals[i]) // self.hop_length for i in short],
+            lambda batch: network(self._features(batch)),
+            signals,
+            [1 + len(signal) // self.hop_length for signal in signals],
+            self._embed_in_pieces if has_pieces else None,
         )
-        embeddings.update(zip(short, found, strict=True))
-        return torch.stack([embeddings[i] for i in range(len(signals))])
+        return torch.stack(found)
 
     def _features(self, signals: list[torch.Tensor]) -> list[torch.Tensor]:
         """Return features, (frames, mels) each; in float32, as a spectrogram has a wide range."""
         with float32_products():
             return self.features(signals)
 
-    def _embed_long(self, signal: torch.Tensor) -> torch.Tensor:
-        """Return the embedding, shape (dim,), of a long signal."""
-        model = self.classifier.mods["embedding_model"]
-        if not isinstance(model, ECAPA_TDNN):
-            return self._embed_alike(self._features([signal]))[0]
+    def _embed_in_pieces(self, signal: torch.Tensor) -> torch.Tensor:
+        """Return the embedding, shape (dim,), of a signal, with little of it in work at a time."""
         with float32_products():
             features = self.features.of_long(signal)
         with self.autocast():
+            model = self.classifier.mods["embedding_model"]
             return ChunkedEcapa(model, features).embed().flatten()
 
-    def _embed_alike(self, features: list[torch.Tensor]) -> torch.Tensor:
+    def _embed_by_length(self, features: list[torch.Tensor]) -> torch.Tensor:
         """Return the embeddings, (utterances, dim), by the model's own modules."""
         return embed_by_length(self._embed_batch, features)
 
@@ -83,10 +79,6 @@ class SpeechBrainEncoder(Encoder):
         with self.autocast():
             found: torch.Tensor = model(features, torch.ones(len(features), device=self.device))
         return found.flatten(1)
-
-
-def _is_long(signal: torch.Tensor) -> bool:
-    return len(signal) > MAX_WHOLE_SECONDS * SAMPLE_RATE
 
 
 def _pack(model: torch.nn.Module, precision: str, device: torch.device) -> PackedEcapa | None:
@@ -99,14 +91,15 @@ def _pack(model: torch.nn.Module, precision: str, device: torch.device) -> Packe
     return PackedEcapa(model, dtype, padded=device.type != "cpu")
 
 
-def _n_frames_at_a_time(packed: PackedEcapa | None, device: torch.device) -> int:
-    """Return the frames of a pack: on a GPU as many as are of use and fit its free memory."""
+def _budget(packed: PackedEcapa | None, device: torch.device) -> BatchBudget:
+    """Return the frames of a batch: on a GPU as many as are of use and fit its free memory."""
     if device.type != "cuda":
-        return CPU_FRAMES
+        return BatchBudget(CPU_FRAMES, device, MAX_WHOLE_FRAMES)
     if packed is None:
-        return GPU_FRAMES
+        return BatchBudget(GPU_FRAMES, device, MAX_WHOLE_FRAMES)
     free, _ = torch.cuda.mem_get_info(device)
-    return min(GPU_FRAMES, free // (2 * packed.bytes_per_frame))
+    n_frames = min(GPU_FRAMES, free // (2 * packed.bytes_per_frame))
+    return BatchBudget(n_frames, device, n_frames)
 
 
 def _load_classifier(source: Path, device: str) -> EncoderClassifier:

@@ -1,12 +1,11 @@
 """Normalized features, as a SpeechBrain classifier's own modules give them for a signal alone."""
 
 import copy
-import math
 from typing import Any
 
 import torch
 from speechbrain.lobes.features import Fbank
-from speechbrain.processing.features import InputNormalization, spectral_magnitude
+from speechbrain.processing.features import Filterbank, InputNormalization, spectral_magnitude
 from torch.nn.utils.rnn import pad_sequence
 
 from xvectors.encoders.chunked_ecapa import chunks
@@ -23,17 +22,23 @@ class Features:
         self.device = device
         # A GPU likes few operations; on a CPU nothing is gained by computing on padding.
         self.together = device.type != "cpu"
+        self._is_plain = is_plain_fbank(self.compute)
+        if self._is_plain:
+            # SpeechBrain would copy both at every call, and wait until the GPU has nothing to do.
+            stft, filterbank = self.compute.compute_STFT, self.compute.compute_fbanks
+            stft.window = stft.window.to(device)
+            self._filters = filters_of(filterbank).to(device)
 
     def __call__(self, signals: list[torch.Tensor]) -> list[torch.Tensor]:
         """Return features, (frames, mels) each, of signals, (samples,), on the device."""
-        if self.together and is_plain_fbank(self.compute) and is_sentence_mean(self.normalize):
+        if self.together and self._is_plain and is_sentence_mean(self.normalize):
             return self._together(signals) if signals else []
         return [self._normalized(self.compute(signal[None]))[0] for signal in signals]
 
     def of_long(self, signal: torch.Tensor) -> torch.Tensor:
         """Return features, (1, frames, mels), of a long signal of shape (samples,)."""
         samples = signal[None]
-        if is_plain_fbank(self.compute):
+        if self._is_plain:
             return self._normalized(fbank_in_chunks(self.compute, samples))
         return self._normalized(self.compute(samples))
 
@@ -47,10 +52,9 @@ class Features:
         The zeros behind a signal are those that a centred STFT reads behind its end anyway. So
         its own frames stay as they are, and only what looks at all frames needs a mask.
         """
-        filterbank = copy.copy(self.compute.compute_fbanks)
-        filterbank.top_db = math.inf
         padded = pad_sequence(signals, batch_first=True)
-        features = filterbank(spectral_magnitude(self.compute.compute_STFT(padded)))
+        spectrogram = spectral_magnitude(self.compute.compute_STFT(padded))
+        features = decibels(self.compute.compute_fbanks, torch.matmul(spectrogram, self._filters))
         hop = self.compute.compute_STFT.hop_length
         n_frames = [1 + len(signal) // hop for signal in signals]
         lengths = copy_to_device(torch.tensor(n_frames), self.device)[:, None, None]
@@ -67,6 +71,21 @@ def is_plain_fbank(compute_features: torch.nn.Module) -> bool:
         return False
     stft: Any = compute_features.compute_STFT
     return bool(stft.center and stft.pad_mode == "constant")
+
+
+def filters_of(filterbank: Filterbank) -> torch.Tensor:
+    """Return the matrix, (frequencies, mels), by which a filterbank multiplies spectrograms."""
+    plain = copy.copy(filterbank)
+    plain.log_mel = False
+    with torch.no_grad():
+        filters: torch.Tensor = plain(torch.eye(filterbank.n_stft)[None])[0]
+    return filters
+
+
+def decibels(filterbank: Filterbank, energies: torch.Tensor) -> torch.Tensor:
+    """Return energies in decibels as a filterbank does, but with no cut below the loudest."""
+    levels = torch.log10(energies.clamp(min=filterbank.amin)) * float(filterbank.multiplier)
+    return levels - float(filterbank.multiplier * filterbank.db_multiplier)
 
 
 def is_sentence_mean(normalize: torch.nn.Module) -> bool:

@@ -165,13 +165,15 @@ class _Server:
     def answer(self, child: _Child, request: Request) -> None:
         """Send embeddings, float32, (signals, dim), or the exception that the encoder raises."""
         try:
-            answer: Any = self._encoder.embed(self._signals(child.memory, request)).numpy()
-        except BaseException as error:
-            answer = _portable(error)
-        try:
+            try:
+                answer: Any = self._encoder.embed(self._signals(child.memory, request)).numpy()
+            except BaseException as error:
+                answer = _portable(error)
             child.connection.send(answer)
-        except OSError:
-            logger.debug("a process ended while its signals were embedded")
+        except Exception:
+            # It has ended, or it would wait for ever; `messages` tells of it.
+            logger.debug("no answer for a process", exc_info=True)
+            child.process.kill()
 
     def _signals(self, memory: SharedSignals, request: Request) -> list[Signal]:
         """Return the signals of a request on the device."""

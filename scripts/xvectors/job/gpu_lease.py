@@ -26,13 +26,14 @@ SECONDS_BETWEEN_TRIES = 0.5
 def visible_gpus() -> list[str]:
     """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
 
-    Without that variable these are all of the machine, numbered from 0.
+    Without that variable these are all of the machine, numbered from 0; in Windows' Subsystem for
+    Linux, which does not tell how many there are, the first one.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         devices = [entry.name for entry in os.scandir("/dev")]
         n_gpus = sum(re.fullmatch(r"nvidia\d+", name) is not None for name in devices)
-        return [str(number) for number in range(n_gpus)]
+        return [str(number) for number in range(n_gpus or int("dxg" in devices))]
     gpus = []
     for gpu in (part.strip() for part in named.split(",")):
         # What is no GPU hides all that come after it, says CUDA's documentation. Slurm writes

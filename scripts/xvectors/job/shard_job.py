@@ -1,6 +1,7 @@
 """A shard job: embeds what is missing of one index shard and accounts for it."""
 
 import logging
+import os
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -169,6 +170,8 @@ def _embed_missing(
     xvector = job.config.xvector
     with GpuLease(xvector.device, xvector.jobs_per_gpu) as lease:
         waited = time.monotonic() - asked
+        # From here on CUDA itself may be asked, which notices when the driver is too old.
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
         if lease.gpu:
             logger.info("%s: on GPU %s of %s", job.name, lease.gpu, node_name())
         provider = _provider(job, utterances.origin.fingerprint, lease.gpu)
@@ -176,10 +179,13 @@ def _embed_missing(
         # A provider of one's own may have another storage.
         env = {"storage": storage, **build_worker_environment(provider)}
         if lease.gpu and env.get("device") == "cpu":
+            from xvectors.encoders.device import why_no_gpu  # noqa: PLC0415 - imports torch
+
             logger.warning(
-                "%s: PyTorch can use no GPU here, going on with the CPU; with xvector.device: cpu "
-                "every processor would have a job",
+                "%s: PyTorch can use no GPU here (%s), going on with the CPU; with "
+                "xvector.device: cpu every processor would have a job",
                 job.name,
+                why_no_gpu(),
             )
             lease.release()
         work.device = str(env.get("device", "none"))

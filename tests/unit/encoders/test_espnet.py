@@ -66,6 +66,17 @@ def test_embeddings_are_those_of_speech2embedding_one_at_a_time(folder, n_sample
     assert_close(encoder.embed(signals[::-1]).flip(0), expected)
 
 
+def test_a_gpu_without_memory_makes_no_signal_too_short(folder, monkeypatch):
+    def embed(self, signals):
+        if len(signals[0]) < 9000:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return torch.zeros(1, 4)
+
+    monkeypatch.setattr(EspnetEncoder, "embed", embed)
+    with pytest.raises(torch.OutOfMemoryError):
+        EspnetEncoder(folder, "cpu", "fp32")
+
+
 def test_the_shortest_signal_is_the_shortest_that_the_model_takes(folder):
     encoder = EspnetEncoder(folder, "cpu", "fp32")
     signal = make_signals(encoder)[1]

@@ -1,3 +1,4 @@
+import copy
 import re
 import shutil
 from pathlib import Path
@@ -7,12 +8,14 @@ import soundfile
 import torch
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.nnet.pooling import StatisticsPooling
+from speechbrain.processing.features import spectral_magnitude
 
 from xvectors.encoders import chunked_ecapa
 from xvectors.encoders import speechbrain as speechbrain_encoder
 from xvectors.encoders.device import has_bf16
 from xvectors.encoders.packed_ecapa import PackedEcapa, is_covered
 from xvectors.encoders.speechbrain import SAMPLE_RATE, SpeechBrainEncoder
+from xvectors.encoders.speechbrain_features import decibels, filters_of
 from xvectors.errors import EncoderError
 
 from ...random_encoder import HYPERPARAMS, write_random_encoder
@@ -74,6 +77,22 @@ def test_features_together_equal_those_alone(encoder, signals, monkeypatch):
         assert one.shape == other.shape
         assert (one - other).abs().max() < 1e-3
     assert encoder.features([]) == []
+
+
+def test_filters_and_decibels_are_those_of_the_filterbank(encoder, signals):
+    fbank = encoder.features.compute
+    for signal in signals[:3]:
+        spectrogram = spectral_magnitude(fbank.compute_STFT(signal[None]))
+        filterbank = copy.copy(fbank.compute_fbanks)
+        filterbank.top_db = float("inf")
+        found = decibels(filterbank, torch.matmul(spectrogram, filters_of(filterbank)))
+        assert torch.equal(found, filterbank(spectrogram))
+
+
+@pytest.mark.parametrize("longest", [0, 300])
+def test_how_long_signals_go_whole_does_not_matter(encoder, signals, alone, monkeypatch, longest):
+    monkeypatch.setattr(encoder.budget, "longest", longest)
+    assert_close(encoder.embed(signals), alone)
 
 
 def test_without_prepacked_products(demo_encoder, signals, alone, monkeypatch):
@@ -176,7 +195,7 @@ def test_long_signals_in_chunks_equal_the_whole(encoder, signals, monkeypatch, c
     signal = torch.cat([signals[-1] * fade, torch.zeros(4000), signals[-1]])[:-77]
     whole = encoder.embed([signal])
     monkeypatch.setattr(chunked_ecapa, "CHUNK_FRAMES", chunk_frames)
-    monkeypatch.setattr(speechbrain_encoder, "MAX_WHOLE_SECONDS", 1)
+    monkeypatch.setattr(encoder.budget, "longest", 100)
     assert_close(encoder.embed([signal]), whole)
 
 

@@ -15,6 +15,7 @@ from xvectors import XVectorProvider, XVectorRunner
 from xvectors.audio.signals import Signal
 from xvectors.encoders.encoder import Encoder, load_encoder
 from xvectors.errors import ShardError, TaskError, UtteranceError
+from xvectors.job import encoder_server
 from xvectors.job.encoder_server import BATCH_BYTES, SharedSignals, _die_with, run_in_processes
 from xvectors.stages import Stages, run_overlapped
 
@@ -167,6 +168,19 @@ class Killed(Echo):
 def test_a_process_that_is_killed_ends_all():
     with pytest.raises(ShardError, match=r"status -9 .* run the same command again"):
         list(run_in_processes(Killed(EchoEncoder()), range(40), 4, 3))
+
+
+def test_a_process_that_cannot_be_answered_does_not_wait_for_ever(monkeypatch):
+    job = os.getpid()
+
+    def without_memory(outcome):
+        if os.getpid() == job:
+            raise MemoryError
+        return outcome
+
+    monkeypatch.setattr(encoder_server, "_portable", without_memory)
+    with pytest.raises(ShardError, match="status -9"):
+        list(run_in_processes(Echo(EchoEncoder()), range(9, 12), 1, 1))
 
 
 class Endless(Echo):

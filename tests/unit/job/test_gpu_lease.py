@@ -80,6 +80,23 @@ def test_the_gpus_that_cuda_shows(monkeypatch, named, gpus):
     assert visible_gpus() == gpus
 
 
+@pytest.mark.parametrize(
+    ("devices", "gpus"),
+    [
+        (["null", "nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"], ["0", "1"]),
+        (["null", "dxg"], ["0"]),
+        (["null", "nvidiactl"], []),
+    ],
+)
+def test_the_gpus_that_a_machine_has(monkeypatch, tmp_path, devices, gpus):
+    for name in devices:
+        (tmp_path / name).touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    scandir = os.scandir
+    monkeypatch.setattr(gpu_lease.os, "scandir", lambda folder: scandir(tmp_path))
+    assert visible_gpus() == gpus
+
+
 def test_four_jobs_get_four_gpus(start):
     holders = [start() for _ in range(4)]
     assert sorted(holder.gpu() for holder in holders) == ["0", "1", "2", "3"]
