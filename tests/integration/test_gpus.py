@@ -23,7 +23,7 @@ import torch
 
 NOTES = Path("notes")
 # As SpeechBrain does when it is imported: were CUDA itself asked, it would show this GPU for good.
-(NOTES / f"asks{os.environ['PYTORCH_NVML_BASED_CUDA_CHECK']}").touch()
+(NOTES / f"asks{os.environ.get('PYTORCH_NVML_BASED_CUDA_CHECK')}").touch()
 torch.cuda.is_available()
 
 
