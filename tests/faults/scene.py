@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from xvectors.errors import ShardError
-from xvectors.storage.packs import journals, packs, read_journal, read_pack
+from xvectors.storage.packs import list_journals, list_packs, read_journal, read_pack
 
 from ..checkout import Checkout
 from .nursery import Job, Nursery
@@ -101,8 +101,8 @@ class Scene:
 
     def _vectors(self) -> dict[str, torch.Tensor]:
         folder = self.checkout.embeddings
-        sources = [read_pack(path) for path in packs(folder)]
-        sources += [read_journal(path) for path in journals(folder)]
+        sources = [read_pack(path) for path in list_packs(folder)]
+        sources += [read_journal(path) for path in list_journals(folder)]
         rows = {utt_id: row for source in sources for utt_id, row in source}
         vectors = {utt_id: torch.from_numpy(row.read().copy()) for utt_id, row in rows.items()}
         for path in folder.glob("*.pt"):
