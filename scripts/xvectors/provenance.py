@@ -117,6 +117,11 @@ def read_provenance(path: Path) -> bytes | None:
         return None
 
 
+def stands_beside(path: Path) -> bool:
+    """Tell whether a file's provenance is in a file of its own, which tells nothing of damage."""
+    return _sidecar(path).exists()
+
+
 def discard(path: Path) -> None:
     """Remove a file and its provenance."""
     path.unlink(missing_ok=True)

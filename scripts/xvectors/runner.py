@@ -294,8 +294,8 @@ class XVectorStages(Stages):
             utt_id, audio_path = self.utterances[index]
         except IndexError as error:
             raise ShardError(
-                f"the manifest has only {len(self.utterances)} utterances now; run the same "
-                "command again"
+                f"there is no utterance {index}, the manifest has {len(self.utterances)}; if that "
+                "has changed, run the same command again"
             ) from error
         outcome: Outcome = {"utt_id": utt_id, "status": "ok"}
         try:

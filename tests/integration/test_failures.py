@@ -71,8 +71,11 @@ def test_skipped_recordings_are_listed_and_tried_again_when_mended(checkout):
 
     (checkout.corpus / "clara_02.flac").write_bytes(good)
     before = checkout.times()
-    checkout.run_well()
+    printed = checkout.run_well()
     assert changed(before, checkout.times()) == {"clara_02"}
+    # Whether its shard ran again or not.
+    assert "train: 1 embedded, 6 skipped, 1 failed" in printed
+    assert "train: hugo_04: file missing" in printed
     assert [row[0] for row in checkout.rows("train.failed.tsv")] == ["utt_id", "hugo_04"]
 
     checkout.xvector["on_error"] = "fail"

@@ -107,6 +107,10 @@ def test_files_of_another_kind_are_skipped_checked_and_listed_too(checkout):
     assert changed(before, after) == {"boris_01"}
     assert np.load(paths["boris_01"]) == pytest.approx(0.25, rel=1e-3)
 
+    paths["grace_04"].write_bytes(b"damaged")
+    checkout.run_well()
+    assert np.isfinite(np.load(paths["grace_04"]))
+
 
 def test_a_job_of_an_earlier_run_stops_when_the_next_one_begins(checkout):
     task = POWER_TASK.replace("hugo", "nobody").replace(

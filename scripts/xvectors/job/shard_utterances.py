@@ -138,8 +138,8 @@ def _settle(utterance: ShardUtterance, result: Any, storage: Storage) -> Outcome
         outcome["reason"] = str(result.get("reason", "the runner gave no reason"))
     if outcome["utt_id"] != utterance.utt_id:
         raise ShardError(
-            f"{utterance.utt_id}: the manifest changed while the job ran, it has "
-            f"{outcome['utt_id']} there now; run the same command again"
+            f"{utterance.utt_id}: the runner's result is of {outcome['utt_id']}: return one result "
+            "per index, in their order; if the manifest has changed, run the same command again"
         )
     if outcome["status"] != "failed":
         reason = storage.accept(utterance.utt_id, utterance.made_by)

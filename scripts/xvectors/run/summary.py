@@ -67,7 +67,7 @@ class _Sum:
 
 
 def _add_up(layout: Layout, split: str, n_shards: int, started_ns: int) -> _Sum:
-    """Add up the accounts of all shards; what earlier runs have done counts as skipped."""
+    """Add up the accounts of all shards; what earlier runs have embedded counts as skipped."""
     done = _Sum()
     for name in shard_names(n_shards):
         marker, unfinished = layout.marker(split, name), layout.unfinished(split, name)
@@ -80,11 +80,13 @@ def _add_up(layout: Layout, split: str, n_shards: int, started_ns: int) -> _Sum:
             if path.stat().st_mtime_ns >= started_ns:
                 done.n_written += account.n_written
                 done.n_skipped += account.n_skipped
-                done.n_failed += account.n_failed
                 done.audio_seconds += account.audio_seconds
-                done.failures += account.failures[: MAX_FAILURES_SHOWN - len(done.failures)]
             elif path == marker:
-                done.n_skipped += account.n_utterances
+                done.n_skipped += account.n_written + account.n_skipped
+            else:
+                continue
+            done.n_failed += account.n_failed
+            done.failures += account.failures[: MAX_FAILURES_SHOWN - len(done.failures)]
     return done
 
 

@@ -17,6 +17,8 @@ from xvectors.storage.packs import Journal, Pack, Row, read_journal, read_pack
 if TYPE_CHECKING:
     import torch
 
+EMBEDDING_SUFFIX = ".pt"
+
 
 class Storage(ABC):
     """Where the embeddings of a shard are, what made each of them, and whether they are sound.
@@ -99,14 +101,26 @@ class FileStorage(Storage):
         return self.output_path(self.folder, utt_id)
 
     def is_current(self, utt_id: str, made_by: bytes) -> bool:
-        """Tell whether the file is there and has this provenance."""
-        return provenance.read_provenance(self.path(utt_id)) == made_by
+        """Tell whether the file is there and has this provenance.
+
+        A file of another kind than `.pt` is checked too, as its provenance may stand beside it.
+        """
+        path = self.path(utt_id)
+        if provenance.read_provenance(path) != made_by:
+            return False
+        if path.suffix == EMBEDDING_SUFFIX or not provenance.stands_beside(path):
+            return True
+        try:
+            self.check(utt_id)
+        except Exception:  # a damaged file may make a reader raise anything
+            return False
+        return True
 
     def discard_stale(self, utt_id: str, made_by: bytes, is_audio_gone: bool) -> None:
-        """Remove a file with another provenance, unless only its audio is gone."""
-        earlier = provenance.read_provenance(self.path(utt_id))
-        if earlier == made_by:
+        """Remove a file that is not current, unless only its audio is gone."""
+        if self.is_current(utt_id, made_by):
             return
+        earlier = provenance.read_provenance(self.path(utt_id))
         if not (is_audio_gone and provenance.is_same_but_audio(earlier, made_by)):
             self.discard(utt_id)
 
