@@ -6,11 +6,8 @@ import time
 STARTED = time.monotonic()
 # The encoder was fetched before; a job never asks the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Whoever asks PyTorch for GPUs when imported, as SpeechBrain does, starts CUDA, unless PyTorch asks
-# the driver instead; and CUDA sees for good what it sees then, whatever the job leases later.
-os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
-from xvectors.config import resolve_config  # noqa: E402 - clock and switches come first
+from xvectors.config import resolve_config  # noqa: E402 - clock and switch come first
 from xvectors.job.shard_job import embed_shard  # noqa: E402
 from xvectors.run.script_log import script_log  # noqa: E402
 

@@ -99,7 +99,7 @@ def _budget(packed: PackedEcapa | None, device: torch.device) -> BatchBudget:
         return BatchBudget(GPU_FRAMES, device, MAX_WHOLE_FRAMES)
     free, _ = torch.cuda.mem_get_info(device)
     n_frames = min(GPU_FRAMES, free // (2 * packed.bytes_per_frame))
-    return BatchBudget(n_frames, device, n_frames)
+    return BatchBudget(n_frames, device, max(n_frames, MAX_WHOLE_FRAMES))
 
 
 def _load_classifier(source: Path, device: str) -> EncoderClassifier:

@@ -165,15 +165,17 @@ class _Server:
     def answer(self, child: _Child, request: Request) -> None:
         """Send embeddings, float32, (signals, dim), or the exception that the encoder raises."""
         try:
-            try:
-                answer: Any = self._encoder.embed(self._signals(child.memory, request)).numpy()
-            except BaseException as error:
-                answer = _portable(error)
-            child.connection.send(answer)
+            child.connection.send(self._embeddings(child.memory, request))
         except Exception:
             # It has ended, or it would wait for ever; `messages` tells of it.
             logger.debug("no answer for a process", exc_info=True)
             child.process.kill()
+
+    def _embeddings(self, memory: SharedSignals, request: Request) -> Any:
+        try:
+            return self._encoder.embed(self._signals(memory, request)).numpy()
+        except BaseException as error:
+            return _portable(error)
 
     def _signals(self, memory: SharedSignals, request: Request) -> list[Signal]:
         """Return the signals of a request on the device."""

@@ -37,6 +37,8 @@ from xvectors.storage.storage import Storage
 logger = logging.getLogger(__name__)
 
 MAX_NAMES = 10
+# Makes PyTorch ask the driver for GPUs, not CUDA.
+ASK_DRIVER = "PYTORCH_NVML_BASED_CUDA_CHECK"
 # Threads that read: on a CPU as many as the job's, but they may have to wait for the disk.
 MIN_READERS = 2
 # Longer recordings a GPU's job reads by itself, so that not every process of it holds one.
@@ -95,6 +97,9 @@ def embed_shard(config: DictConfig, split: str, shard: str, started: float, thre
             is no marker then, and what was embedded stays.
 
     """
+    # A user's module may ask for GPUs when it is imported, as SpeechBrain does. That would start
+    # CUDA, which sees for good what it sees then, whatever the job leases later.
+    os.environ[ASK_DRIVER] = "1"
     job = _Job(config, split, shard, started, threads)
     utterances = ShardUtterances(config, split, shard)
     with closing(storage_of(config, split, shard, utterances.content.utt_ids)) as storage:
@@ -171,7 +176,7 @@ def _embed_missing(
     with GpuLease(xvector.device, xvector.jobs_per_gpu) as lease:
         waited = time.monotonic() - asked
         # From here on CUDA itself may be asked, which notices when the driver is too old.
-        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+        os.environ.pop(ASK_DRIVER, None)
         if lease.gpu:
             logger.info("%s: on GPU %s of %s", job.name, lease.gpu, node_name())
         provider = _provider(job, utterances.origin.fingerprint, lease.gpu)
