@@ -1,7 +1,7 @@
 """Check a split's embeddings and list what is embedded and what is not."""
 
-from xvectors.config import resolve_config
-from xvectors.layout import shard_names
+from xvectors.config.layout import shard_names
+from xvectors.config.resolving import resolve_config
 from xvectors.results.collecting import collect_split
 from xvectors.run.script_log import script_log
 

@@ -1,7 +1,7 @@
 """Draw the page that shows a split: its speakers, doubtful utterances, durations and speed."""
 
-from xvectors.config import resolve_config
-from xvectors.layout import shard_names
+from xvectors.config.layout import shard_names
+from xvectors.config.resolving import resolve_config
 from xvectors.report.split_page import draw_report
 from xvectors.run.script_log import script_log
 

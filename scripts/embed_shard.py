@@ -7,7 +7,7 @@ STARTED = time.monotonic()
 # The encoder was fetched before; a job never asks the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from xvectors.config import resolve_config  # noqa: E402 - clock and switch come first
+from xvectors.config.resolving import resolve_config  # noqa: E402 - clock and switch come first
 from xvectors.job.shard_job import embed_shard  # noqa: E402
 from xvectors.run.script_log import script_log  # noqa: E402
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from xvectors.config import resolve_config
-from xvectors.provenance import describe_origin
+from xvectors.config.resolving import resolve_config
+from xvectors.encoders.identity import describe_origin
 from xvectors.results.exporting import export_safetensors
 from xvectors.run.script_log import script_log
 

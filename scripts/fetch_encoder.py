@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xvectors.fetching import fetch_encoder
+from xvectors.encoders.fetching import fetch_encoder
 from xvectors.run.script_log import script_log
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xvectors.make_manifest import make_manifest
+from xvectors.corpora.make_manifest import make_manifest
 from xvectors.run.script_log import script_log
 
 if __name__ == "__main__":

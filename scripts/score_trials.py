@@ -1,9 +1,9 @@
 """Score a trial list, and draw the page that shows the scores."""
 
-from xvectors.config import resolve_config
+from xvectors.config.resolving import resolve_config
 from xvectors.report.trials_page import draw_trials
-from xvectors.results.scoring import score_trials
 from xvectors.run.script_log import script_log
+from xvectors.verification.scoring import score_trials
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from xvectors.config import resolve_config
-from xvectors.layout import Layout
-from xvectors.manifest import read_manifest
+from xvectors.config.layout import Layout
+from xvectors.config.resolving import resolve_config
+from xvectors.manifest.reading import read_manifest
 from xvectors.run.script_log import script_log
-from xvectors.sharding import split_manifest
+from xvectors.sharding.splitting import split_manifest
 
 if __name__ == "__main__":
     with script_log(snakemake.log[0]):

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from xvectors import BaseRunner, EnvironmentProvider, UtteranceError
-from xvectors.manifest import locate_audio, read_manifest
+from xvectors.manifest.reading import locate_audio, read_manifest
 
 
 def build(config, params):

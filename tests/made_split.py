@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from xvectors.config import resolve_config
-from xvectors.layout import Layout, shard_names
-from xvectors.markers import DoneMarker, write_marker
+from xvectors.config.layout import Layout, shard_names
+from xvectors.config.resolving import resolve_config
 from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
+from xvectors.sharding.markers import DoneMarker, write_marker
 
 N_SHARDS = 2
 SHARDS = shard_names(N_SHARDS)
@@ -37,7 +37,7 @@ def make_marker(**changes) -> DoneMarker:
     """Return the marker of a job that embedded ten utterances, 40 s of audio, in 2 s."""
     content = {"n_utterances": 10, "n_written": 10, "n_skipped": 0, "n_failed": 0}
     content |= {"audio_seconds": 40.0, "startup_seconds": 3.0, "wall_seconds": 2.0}
-    content |= {"device": "cpu", "precision": "fp32", "encoder": "0", "recipe": {}}
+    content |= {"device": "cpu", "precision": "fp32", "encoder": "0", "numerics": {}}
     return DoneMarker(**(content | changes))
 
 

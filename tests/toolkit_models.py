@@ -11,7 +11,7 @@ import yaml
 
 from .checkout import DEMO
 
-# As in the recipe egs2/voxceleb/spk1, only smaller.
+# As in the numerics egs2/voxceleb/spk1, only smaller.
 MEL = {
     "frontend": "melspec_torch",
     "frontend_conf": {"n_mels": 40, "log": True, "normalize": "mn"},
@@ -74,7 +74,7 @@ def make_espnet_encoder(folder: Path, name: str = "ecapa") -> Path:
 
 def make_rawnet_checkpoint(path: Path) -> Path:
     """Write a checkpoint with the names of the published one; return its path."""
-    from xvectors.encoders.rawnet3_network import RawNet3  # noqa: PLC0415
+    from xvectors.encoders.rawnet.network import RawNet3  # noqa: PLC0415
 
     network = RawNet3(channels=64, frame_channels=96, dim=24)
     # The published network has two layers that it makes no use of.

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from xvectors.encoders.encoder import load_encoder
-from xvectors.manifest import locate_audio, read_manifest
-from xvectors.results.verification import (
+from xvectors.manifest.reading import locate_audio, read_manifest
+from xvectors.results.vectors import Vectors, normalize_lengths
+from xvectors.verification.error_rates import (
     ScoredTrials,
-    Vectors,
     equal_error_interval,
     equal_error_rate,
     error_rates,
-    normalize_lengths,
 )
 
 

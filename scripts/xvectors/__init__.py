@@ -1,8 +1,9 @@
 """Bulk speaker-embedding extraction: providers, runners and what the workflow's rules do."""
 
 from xvectors.errors import UtteranceError, XVectorsError
-from xvectors.provider import EnvironmentProvider, XVectorProvider
-from xvectors.runner import BaseRunner, XVectorRunner
+from xvectors.tasks.provider import EnvironmentProvider
+from xvectors.tasks.runner import BaseRunner
+from xvectors.tasks.xvectors import XVectorProvider, XVectorRunner
 
 __all__ = [
     "BaseRunner",

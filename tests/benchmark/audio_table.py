@@ -16,8 +16,8 @@ import numpy as np
 import soundfile
 import torch
 
+from xvectors.audio.reading import read_signal
 from xvectors.audio.resampling import Normalizer
-from xvectors.audio.signals import read_signal
 from xvectors.errors import UtteranceError
 
 from ..checkout import DEMO

@@ -11,10 +11,10 @@ CORPORA = {"librittslike": "LibriTTS's lengths, 0.7 to 20 s", "short": "utteranc
 
 
 def bars(results: list[dict[str, Any]], title: str) -> altair.LayerChart:
-    """Return a bar for each contestant: its speed, as a multiple of the baseline's."""
+    """Return a bar for each candidate: its speed, as a multiple of the baseline's."""
     rows = [
         {
-            "contestant": f"{result['name']}, {result['n_jobs']} x {result['threads']}",
+            "candidate": f"{result['name']}, {result['n_jobs']} x {result['threads']}",
             "precision": result["precision"],
             "ratio": result["ratio_steady"],
             "label": f"{result['ratio_steady']:.2f}",
@@ -23,7 +23,7 @@ def bars(results: list[dict[str, Any]], title: str) -> altair.LayerChart:
     ]
     base = altair.Chart(altair.Data(values=rows)).encode(
         x=altair.X("ratio:Q", title="speed, multiple of SpeechBrain one by one"),
-        y=altair.Y("contestant:N", sort=None, title=None, axis=altair.Axis(labelLimit=300)),
+        y=altair.Y("candidate:N", sort=None, title=None, axis=altair.Axis(labelLimit=300)),
         yOffset=altair.YOffset("precision:N", sort=["fp32", "tf32", "bf16"]),
     )
     chart = base.mark_bar().encode(

@@ -1,8 +1,8 @@
 """Benchmark: this project against SpeechBrain one by one and SpeechBrain's padded batches.
 
-Every round runs all contestants in turn, each as whole jobs in processes of their own on the
+Every round runs all candidates in turn, each as whole jobs in processes of their own on the
 whole machine; a ratio is taken within a round, and the median over the rounds is what counts. On
-a GPU a contestant's processes stay for the next round, and this project goes through every
+a GPU a candidate's processes stay for the next round, and this project goes through every
 utterance repeatedly, as it would be done too soon.
 
 Run it as ``make benchmark``; on a GPU machine as ``python tests/benchmark/run.py --device cuda``.
@@ -46,7 +46,7 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass
-class Contestant:
+class Candidate:
     """What runs in a round: so many jobs at once, and what came out of every round.
 
     Every utterance is in their manifests `repeats` times.
@@ -76,7 +76,7 @@ class Contestant:
     def median(self, key: str) -> float:
         return statistics.median(result[key] for result in self.rounds)
 
-    def ratio(self, key: str, other: "Contestant") -> float:
+    def ratio(self, key: str, other: "Candidate") -> float:
         pairs = zip(self.rounds, other.rounds, strict=True)
         return statistics.median(mine[key] / theirs[key] for mine, theirs in pairs)
 
@@ -86,35 +86,35 @@ def cpu_precisions() -> list[str]:
     return ["fp32", "bf16"] if has_bf16("cpu") else ["fp32"]
 
 
-def cpu_contestants(cores: int) -> list[Contestant]:
+def cpu_candidates(cores: int) -> list[Candidate]:
     """Return what competes on a CPU: one job with all cores, or a job on each."""
     found = []
     for n_jobs, threads in dict.fromkeys([(1, cores), (cores, 1)]):
-        found.append(Contestant("SpeechBrain one by one", ["loop"], n_jobs, threads))
+        found.append(Candidate("SpeechBrain one by one", ["loop"], n_jobs, threads))
         if n_jobs == 1:
-            found.append(Contestant("SpeechBrain padded", ["padded"], n_jobs, threads))
+            found.append(Candidate("SpeechBrain padded", ["padded"], n_jobs, threads))
         for precision in cpu_precisions():
             command = ["xvectors", "--precision", precision]
-            found.append(Contestant("xvectors", command, n_jobs, threads, precision))
+            found.append(Candidate("xvectors", command, n_jobs, threads, precision))
     return found
 
 
-def gpu_contestants(cores: int, repeats: int) -> list[Contestant]:
+def gpu_candidates(cores: int, repeats: int) -> list[Candidate]:
     """Return what competes on one GPU."""
     found = [
-        Contestant("SpeechBrain one by one", ["loop"], 1, cores),
-        Contestant("SpeechBrain padded", ["padded"], 1, cores),
+        Candidate("SpeechBrain one by one", ["loop"], 1, cores),
+        Candidate("SpeechBrain padded", ["padded"], 1, cores),
     ]
     kinds = [(20, "fp32"), *((GPU_BATCH_SIZE, precision) for precision in GPU_PRECISIONS)]
     for batch_size, precision in kinds:
         command = ["xvectors", "--precision", precision, "--batch-size", str(batch_size)]
         name = f"xvectors, batches of {batch_size}"
-        found.append(Contestant(name, command, 1, cores, precision, repeats))
+        found.append(Candidate(name, command, 1, cores, precision, repeats))
     return found
 
 
-def stage_contestants(device: str, cores: int, repeats: int) -> list[Contestant]:
-    """Return this project's stages, each on its own: with every core, the network with one job."""
+def stage_candidates(device: str, cores: int, repeats: int) -> list[Candidate]:
+    """Return the stages of this project on their own: with all cores, the network with one job."""
     is_cpu = device == "cpu"
     found = []
     for stage in STAGES:
@@ -125,12 +125,12 @@ def stage_contestants(device: str, cores: int, repeats: int) -> list[Contestant]
         for precision in precisions:
             command = ["stage", "--stage", stage, "--precision", precision]
             command += ["--batch-size", str(GPU_BATCH_SIZE)]
-            found.append(Contestant(stage, command, n_jobs, 1, precision, repeats))
+            found.append(Candidate(stage, command, n_jobs, 1, precision, repeats))
     return found
 
 
 class Bench:
-    """A corpus, an encoder and a device on which contestants run."""
+    """A corpus, an encoder and a device on which candidates run."""
 
     def __init__(self, folder: Path, device: str) -> None:
         self.folder = folder
@@ -143,34 +143,34 @@ class Bench:
         """Write speech of so many seconds each."""
         self.speech[corpus] = write_speech(self.folder / corpus / "wav", lengths)
 
-    def manifest(self, corpus: str, contestant: Contestant, number: int) -> Path:
-        """Return the manifest of a contestant's job."""
-        folder = self.folder / corpus / f"{contestant.n_jobs}-{contestant.repeats}"
+    def manifest(self, corpus: str, candidate: Candidate, number: int) -> Path:
+        """Return the manifest of a candidate's job."""
+        folder = self.folder / corpus / f"{candidate.n_jobs}-{candidate.repeats}"
         if not folder.exists():
             paths = self.speech[corpus]
-            write_manifests(folder, paths, contestant.n_jobs, contestant.repeats)
+            write_manifests(folder, paths, candidate.n_jobs, candidate.repeats)
         return folder / f"part{number}.tsv"
 
-    def run(self, corpus: str, contestant: Contestant) -> Path:
-        """Run a contestant's jobs at once, note their speed, and return where they wrote."""
+    def run(self, corpus: str, candidate: Candidate) -> Path:
+        """Run a candidate's jobs at once, note their speed, and return where they wrote."""
         output = self.folder / "output" / corpus / f"{time.monotonic_ns()}"
-        if not contestant.processes:
-            self._start(corpus, contestant)
-        for number, process in enumerate(contestant.processes):
+        if not candidate.processes:
+            self._start(corpus, candidate)
+        for number, process in enumerate(candidate.processes):
             (output / str(number)).mkdir(parents=True)
             process.stdin.write(f"{output / str(number)}\n")
             process.stdin.flush()
         accounts = []
-        for process in contestant.processes:
+        for process in candidate.processes:
             printed = process.stdout.readline()
             if not printed:
-                sys.exit(f"{contestant.name} failed")
+                sys.exit(f"{candidate.name} failed")
             accounts.append(json.loads(printed))
         if self.device == "cpu":
-            contestant.end()
+            candidate.end()
         audio = sum(account["audio_seconds"] for account in accounts)
         whole = max(account["startup_seconds"] + account["wall_seconds"] for account in accounts)
-        contestant.rounds.append(
+        candidate.rounds.append(
             {
                 "steady": sum(a["audio_seconds"] / a["wall_seconds"] for a in accounts),
                 "utterances": sum(a["n_utterances"] / a["wall_seconds"] for a in accounts),
@@ -182,14 +182,14 @@ class Bench:
         )
         return output
 
-    def _start(self, corpus: str, contestant: Contestant) -> None:
-        for number in range(contestant.n_jobs):
-            command = [sys.executable, HERE / "contestant.py", *contestant.command]
-            command += ["--manifest", self.manifest(corpus, contestant, number)]
+    def _start(self, corpus: str, candidate: Candidate) -> None:
+        for number in range(candidate.n_jobs):
+            command = [sys.executable, HERE / "candidate.py", *candidate.command]
+            command += ["--manifest", self.manifest(corpus, candidate, number)]
             command += ["--encoder", self.encoder, "--device", self.device]
-            command += ["--threads", str(contestant.threads)]
-            environment = os.environ | {"OMP_NUM_THREADS": str(contestant.threads)}
-            contestant.processes.append(
+            command += ["--threads", str(candidate.threads)]
+            environment = os.environ | {"OMP_NUM_THREADS": str(candidate.threads)}
+            candidate.processes.append(
                 subprocess.Popen(
                     command,
                     env=environment,
@@ -233,7 +233,7 @@ def median_seconds(function: Callable[[], object], device: str, n: int = 7) -> f
 
 def flop_per_audio_second(encoder: Path) -> float:
     """Return what SpeechBrain's own modules compute for a second of speech."""
-    from contestant import load_speechbrain  # noqa: PLC0415
+    from candidate import load_speechbrain  # noqa: PLC0415
 
     classifier = load_speechbrain(encoder, "cpu")
     signal = torch.randn(1, 6 * 16000)
@@ -266,43 +266,43 @@ def errors(output: Path, reference: Path) -> dict[str, float]:
 
 
 def compete(
-    bench: Bench, corpus: str, contestants: list[Contestant], rounds: int
+    bench: Bench, corpus: str, candidates: list[Candidate], rounds: int
 ) -> list[dict[str, Any]]:
-    """Run all contestants on a corpus, print and return their results."""
+    """Run all candidates on a corpus, print and return their results."""
     peaks: dict[str, list[float]] = {}
     for number in range(rounds):
         outputs = []
-        for contestant in contestants:
-            outputs.append(bench.run(corpus, contestant))
-            print(f"{corpus}, round {number + 1} of {rounds}: {contestant.name}", file=sys.stderr)
-        for precision in {contestant.precision for contestant in contestants}:
+        for candidate in candidates:
+            outputs.append(bench.run(corpus, candidate))
+            print(f"{corpus}, round {number + 1} of {rounds}: {candidate.name}", file=sys.stderr)
+        for precision in {candidate.precision for candidate in candidates}:
             peaks.setdefault(precision, []).append(measured_peak(bench.device, precision))
-    alone = [contestant for contestant in contestants if contestant.command == ["loop"]]
-    baseline = max(alone, key=lambda contestant: contestant.median("steady"))
+    alone = [candidate for candidate in candidates if candidate.command == ["loop"]]
+    baseline = max(alone, key=lambda candidate: candidate.median("steady"))
     flop = flop_per_audio_second(bench.encoder)
     # As it is, SpeechBrain computes in TF32 on a GPU.
-    exact = Contestant("exact", ["loop", "--exact"], 1, baseline.threads)
+    exact = Candidate("exact", ["loop", "--exact"], 1, baseline.threads)
     reference = bench.run(corpus, exact)
-    for contestant in [*contestants, exact]:
-        contestant.end()
+    for candidate in [*candidates, exact]:
+        candidate.end()
     results = []
-    for contestant, output in zip(contestants, outputs, strict=True):
-        peak = statistics.median(peaks[contestant.precision])
+    for candidate, output in zip(candidates, outputs, strict=True):
+        peak = statistics.median(peaks[candidate.precision])
         results.append(
             {
-                "name": contestant.name,
-                "precision": contestant.precision,
-                "n_jobs": contestant.n_jobs,
-                "threads": contestant.threads,
-                "is_baseline": contestant is baseline,
-                "ratio_steady": contestant.ratio("steady", baseline),
-                "ratio_whole": contestant.ratio("whole", baseline),
-                "times_real_time": contestant.median("steady"),
-                "utterances_per_second": contestant.median("utterances"),
-                "share_of_peak": contestant.median("steady") * flop / peak,
-                "startup_seconds": contestant.median("startup_seconds"),
-                "peak_bytes": contestant.median("peak_bytes"),
-                "gpu_peak_bytes": contestant.median("gpu_peak_bytes"),
+                "name": candidate.name,
+                "precision": candidate.precision,
+                "n_jobs": candidate.n_jobs,
+                "threads": candidate.threads,
+                "is_baseline": candidate is baseline,
+                "ratio_steady": candidate.ratio("steady", baseline),
+                "ratio_whole": candidate.ratio("whole", baseline),
+                "times_real_time": candidate.median("steady"),
+                "utterances_per_second": candidate.median("utterances"),
+                "share_of_peak": candidate.median("steady") * flop / peak,
+                "startup_seconds": candidate.median("startup_seconds"),
+                "peak_bytes": candidate.median("peak_bytes"),
+                "gpu_peak_bytes": candidate.median("gpu_peak_bytes"),
                 **errors(output, reference),
             }
         )
@@ -327,24 +327,24 @@ def run_stages(
     bench: Bench, corpus: str, cores: int, repeats: int, rounds: int
 ) -> list[dict[str, Any]]:
     """Run reading, embedding and writing alone, print and return their speed."""
-    contestants = stage_contestants(bench.device, cores, repeats)
-    for contestant in contestants:
+    candidates = stage_candidates(bench.device, cores, repeats)
+    for candidate in candidates:
         for _ in range(rounds):
-            bench.run(corpus, contestant)
-        contestant.end()
+            bench.run(corpus, candidate)
+        candidate.end()
     results = []
-    for contestant in contestants:
+    for candidate in candidates:
         result = {
             "corpus": corpus,
-            "stage": contestant.name,
-            "precision": contestant.precision,
-            "n_jobs": contestant.n_jobs,
-            "times_real_time": contestant.median("steady"),
-            "utterances_per_second": contestant.median("utterances"),
+            "stage": candidate.name,
+            "precision": candidate.precision,
+            "n_jobs": candidate.n_jobs,
+            "times_real_time": candidate.median("steady"),
+            "utterances_per_second": candidate.median("utterances"),
         }
         results.append(result)
         print(
-            f"{corpus}: {contestant.name} alone, {contestant.precision}, {contestant.n_jobs} "
+            f"{corpus}: {candidate.name} alone, {candidate.precision}, {candidate.n_jobs} "
             f"jobs: {result['utterances_per_second']:.0f} utterances/s",
             flush=True,
         )
@@ -361,7 +361,7 @@ def main() -> None:
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=CORPORA)
     parser.add_argument("--repeats", type=int, default=1, help="of every utterance, on a GPU")
     parser.add_argument(
-        "--only", default="", help="contestants whose names, with the precision, match"
+        "--only", default="", help="candidates whose names, with the precision, match"
     )
     parser.add_argument("--output", type=Path, help="write the results there, as JSON")
     arguments = parser.parse_args()
@@ -382,14 +382,14 @@ def main() -> None:
         bench = Bench(Path(folder), arguments.device)
         for corpus in arguments.corpora:
             if arguments.device == "cpu":
-                contestants = cpu_contestants(cores)
+                candidates = cpu_candidates(cores)
             else:
-                contestants = gpu_contestants(cores, arguments.repeats)
-            contestants = [one for one in contestants if re.search(arguments.only, one.title)]
+                candidates = gpu_candidates(cores, arguments.repeats)
+            candidates = [one for one in candidates if re.search(arguments.only, one.title)]
             seconds = lengths[corpus]
             bench.make_corpus(corpus, seconds)
             print(f"{corpus}: {len(seconds)} utterances, {sum(seconds):.0f} s")
-            results[corpus] = compete(bench, corpus, contestants, arguments.rounds)
+            results[corpus] = compete(bench, corpus, candidates, arguments.rounds)
             write(results, arguments.output)
         for corpus in arguments.corpora:
             stages = run_stages(bench, corpus, cores, arguments.repeats, arguments.rounds)

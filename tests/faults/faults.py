@@ -1,4 +1,4 @@
-"""Faults: each does one harm to a scene, at a moment and a place that its dice choose.
+"""Faults: each does one harm to a harness, at a moment and a place that its dice choose.
 
 It checks what may be checked at once: that what is there is whole and right, and that the message
 is clear. Whoever injects it then checks that the same command completes.
@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .nursery import NOBODY
-from .scene import SHARDS, FaultError, Scene, mount
+from .fork_server import NOBODY
+from .harness import SHARDS, FaultError, Harness, mount
 
 # Not everybody has such folders on PATH, nor every container the program.
 MKFS = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
@@ -31,105 +31,105 @@ EMBEDDINGS = "train/*[0-9].[ps]*t*"
 class Fault(NamedTuple):
     """A kind of fault: how to inject it, returning whether it struck, and how a run completes."""
 
-    inject: Callable[[Scene], bool]
+    inject: Callable[[Harness], bool]
     by_snakemake: bool
     needs_root: bool = False
 
 
-def killed_job(number: signal.Signals) -> Callable[[Scene], bool]:
+def killed_job(number: signal.Signals) -> Callable[[Harness], bool]:
     """Return a fault: a job gets a signal at some moment."""
 
-    def inject(scene: Scene) -> bool:
-        scene.forget()
-        process_id = scene.nursery.start(scene.job(scene.random.choice(SHARDS)))
-        time.sleep(scene.random.uniform(0, scene.job_seconds))
+    def inject(harness: Harness) -> bool:
+        harness.forget()
+        process_id = harness.fork_server.start(harness.job(harness.random.choice(SHARDS)))
+        time.sleep(harness.random.uniform(0, harness.job_seconds))
         os.kill(process_id, number)
-        struck = scene.nursery.wait(process_id) == -number
-        scene.check_vectors()
+        struck = harness.fork_server.wait(process_id) == -number
+        harness.check_vectors()
         return struck
 
     return inject
 
 
-def full_disk(scene: Scene) -> bool:
+def full_disk(harness: Harness) -> bool:
     """Let the disk fill up after some embeddings."""
-    scene.forget()
-    with scene.small_disk(scene.random.randint(0, 12)):
-        status, printed = scene.run_job(scene.random.choice(SHARDS))
-        scene.check_vectors(printed)
+    harness.forget()
+    with harness.small_disk(harness.random.randint(0, 12)):
+        status, printed = harness.run_job(harness.random.choice(SHARDS))
+        harness.check_vectors(printed)
         if status != 0:
-            scene.check_message(status, printed, "No space left on device")
+            harness.check_message(status, printed, "No space left on device")
     return status != 0
 
 
-def read_only(scene: Scene) -> bool:
+def read_only(harness: Harness) -> bool:
     """Let the outputs be read-only."""
-    scene.forget()
-    with scene.small_disk(1000) as disk:
+    harness.forget()
+    with harness.small_disk(1000) as disk:
         disk.remount("ro")
-        status, printed = scene.run_job(scene.random.choice(SHARDS))
+        status, printed = harness.run_job(harness.random.choice(SHARDS))
         disk.remount("rw")
     if status != 0:
-        scene.check_message(status, printed, "Read-only file system")
-    scene.check_vectors(printed)
+        harness.check_message(status, printed, "Read-only file system")
+    harness.check_vectors(printed)
     return status != 0
 
 
-def no_permission(scene: Scene) -> bool:
+def no_permission(harness: Harness) -> bool:
     """Let another user run the job."""
-    scene.forget()
-    status, printed = scene.run_job(scene.random.choice(SHARDS), user=NOBODY)
-    scene.check_message(status, printed, "Permission denied")
-    scene.check_vectors(printed)
+    harness.forget()
+    status, printed = harness.run_job(harness.random.choice(SHARDS), user=NOBODY)
+    harness.check_message(status, printed, "Permission denied")
+    harness.check_vectors(printed)
     return True
 
 
-def few_handles(scene: Scene) -> bool:
+def few_handles(harness: Harness) -> bool:
     """Let a job have next to no file handles."""
-    scene.forget()
-    limits = {"RLIMIT_NOFILE": scene.random.randint(3, 11)}
-    status, printed = scene.run_job(scene.random.choice(SHARDS), limits=limits)
+    harness.forget()
+    limits = {"RLIMIT_NOFILE": harness.random.randint(3, 11)}
+    status, printed = harness.run_job(harness.random.choice(SHARDS), limits=limits)
     if status != 0:
-        scene.check_message(status, printed, "Too many open files")
-    scene.check_vectors(printed)
+        harness.check_message(status, printed, "Too many open files")
+    harness.check_vectors(printed)
     return status != 0
 
 
-def little_memory(scene: Scene) -> bool:
+def little_memory(harness: Harness) -> bool:
     """Let a job have little memory."""
-    scene.forget()
-    limits = {"RLIMIT_AS": scene.random.randint(1500, 3800) * MIB}
-    status, printed = scene.run_job(scene.random.choice(SHARDS), limits=limits)
+    harness.forget()
+    limits = {"RLIMIT_AS": harness.random.randint(1500, 3800) * MIB}
+    status, printed = harness.run_job(harness.random.choice(SHARDS), limits=limits)
     # C libraries may end the process where they get no memory.
     if status > 0:
-        scene.check_message(status, printed)
-    scene.check_vectors(printed)
+        harness.check_message(status, printed)
+    harness.check_vectors(printed)
     return status != 0
 
 
-def two_jobs(scene: Scene) -> bool:
+def two_jobs(harness: Harness) -> bool:
     """Let two jobs embed the same shard at the same time."""
-    scene.forget()
-    job = scene.job(scene.random.choice(SHARDS))
-    process_ids = [scene.nursery.start(job)]
-    time.sleep(scene.random.uniform(0, scene.job_seconds / 2))
-    process_ids.append(scene.nursery.start(job))
-    statuses = [scene.nursery.wait(process_id) for process_id in process_ids]
-    printed = (scene.root / job.output).read_text()
+    harness.forget()
+    job = harness.job(harness.random.choice(SHARDS))
+    process_ids = [harness.fork_server.start(job)]
+    time.sleep(harness.random.uniform(0, harness.job_seconds / 2))
+    process_ids.append(harness.fork_server.start(job))
+    statuses = [harness.fork_server.wait(process_id) for process_id in process_ids]
+    printed = (harness.root / job.output).read_text()
     if 0 not in statuses:
         raise FaultError(f"both jobs failed\n{printed}")
     if any(statuses):
-        scene.check_message(max(statuses), printed, "as another job has finished this shard")
-    scene.check_vectors()
+        harness.check_message(max(statuses), printed, "as another job has finished this shard")
+    harness.check_vectors()
     return True
 
 
-def replaced_audio(scene: Scene) -> bool:
+def replaced_audio(harness: Harness) -> bool:
     """Replace recordings while they are read, by a rename or in place, and then put them back."""
-    scene.forget()
-    recordings = [path for path in scene.checkout.corpus.iterdir() if path.suffix != ".tsv"]
+    harness.forget()
+    recordings = [path for path in harness.checkout.corpus.iterdir() if path.suffix != ".tsv"]
     contents = {path: path.read_bytes() for path in recordings}
-    dice, done = scene.random, threading.Event()
+    dice, done = harness.random, threading.Event()
 
     def replace() -> None:
         while not done.wait(dice.uniform(0, 0.05)):
@@ -144,132 +144,132 @@ def replaced_audio(scene: Scene) -> bool:
     thread = threading.Thread(target=replace)
     thread.start()
     try:
-        status, printed = scene.run_job(scene.random.choice(SHARDS))
+        status, printed = harness.run_job(harness.random.choice(SHARDS))
     finally:
         done.set()
         thread.join()
     for path, content in contents.items():
         path.write_bytes(content)
     if status != 0:
-        scene.check_message(status, printed)
+        harness.check_message(status, printed)
     return True
 
 
-def damaged_under_job(pattern: str, message: str) -> Callable[[Scene], bool]:
+def damaged_under_job(pattern: str, message: str) -> Callable[[Harness], bool]:
     """Return a fault: a bit flips in a file that a job is about to read, and then back."""
 
-    def inject(scene: Scene) -> bool:
-        scene.forget()
-        path = scene.random.choice(sorted(scene.checkout.out.glob(pattern)))
+    def inject(harness: Harness) -> bool:
+        harness.forget()
+        path = harness.random.choice(sorted(harness.checkout.out.glob(pattern)))
         whole = path.read_bytes()
-        change(path, scene.random, cut=False)
-        status, printed = scene.run_job(SHARDS[0])
-        scene.check_message(status, printed, message)
-        scene.check_vectors(printed)
+        change(path, harness.random, cut=False)
+        status, printed = harness.run_job(SHARDS[0])
+        harness.check_message(status, printed, message)
+        harness.check_vectors(printed)
         path.write_bytes(whole)
         return True
 
     return inject
 
 
-def killed_run(number: signal.Signals, group: bool) -> Callable[[Scene], bool]:
+def killed_run(number: signal.Signals, group: bool) -> Callable[[Harness], bool]:
     """Return a fault: Snakemake, or with `group` it and all its jobs, get a signal."""
 
-    def inject(scene: Scene) -> bool:
-        scene.forget()
-        with scene.checkout.start() as process:
+    def inject(harness: Harness) -> bool:
+        harness.forget()
+        with harness.checkout.start() as process:
             with suppress(subprocess.TimeoutExpired):
-                process.wait(scene.random.uniform(0, scene.run_seconds))
+                process.wait(harness.random.uniform(0, harness.run_seconds))
             struck = process.poll() is None
             if struck:
                 (os.killpg if group else os.kill)(process.pid, number)
             # Its jobs may go on, and hold the pipe.
             process.wait()
-        scene.check_vectors()
+        harness.check_vectors()
         return struck
 
     return inject
 
 
-def killed_job_of_run(scene: Scene) -> bool:
+def killed_job_of_run(harness: Harness) -> bool:
     """Let a process that Snakemake has started be killed."""
-    scene.forget()
-    with scene.checkout.start() as process:
+    harness.forget()
+    with harness.checkout.start() as process:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(scene.random.uniform(2, scene.run_seconds))
+            process.wait(harness.random.uniform(2, harness.run_seconds))
         victims = descendants(process.pid)
         if victims:
             with suppress(ProcessLookupError):
-                os.kill(scene.random.choice(victims), signal.SIGKILL)
+                os.kill(harness.random.choice(victims), signal.SIGKILL)
         printed, _ = process.communicate()
-    scene.check_vectors(printed)
+    harness.check_vectors(printed)
     if process.returncode != 0 and "not done" not in printed:
         raise FaultError(f"no clear message\n{printed}")
     return process.returncode != 0
 
 
-def two_runs(scene: Scene) -> bool:
+def two_runs(harness: Harness) -> bool:
     """Start two runs at about the same time."""
-    scene.forget()
-    with scene.checkout.start() as first:
-        time.sleep(scene.random.choice((0, scene.random.uniform(0, 3))))
-        with scene.checkout.start() as second:
+    harness.forget()
+    with harness.checkout.start() as first:
+        time.sleep(harness.random.choice((0, harness.random.uniform(0, 3))))
+        with harness.checkout.start() as second:
             printed = [process.communicate()[0] for process in (first, second)]
             statuses = [first.returncode, second.returncode]
     if 0 not in statuses:
         raise FaultError("\n".join(("both runs failed", *printed)))
     for status, text in zip(statuses, printed, strict=True):
         if status != 0:
-            scene.check_message(status, text, "another run (")
-    scene.check_vectors()
+            harness.check_message(status, text, "another run (")
+    harness.check_vectors()
     return True
 
 
-def full_disk_in_run(scene: Scene) -> bool:
+def full_disk_in_run(harness: Harness) -> bool:
     """Let the disk of the outputs fill up at some point of a run."""
-    scene.forget()
-    with scene.small_disk(scene.random.randint(0, 40)):
-        return _check_failed_run(scene, (), ("No space left on device",))
+    harness.forget()
+    with harness.small_disk(harness.random.randint(0, 40)):
+        return _check_failed_run(harness, (), ("No space left on device",))
 
 
-def read_only_in_run(scene: Scene) -> bool:
+def read_only_in_run(harness: Harness) -> bool:
     """Let the outputs be read-only for a run."""
-    scene.forget()
-    with scene.small_disk(1000) as disk:
+    harness.forget()
+    with harness.small_disk(1000) as disk:
         disk.remount("ro")
-        struck = _check_failed_run(scene, (), ("Read-only file system", "cannot be written to"))
+        struck = _check_failed_run(harness, (), ("Read-only file system", "cannot be written to"))
         disk.remount("rw")
     return struck
 
 
-def no_permission_in_run(scene: Scene) -> bool:
+def no_permission_in_run(harness: Harness) -> bool:
     """Take the permission for a folder of outputs from a run."""
-    scene.forget()
-    out = scene.checkout.out
-    folder = scene.random.choice((out, out / "train", out / ".shards", scene.bookkeeping))
+    harness.forget()
+    out = harness.checkout.out
+    folder = harness.random.choice((out, out / "train", out / ".shards", harness.bookkeeping))
     folder.chmod(0o555)
     # Root without these asks for permission like everybody.
     setpriv = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
     try:
-        return _check_failed_run(scene, setpriv, ("Permission denied", "cannot be written to"))
+        return _check_failed_run(harness, setpriv, ("Permission denied", "cannot be written to"))
     finally:
         folder.chmod(0o755)
 
 
-def _check_failed_run(scene: Scene, prefix: tuple[str, ...], expected: tuple[str, ...]) -> bool:
-    result = scene.checkout.run_plain(*prefix, *scene.checkout.command())
-    scene.check_vectors(result.stdout)
+def _check_failed_run(harness: Harness, prefix: tuple[str, ...], expected: tuple[str, ...]) -> bool:
+    result = harness.checkout.run_plain(*prefix, *harness.checkout.command())
+    harness.check_vectors(result.stdout)
     if result.returncode != 0:
-        scene.check_message(result.returncode, result.stdout, *expected)
+        harness.check_message(result.returncode, result.stdout, *expected)
     return result.returncode != 0
 
 
-def damage(pattern: str, cut: bool, keep_time: bool = False) -> Callable[[Scene], bool]:
+def damage(pattern: str, cut: bool, keep_time: bool = False) -> Callable[[Harness], bool]:
     """Return a fault: a file of the outputs is cut short, or one of its bits flips."""
 
-    def inject(scene: Scene) -> bool:
-        path = scene.random.choice(sorted(scene.checkout.out.glob(pattern)))
-        change(path, scene.random, cut, keep_time)
+    def inject(harness: Harness) -> bool:
+        path = harness.random.choice(sorted(harness.checkout.out.glob(pattern)))
+        change(path, harness.random, cut, keep_time)
         return True
 
     return inject
@@ -289,23 +289,23 @@ def change(path: Path, dice: random.Random, cut: bool, keep_time: bool = False) 
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def rotten_embedding(scene: Scene) -> bool:
+def rotten_embedding(harness: Harness) -> bool:
     """Flip a bit of an embedding, with its time kept, and let a run look at all of them."""
-    damage(EMBEDDINGS, cut=False, keep_time=True)(scene)
-    result = scene.checkout.run("--forcerun", "collect_split")
+    damage(EMBEDDINGS, cut=False, keep_time=True)(harness)
+    result = harness.checkout.run("--forcerun", "collect_split")
     if result.returncode != 0:
-        scene.check_message(result.returncode, result.stdout, "run the same command again")
-    scene.check_vectors(result.stdout)
+        harness.check_message(result.returncode, result.stdout, "run the same command again")
+    harness.check_vectors(result.stdout)
     return result.returncode != 0
 
 
-def jumped_clock(hours: int) -> Callable[[Scene], bool]:
+def jumped_clock(hours: int) -> Callable[[Harness], bool]:
     """Return a fault: some files come from other hours, as if the clock had been wrong then."""
 
-    def inject(scene: Scene) -> bool:
+    def inject(harness: Harness) -> bool:
         shift = round(hours * 3600e9)
-        paths = [path for path in scene.checkout.out.rglob("*") if path.is_file()]
-        for path in scene.random.sample(paths, scene.random.randint(1, len(paths))):
+        paths = [path for path in harness.checkout.out.rglob("*") if path.is_file()]
+        for path in harness.random.sample(paths, harness.random.randint(1, len(paths))):
             status = path.stat()
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + shift))
         return True
@@ -313,48 +313,48 @@ def jumped_clock(hours: int) -> Callable[[Scene], bool]:
     return inject
 
 
-def lost_power(scene: Scene) -> bool:
+def lost_power(harness: Harness) -> bool:
     """Let a job's disk lose power: what the kernel had not yet sent there is gone."""
-    scene.forget()
-    disk, crashed = scene.root / "disk.img", scene.root / "crashed.img"
-    kept = scene.root / "kept"
+    harness.forget()
+    disk, crashed = harness.root / "disk.img", harness.root / "crashed.img"
+    kept = harness.root / "kept"
     with disk.open("wb") as file:
         file.truncate(48 * MIB)
     subprocess.run([str(MKFS), "-q", str(disk)], check=True)
-    scene.out.rename(kept)
-    scene.out.mkdir()
-    with mounted(disk, scene.out):
-        shutil.copytree(kept, scene.out, dirs_exist_ok=True)
+    harness.out.rename(kept)
+    harness.out.mkdir()
+    with mounted(disk, harness.out):
+        shutil.copytree(kept, harness.out, dirs_exist_ok=True)
         os.sync()
-        process_id = scene.nursery.start(scene.job(scene.random.choice(SHARDS)))
-        if scene.random.random() < 0.5:
-            time.sleep(scene.random.uniform(0, scene.job_seconds))
+        process_id = harness.fork_server.start(harness.job(harness.random.choice(SHARDS)))
+        if harness.random.random() < 0.5:
+            time.sleep(harness.random.uniform(0, harness.job_seconds))
             os.kill(process_id, signal.SIGSTOP)
             shutil.copyfile(disk, crashed)
             os.kill(process_id, signal.SIGKILL)
-            scene.nursery.wait(process_id)
+            harness.fork_server.wait(process_id)
         else:
-            scene.nursery.wait(process_id)
+            harness.fork_server.wait(process_id)
             # Names reach the disk each second here, contents half a minute later.
-            time.sleep(scene.random.uniform(0, 2))
+            time.sleep(harness.random.uniform(0, 2))
             shutil.copyfile(disk, crashed)
     shutil.rmtree(kept)
-    with mounted(crashed, scene.out):
-        shutil.copytree(scene.out, kept)
-    scene.out.rmdir()
-    kept.rename(scene.out)
+    with mounted(crashed, harness.out):
+        shutil.copytree(harness.out, kept)
+    harness.out.rmdir()
+    kept.rename(harness.out)
     # Without a marker, what is cut off does not count.
     done = {
         utt_id
-        for marker in scene.bookkeeping.glob("*.done")
+        for marker in harness.bookkeeping.glob("*.done")
         for utt_id in json.loads(marker.with_suffix(".json").read_bytes())["utt_ids"]
     }
-    for path in scene.checkout.embeddings.glob("*.pt"):
+    for path in harness.checkout.embeddings.glob("*.pt"):
         if path.stem not in done and path.stat().st_size == 0:
             path.unlink()
-    if done - set(scene.vectors()):
-        raise FaultError(f"lost: a marker stands, but not {done - set(scene.vectors())}")
-    scene.check_vectors()
+    if done - set(harness.vectors()):
+        raise FaultError(f"lost: a marker stands, but not {done - set(harness.vectors())}")
+    harness.check_vectors()
     return True
 
 
@@ -368,22 +368,22 @@ def mounted(disk: Path, mount_point: Path) -> Iterator[None]:
         subprocess.run(["umount", str(mount_point)], check=True)
 
 
-def late_files(scene: Scene) -> bool:
+def late_files(harness: Harness) -> bool:
     """Let a finished job's marker and some of its embeddings be seen only seconds later."""
-    scene.forget()
+    harness.forget()
     hidden: set[str] = set()
     threads = []
-    with scene.checkout.start() as process:
+    with harness.checkout.start() as process:
         while process.poll() is None:
-            for marker in scene.bookkeeping.glob("*.done"):
+            for marker in harness.bookkeeping.glob("*.done"):
                 if marker.name not in hidden:
                     hidden.add(marker.name)
                     shard = json.loads(marker.with_suffix(".json").read_bytes())
-                    names = [f"{name}.pt" for name in scene.random.sample(shard["utt_ids"], 3)]
+                    names = [f"{name}.pt" for name in harness.random.sample(shard["utt_ids"], 3)]
                     names.append(f"{marker.stem}.safetensors")
-                    places = [scene.checkout.embeddings / name for name in names]
+                    places = [harness.checkout.embeddings / name for name in names]
                     paths = [path for path in places if path.exists()]
-                    seconds = scene.random.uniform(0.5, 4)
+                    seconds = harness.random.uniform(0.5, 4)
                     for path in (marker, *paths):
                         threads.append(threading.Thread(target=hide, args=(path, seconds)))
                         threads[-1].start()
@@ -393,7 +393,7 @@ def late_files(scene: Scene) -> bool:
         thread.join()
     if process.returncode != 0:
         raise FaultError(f"late files end a run\n{printed}")
-    scene.check_complete(printed)
+    harness.check_complete(printed)
     return bool(hidden)
 
 

@@ -19,8 +19,8 @@ from collections import Counter
 from pathlib import Path
 
 from .faults import FAULTS
-from .nursery import Nursery
-from .scene import FaultError, Scene
+from .fork_server import ForkServer
+from .harness import FaultError, Harness
 
 # What a job alone can suffer is injected so often per round.
 JOB_FAULTS_PER_ROUND = 20
@@ -37,10 +37,10 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.monotonic()
     soak = Soak(arguments.seed, arguments.only)
-    with tempfile.TemporaryDirectory() as folder, Nursery() as nursery:
+    with tempfile.TemporaryDirectory() as folder, ForkServer() as fork_server:
         Path(folder).chmod(0o755)
         undisturbed = [
-            Scene(_made(Path(folder) / storage), nursery, arguments.seed, storage)
+            Harness(_made(Path(folder) / storage), fork_server, arguments.seed, storage)
             for storage in STORAGES
         ]
         n_rounds = arguments.rounds or (1 if arguments.minutes == float("inf") else sys.maxsize)
@@ -49,8 +49,8 @@ def main() -> None:
                 break
             seed = arguments.seed + number
             scenes = [
-                scene.copied(Path(folder) / f"{scene.root.name}{number}", seed)
-                for scene in undisturbed
+                harness.copied(Path(folder) / f"{harness.root.name}{number}", seed)
+                for harness in undisturbed
             ]
             for kind in soak.kinds():
                 if time.monotonic() - began > 60 * arguments.minutes:
@@ -59,8 +59,8 @@ def main() -> None:
                 if not soak.inject(kind, scenes[i]):
                     root = _made(scenes[i].root)
                     scenes[i] = undisturbed[i].copied(root, soak.random.randrange(10**6))
-            for scene in scenes:
-                shutil.rmtree(scene.root)
+            for harness in scenes:
+                shutil.rmtree(harness.root)
     soak.report((time.monotonic() - began) / 60)
     sys.exit(1 if soak.harms else 0)
 
@@ -88,23 +88,23 @@ class Soak:
         self.random.shuffle(kinds)
         return kinds
 
-    def inject(self, kind: str, scene: Scene) -> bool:
+    def inject(self, kind: str, harness: Harness) -> bool:
         """Inject a fault, let the same command complete, and tell whether there was no harm."""
         fault = FAULTS[kind]
         self.n_injected[kind] += 1
         try:
-            self.n_struck[kind] += fault.inject(scene)
+            self.n_struck[kind] += fault.inject(harness)
             if fault.by_snakemake:
-                scene.finish()
+                harness.finish()
             else:
-                scene.finish_jobs()
+                harness.finish_jobs()
         except FaultError as error:
             harm = str(error).partition(":")[0].splitlines()[0]
             self.harms[kind, harm] += 1
-            print(f"\n{kind}, {scene.checkout.xvector['storage']}: {error}\n", flush=True)
+            print(f"\n{kind}, {harness.checkout.xvector['storage']}: {error}\n", flush=True)
             return False
-        self.n_utterances += len(scene.expected)
-        storage = scene.checkout.xvector["storage"]
+        self.n_utterances += len(harness.expected)
+        storage = harness.checkout.xvector["storage"]
         print(f"{sum(self.n_injected.values())} {kind}, {storage}", flush=True)
         return True
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from .faults import FAULTS
-from .nursery import Nursery
-from .scene import Scene
+from .fork_server import ForkServer
+from .harness import Harness
 
 pytestmark = pytest.mark.integration
 
@@ -30,18 +30,20 @@ def can_mount(folder: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Scene]]:
-    """A scene for each way of storing embeddings, to be copied only."""
-    with Nursery() as nursery:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Harness]]:
+    """A harness for each way of storing embeddings, to be copied only."""
+    with ForkServer() as fork_server:
         yield {
-            storage: Scene(tmp_path_factory.mktemp(storage), nursery, 7, storage)
+            storage: Harness(tmp_path_factory.mktemp(storage), fork_server, 7, storage)
             for storage in ("files", "packed")
         }
 
 
 @pytest.fixture
-def scene(undisturbed: dict[str, Scene], tmp_path: Path, request: pytest.FixtureRequest) -> Scene:
-    """A scene of one's own."""
+def harness(
+    undisturbed: dict[str, Harness], tmp_path: Path, request: pytest.FixtureRequest
+) -> Harness:
+    """A harness of one's own."""
     if FAULTS[request.getfixturevalue("kind")].needs_root and not can_mount(tmp_path):
         pytest.skip("only root can mount a small disk, and not in every container")
     return undisturbed[request.getfixturevalue("storage")].copied(tmp_path, seed=7)
@@ -49,13 +51,13 @@ def scene(undisturbed: dict[str, Scene], tmp_path: Path, request: pytest.Fixture
 
 @pytest.mark.parametrize("kind", OF_JOBS)
 @pytest.mark.parametrize("storage", ["files", "packed"])
-def test_a_job_is_disturbed_and_then_completes(scene, kind, storage):
-    FAULTS[kind].inject(scene)
-    scene.finish_jobs()
+def test_a_job_is_disturbed_and_then_completes(harness, kind, storage):
+    FAULTS[kind].inject(harness)
+    harness.finish_jobs()
 
 
 @pytest.mark.parametrize("kind", OF_RUNS)
 @pytest.mark.parametrize("storage", ["files"])
-def test_a_run_is_disturbed_and_then_completes(scene, kind, storage):
-    FAULTS[kind].inject(scene)
-    scene.finish()
+def test_a_run_is_disturbed_and_then_completes(harness, kind, storage):
+    FAULTS[kind].inject(harness)
+    harness.finish()

@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["xvectors", "soundfile", "omegaconf"]):
-    from xvectors.config import SCHEMA
+    from xvectors.config.resolving import SCHEMA
 
     from .seeds import FILES, seeds_of
     from .targets import TARGETS

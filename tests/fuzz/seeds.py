@@ -9,7 +9,7 @@ import soundfile
 import torch
 import yaml
 
-from xvectors.sealed import seal
+from xvectors.files.checksummed_json import dump_checksummed
 
 from .targets import CORPUS_FILES, FILE_READERS, SUFFIXES
 
@@ -40,7 +40,7 @@ FILES = {
     "marker": (
         b'{"n_utterances": 1, "n_written": 1, "n_skipped": 0, "n_failed": 0, "audio_seconds": 1.5,'
         b'"startup_seconds": 1.0, "wall_seconds": 1.0, "device": "cpu", "precision": "fp32",'
-        b'"encoder": null, "recipe": {}, "failures": [{"utt_id": "a", "wav_path": "b",'
+        b'"encoder": null, "numerics": {}, "failures": [{"utt_id": "a", "wav_path": "b",'
         b'"reason": "c"}]}'
     ),
     "shard": (
@@ -101,6 +101,8 @@ def _files() -> Iterator[bytes]:
     embedding = io.BytesIO()
     torch.save(torch.ones(3), embedding)
     contents = FILES | {"embedding": embedding.getvalue(), "provenance": embedding.getvalue()}
-    contents |= {name: seal(json.loads(FILES[name])) for name in ("marker", "shard", "plan")}
+    contents |= {
+        name: dump_checksummed(json.loads(FILES[name])) for name in ("marker", "shard", "plan")
+    }
     for number, name in enumerate([*FILE_READERS, *CORPUS_FILES]):
         yield bytes([number]) + contents[name]

@@ -15,20 +15,22 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from xvectors.audio.recordings import AUDIO_SUFFIXES
+from xvectors.audio.opening import AUDIO_SUFFIXES, durations
+from xvectors.audio.reading import read_signal
 from xvectors.audio.resampling import Normalizer
-from xvectors.audio.signals import durations, read_signal
-from xvectors.config import resolve_config, schema_problems
-from xvectors.corpora import READERS, read_corpus
+from xvectors.config.layout import Layout
+from xvectors.config.resolving import resolve_config, schema_problems
+from xvectors.corpora.kinds import READERS, read_corpus
 from xvectors.errors import UtteranceError, XVectorsError
-from xvectors.layout import Layout
-from xvectors.manifest import MAX_UTT_ID_BYTES, hash_manifest, read_manifest
-from xvectors.markers import read_marker
-from xvectors.provenance import parse_provenance, read_provenance
+from xvectors.manifest.lines import MAX_UTT_ID_BYTES
+from xvectors.manifest.reading import hash_manifest, read_manifest
 from xvectors.results.tables import load_embedding, read_failures, read_index
-from xvectors.results.trials import read_trials
 from xvectors.run.checks import check_config
-from xvectors.sharding import read_index_shard, read_plan
+from xvectors.sharding.index_shards import read_index_shard, read_plan
+from xvectors.sharding.markers import read_marker
+from xvectors.storage.provenance import parse_provenance
+from xvectors.storage.pt_file import read_provenance
+from xvectors.verification.trials import read_trials
 
 RATE = 16000
 SUFFIXES = sorted(AUDIO_SUFFIXES)

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from xvectors.config import SCHEMA
+from xvectors.config.resolving import SCHEMA
 
 from .seeds import FILES, MANIFEST, seeds_of
 from .targets import CORPUS_FILES, FILE_READERS, SUFFIXES, TARGETS

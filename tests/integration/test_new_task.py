@@ -72,8 +72,8 @@ def test_the_documented_example_runs_under_the_rules_and_from_python(checkout):
 
 
 def test_the_documented_stages_run_under_the_rules(checkout):
-    task, _, in_stages = code_blocks("python")
-    (checkout.root / "peaks.py").write_text(task + in_stages)
+    task, _, build_pipeline = code_blocks("python")
+    (checkout.root / "peaks.py").write_text(task + build_pipeline)
     checkout.xvector.update(
         provider="peaks.LoudnessProvider", runner="peaks.PeakRunner", pretrained_model=None
     )

@@ -2,8 +2,8 @@
 
 import pytest
 
-from xvectors.manifest import read_manifest
-from xvectors.markers import read_marker
+from xvectors.manifest.reading import read_manifest
+from xvectors.sharding.markers import read_marker
 
 from ..scale.corpus import make_manifest
 from ..scale.run import SPLIT, Bench, Cost, slopes, summarize

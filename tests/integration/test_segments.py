@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from xvectors.provenance import parse_provenance, read_provenance
+from xvectors.storage.provenance import parse_provenance
+from xvectors.storage.pt_file import read_provenance
 
 from ..checkout import changed
 
@@ -38,8 +39,8 @@ def test_a_segment_that_moves_is_embedded_again_and_no_other(segmented):
     segmented.manifest.write_text(text.replace("end=2.0\n", "end=1.75\n"))
     assert "1 embedded, 2 skipped" in segmented.run_well()
     assert changed(before, segmented.times()) == {"two"}
-    made_by = parse_provenance(read_provenance(segmented.embeddings / "two.pt"))
-    assert (made_by["start"], made_by["end"]) == (1.25, 1.75)
+    provenance = parse_provenance(read_provenance(segmented.embeddings / "two.pt"))
+    assert (provenance["start"], provenance["end"]) == (1.25, 1.75)
 
 
 def test_a_segment_beyond_the_end_fails_alone(segmented):

@@ -11,8 +11,9 @@ from speechbrain.dataio.preprocess import AudioNormalizer
 
 from tests.conftest import TOLERANCE
 from tests.toolkit_models import CHECKPOINT, make_espnet_encoder, make_rawnet_checkpoint
-from xvectors.encoders.toolkits import TOOLKITS, installed_version, missing_packages
-from xvectors.provenance import parse_provenance, read_provenance
+from xvectors.config.toolkits import TOOLKITS, installed_version, missing_packages
+from xvectors.storage.provenance import parse_provenance
+from xvectors.storage.pt_file import read_provenance
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +29,7 @@ def make_espnet(folder):
 
 def make_rawnet(folder):
     """Return the path of a checkpoint, and the recipe's steps with it."""
-    from xvectors.encoders.rawnet import RawNetEncoder  # noqa: PLC0415
+    from xvectors.encoders.rawnet.encoder import RawNetEncoder  # noqa: PLC0415
 
     network = RawNetEncoder(make_rawnet_checkpoint(folder / "model.pt"), "cpu", "fp32").network
 
@@ -79,9 +80,9 @@ def test_a_corpus_of_many_kinds(checkout, toolkit):
         assert vector.dtype == torch.float32
         assert vector.shape == expected.shape == (24,)
         assert (vector - expected).abs().max() <= TOLERANCE * expected.abs().max()
-    made_by = parse_provenance(read_provenance(checkout.embeddings / "alba_00.pt"))
-    assert made_by["toolkit"] == toolkit
-    assert made_by["toolkit_version"] == installed_version(TOOLKITS[toolkit].package)
+    provenance = parse_provenance(read_provenance(checkout.embeddings / "alba_00.pt"))
+    assert provenance["toolkit"] == toolkit
+    assert provenance["toolkit_version"] == installed_version(TOOLKITS[toolkit].package)
     assert "Nothing to be done" in checkout.run_well()
     if toolkit == "espnet":
         reasons = [row[2] for row in checkout.rows("train.failed.tsv")[1:]]

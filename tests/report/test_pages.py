@@ -4,16 +4,16 @@ import time
 import numpy as np
 import pytest
 
-from xvectors.layout import Layout, shard_names
-from xvectors.markers import write_marker
+from xvectors.config.layout import Layout, shard_names
 from xvectors.report.charts import OTHERS_COLOUR
 from xvectors.report.page import MAX_PAGE_BYTES
 from xvectors.report.split_page import MAX_ROWS, draw_report
 from xvectors.report.split_report import MAX_FAILURES_SHOWN, MAX_POINTS
 from xvectors.report.trials_page import trials_page
-from xvectors.results.score_summary import MAX_DET_POINTS, report_scores
 from xvectors.results.tables import FailureRow, IndexRow, write_index
-from xvectors.results.verification import ScoredTrials
+from xvectors.sharding.markers import write_marker
+from xvectors.verification.error_rates import ScoredTrials
+from xvectors.verification.score_summary import MAX_DET_POINTS, report_scores
 
 from ..made_split import SHARDS, make_marker, make_split, make_voices
 from .browser import marks_of, n_colours, n_marks, point_at

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from xvectors import XVectorProvider
-from xvectors.audio.segment import Segment
-from xvectors.audio.signals import Signal
+from xvectors.audio.signal import Segment, Signal
 
 if TYPE_CHECKING:
     import torch

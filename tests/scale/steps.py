@@ -12,8 +12,8 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig
 
-from xvectors.config import resolve_config, shards_of_split
-from xvectors.layout import Layout, shard_names
+from xvectors.config.layout import Layout, shard_names
+from xvectors.config.resolving import resolve_config, shards_of_split
 
 SPLIT = "train"
 DIM = 192
@@ -32,23 +32,23 @@ def check(config: DictConfig) -> None:
 
 
 def split(config: DictConfig) -> None:
-    from xvectors.manifest import read_manifest
-    from xvectors.sharding import split_manifest
+    from xvectors.manifest.reading import read_manifest
+    from xvectors.sharding.splitting import split_manifest
 
     manifest = read_manifest(Path(config.xvector.manifest_paths[SPLIT]))
     split_manifest(manifest, SPLIT, shards_of_split(config, SPLIT), Layout.of(config))
 
 
 def fetch(config: DictConfig) -> None:
-    from xvectors.fetching import fetch_encoder
+    from xvectors.encoders.fetching import fetch_encoder
 
     fetch_encoder(config.xvector.pretrained_model, Layout.of(config).encoder)
 
 
 def embed(config: DictConfig) -> None:
     """Embed the first shard, or find it embedded, as a job of a run."""
+    from xvectors.files.run_lock import RUN_VARIABLE, RunLock
     from xvectors.job.shard_job import embed_shard
-    from xvectors.run.run_lock import RUN_VARIABLE, RunLock
 
     os.environ[RUN_VARIABLE] = RunLock(Layout.of(config).root).holder()
     embed_shard(config, SPLIT, shards(config)[0], time.monotonic(), threads=1)
@@ -58,11 +58,12 @@ def pretend(config: DictConfig) -> None:
     """Leave quickly what a run leaves: a current embedding of each utterance, and the markers."""
     import torch
 
+    from xvectors.encoders.identity import describe_origin
     from xvectors.job.shard_utterances import ShardUtterances
-    from xvectors.markers import DoneMarker, write_marker
-    from xvectors.provenance import describe_origin, save_embedding
-    from xvectors.runner import storage_of
-    from xvectors.storage.storage import FileStorage
+    from xvectors.sharding.markers import DoneMarker, write_marker
+    from xvectors.storage.file_storage import FileStorage
+    from xvectors.storage.pt_file import save_embedding
+    from xvectors.tasks.outputs import storage_of
 
     layout = Layout.of(config)
     vectors = torch.randn(N_VECTORS, DIM)
@@ -79,11 +80,11 @@ def pretend(config: DictConfig) -> None:
         with closing(storage_of(config, SPLIT, shard, utt_ids)) as storage:
             for number, one in enumerate(utterances):
                 if not isinstance(storage, FileStorage):
-                    if not storage.is_current(one.utt_id, one.made_by):
-                        storage.save(one.utt_id, vectors[number % N_VECTORS], one.made_by)
+                    if not storage.is_current(one.utt_id, one.provenance):
+                        storage.save(one.utt_id, vectors[number % N_VECTORS], one.provenance)
                 elif not storage.path(one.utt_id).exists():
                     # As `save_embedding` does: the provenance is the zip container's comment.
-                    comment = len(one.made_by).to_bytes(2, "little") + one.made_by
+                    comment = len(one.provenance).to_bytes(2, "little") + one.provenance
                     content = contents[number % N_VECTORS][:-2] + comment
                     storage.path(one.utt_id).write_bytes(content)
             storage.finish(utt_ids, describe_origin(config))
@@ -98,7 +99,7 @@ def pretend(config: DictConfig) -> None:
                 device="cpu",
                 precision=config.xvector.precision,
                 encoder=utterances.origin.fingerprint,
-                recipe=utterances.origin.recipe,
+                numerics=utterances.origin.numerics,
                 outputs=storage.version(utt_ids),
                 storage=config.xvector.storage,
             )
@@ -106,9 +107,9 @@ def pretend(config: DictConfig) -> None:
 
 
 def retract(config: DictConfig) -> None:
-    from xvectors.run.retraction import retract_untrue
+    from xvectors.run.stale_records import remove_stale_records
 
-    retract_untrue(config)
+    remove_stale_records(config)
 
 
 def collect(config: DictConfig) -> None:

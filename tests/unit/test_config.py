@@ -6,14 +6,14 @@ import yaml
 from omegaconf import OmegaConf
 
 from xvectors import BaseRunner
-from xvectors.config import SCHEMA, resolve_config, shards_of_split
+from xvectors.config.resolving import SCHEMA, resolve_config, shards_of_split
 from xvectors.errors import ConfigError
 from xvectors.run.checks import check_config, check_manifests
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEYS = yaml.safe_load(SCHEMA.read_text())["properties"]["xvector"]["properties"]
 
-# The shape of the training_config.yaml of ESPnet3's TTS recipes.
+# The shape of the training_config.yaml of ESPnet3's TTS numerics.
 ESPNET3 = """
 recipe_dir: .
 data_dir: ${recipe_dir}/data
@@ -302,7 +302,7 @@ def test_what_is_all_there_passes(corpus, demo_encoder):
         ({"pretrained_model": "some/model.pt"}, "no such folder or file: some/model.pt"),
         ({"provider": "nowhere.Provider"}, "xvector.provider: cannot import 'nowhere.Provider'"),
         ({"runner": "xvectors.NoRunner"}, "xvector.runner: cannot import 'xvectors.NoRunner'"),
-        ({"runner": "xvectors.runner"}, "xvector.runner: xvectors.runner is no BaseRunner"),
+        ({"runner": "xvectors.tasks"}, "xvector.runner: xvectors.tasks is no BaseRunner"),
         ({"runner": "xvectors.XVectorProvider"}, "xvectors.XVectorProvider is no BaseRunner"),
         ({"provider": "xvectors.EnvironmentProvider"}, "lacks build_env_local, build_worker_setup"),
         ({"save_path": "a{b}"}, "xvector.save_path: a{b} has a brace"),

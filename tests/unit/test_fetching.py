@@ -6,14 +6,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from xvectors.encoders.fetching import describes, fetch_encoder, read_fingerprint
+from xvectors.encoders.source import files_version, fingerprint_of
 from xvectors.errors import EncoderError
-from xvectors.fetching import (
-    describes,
-    fetch_encoder,
-    files_version,
-    fingerprint_of,
-    read_fingerprint,
-)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from xvectors.errors import WriteError
-from xvectors.files import flush_to_disk, remove_leftovers, replacing, write_atomically
+from xvectors.files.atomic import flush_to_disk, remove_leftovers, replacing, write_atomically
 
 
 @pytest.mark.parametrize("durable", [True, False])

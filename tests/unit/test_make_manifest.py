@@ -10,11 +10,12 @@ import pytest
 import soundfile
 import yaml
 
-from xvectors.config import corpus_schema, schema_problems
-from xvectors.corpora import READERS, options_of
+from xvectors.__main__ import command_parser, main
+from xvectors.config.resolving import corpus_schema, schema_problems
+from xvectors.corpora.kinds import READERS, options_of
+from xvectors.corpora.make_manifest import make_manifest
 from xvectors.errors import CorpusError, XVectorsError
-from xvectors.make_manifest import _parser, main, make_manifest
-from xvectors.manifest import read_manifest
+from xvectors.manifest.reading import read_manifest
 
 from ..checkout import REPOSITORY
 from ..corpora import (
@@ -77,9 +78,13 @@ def test_the_documented_commands_and_configurations_are_the_same():
         if line.startswith("| ") and "kind:" in line
     ]
     for command, configuration in rows:
-        asked = vars(_parser().parse_args([*shlex.split(command), "--output", "x"]))
+        words = ["make_manifest", *shlex.split(command), "--output", "x"]
+        asked = vars(command_parser().parse_args(words))
+        del asked["output"], asked["run"]
         (corpus,) = yaml.safe_load(configuration).values()
-        assert {name: value for name, value in asked.items() if name != "output"} == corpus
+        assert {
+            name: value for name, value in asked.items() if name not in ("output", "run")
+        } == corpus
         assert list(schema_problems(corpus, corpus_schema())) == []
     assert [command.split()[0] for command, _ in rows] == list(READERS)
 
@@ -374,7 +379,7 @@ def test_an_earlier_manifest_outlives_an_error(tmp_path, manifest):
 def test_the_command_makes_the_same_manifest(tmp_path, manifest):
     corpus = make_libritts(tmp_path).options
     make_manifest(corpus | {"subsets": ["test-clean", "dev-clean"]}, manifest)
-    command = [sys.executable, "-m", "xvectors.make_manifest", "libritts", corpus["path"]]
+    command = [sys.executable, "-m", "xvectors", "make_manifest", "libritts", corpus["path"]]
     command += ["--subsets", "test-clean", "dev-clean", "--output", str(tmp_path / "other.tsv")]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (tmp_path / "other.tsv").read_bytes() == manifest.read_bytes()
@@ -392,7 +397,7 @@ def test_the_command_makes_the_same_manifest(tmp_path, manifest):
 )
 def test_a_bad_command_is_one_line(arguments, message, manifest):
     with pytest.raises(SystemExit) as error:
-        main([*arguments, "--output", str(manifest)])
+        main(["make_manifest", *arguments, "--output", str(manifest)])
     assert str(error.value.code).startswith(message)
     assert len(str(error.value.code).splitlines()) == 1
 
@@ -407,5 +412,5 @@ def test_a_bad_command_is_one_line(arguments, message, manifest):
 )
 def test_a_command_that_does_not_fit_its_kind(arguments, message, manifest, capsys):
     with pytest.raises(SystemExit):
-        main([*arguments, "--output", str(manifest)])
+        main(["make_manifest", *arguments, "--output", str(manifest)])
     assert message in capsys.readouterr().err

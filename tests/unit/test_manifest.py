@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from xvectors.audio.segment import Segment
+from xvectors.audio.signal import Segment
 from xvectors.errors import ManifestError
-from xvectors.manifest import Utterance, locate_audio, read_manifest
+from xvectors.manifest.lines import Utterance
+from xvectors.manifest.reading import locate_audio, read_manifest
 
 
 def write(folder: Path, content: bytes) -> Path:

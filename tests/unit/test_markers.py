@@ -3,8 +3,8 @@ import os
 import pytest
 
 from xvectors.errors import ShardError
-from xvectors.files import hash_versions
-from xvectors.markers import Failure, read_marker, write_marker
+from xvectors.files.atomic import hash_versions
+from xvectors.sharding.markers import Failure, read_marker, write_marker
 
 from ..made_split import make_marker
 

@@ -6,18 +6,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from xvectors.audio.segment import Segment
-from xvectors.audio.signals import AudioVersion
-from xvectors.config import resolve_config
-from xvectors.provenance import (
-    Origin,
-    discard,
-    is_same_but_audio,
-    make_recipe,
-    read_provenance,
-    save_embedding,
-    stamp,
-)
+from xvectors.audio.signal import Segment
+from xvectors.audio.versions import AudioVersion
+from xvectors.config.resolving import resolve_config
+from xvectors.encoders.identity import collect_numerics
+from xvectors.storage.provenance import EmbeddingSource, is_same_but_audio
+from xvectors.storage.pt_file import discard, read_provenance, save_embedding, stamp
 
 MADE_BY = b'{"encoder":"abc"}'
 
@@ -72,7 +66,7 @@ def test_stamping_another_kind_of_file(tmp_path):
 
 
 AUDIO = AudioVersion(1, 2)
-ORIGIN = Origin({"precision": "fp32"}, "abc", ["ä b.wav"], [None])
+ORIGIN = EmbeddingSource({"precision": "fp32"}, "abc", ["ä b.wav"], [None])
 
 
 @pytest.mark.parametrize(
@@ -82,7 +76,7 @@ ORIGIN = Origin({"precision": "fp32"}, "abc", ["ä b.wav"], [None])
         (replace(ORIGIN, fingerprint=None), AUDIO),
         (replace(ORIGIN, wav_paths=["other.wav"]), AUDIO),
         (replace(ORIGIN, segments=[Segment(0, 1)]), AUDIO),
-        (replace(ORIGIN, recipe={"precision": "bf16"}), AUDIO),
+        (replace(ORIGIN, numerics={"precision": "bf16"}), AUDIO),
         (ORIGIN, AudioVersion(1, 3)),
         (ORIGIN, AudioVersion(2, 2)),
         (ORIGIN, None),
@@ -93,8 +87,8 @@ def test_whatever_changes_a_vector_changes_its_provenance(origin, audio):
 
 
 def test_provenance_is_readable():
-    made_by = json.loads(ORIGIN.provenance(0, AUDIO))
-    assert made_by == {
+    provenance = json.loads(ORIGIN.provenance(0, AUDIO))
+    assert provenance == {
         "encoder": "abc",
         "precision": "fp32",
         "wav_path": "ä b.wav",
@@ -104,19 +98,19 @@ def test_provenance_is_readable():
 
 
 def test_what_differs_in_the_audio_only():
-    made_by = ORIGIN.provenance(0, AUDIO)
-    assert is_same_but_audio(ORIGIN.provenance(0, None), made_by)
-    assert not is_same_but_audio(replace(ORIGIN, fingerprint="x").provenance(0, AUDIO), made_by)
-    assert not is_same_but_audio(None, made_by)
-    assert not is_same_but_audio(b"another's comment", made_by)
+    provenance = ORIGIN.provenance(0, AUDIO)
+    assert is_same_but_audio(ORIGIN.provenance(0, None), provenance)
+    assert not is_same_but_audio(replace(ORIGIN, fingerprint="x").provenance(0, AUDIO), provenance)
+    assert not is_same_but_audio(None, provenance)
+    assert not is_same_but_audio(b"another's comment", provenance)
 
 
 def test_the_recipe_holds_what_changes_vectors_and_nothing_else():
     base = {"pretrained_model": "a/b"}
-    recipe = make_recipe(resolve_config({"xvector": base}))
+    numerics = collect_numerics(resolve_config({"xvector": base}))
     for same in ({"batch_size": None}, {"n_shards": 3}, {"device": "cpu"}, {"on_error": "skip"}):
-        assert make_recipe(resolve_config({"xvector": base | same})) == recipe
+        assert collect_numerics(resolve_config({"xvector": base | same})) == numerics
     for other in ({"precision": "bf16"}, {"toolkit": "espnet"}, {"runner": "mine.Runner"}):
-        assert make_recipe(resolve_config({"xvector": base | other})) != recipe
-    assert recipe["toolkit_version"]
-    assert OmegaConf.create(recipe)  # plain values, as Snakemake's params need
+        assert collect_numerics(resolve_config({"xvector": base | other})) != numerics
+    assert numerics["toolkit_version"]
+    assert OmegaConf.create(numerics)  # plain values, as Snakemake's params need

@@ -13,7 +13,7 @@ from xvectors import (
     XVectorRunner,
 )
 from xvectors.errors import ConfigError, TaskError
-from xvectors.runner import build_worker_environment
+from xvectors.tasks.runner import build_worker_environment
 
 TASK_ENVIRONMENT = {"factor": 10, "unused": None}
 
@@ -175,9 +175,12 @@ def test_a_subclass_that_writes_elsewhere(corpus, demo_encoder, tmp_path):
     runner = ByLetter(make_provider(corpus, demo_encoder, tmp_path / "out"), batch_size=2)
     runner([0, 1])
     assert (tmp_path / "out" / "a" / "alba_00.pt").is_file()
-    stages = runner.in_stages(runner.provider.build_env_local())
-    item = stages.load(2)
-    assert stages.store(item, stages.compute([item])[0]) == {"utt_id": "clara_02", "status": "ok"}
+    pipeline = runner.build_pipeline(runner.provider.build_env_local())
+    item = pipeline.load(2)
+    assert pipeline.store(item, pipeline.compute([item])[0]) == {
+        "utt_id": "clara_02",
+        "status": "ok",
+    }
     assert (tmp_path / "out" / "c" / "clara_02.pt").is_file()
 
 

@@ -3,11 +3,13 @@ import json
 import numpy as np
 import pytest
 
+from xvectors.config.layout import Layout, shard_names
 from xvectors.errors import ShardError
-from xvectors.layout import Layout, shard_names
-from xvectors.manifest import read_manifest
-from xvectors.sealed import seal
-from xvectors.sharding import assign_shards, read_index_shard, split_manifest, utterance_key
+from xvectors.files.checksummed_json import dump_checksummed
+from xvectors.manifest.reading import read_manifest
+from xvectors.sharding.assignment import assign_shards, utterance_key
+from xvectors.sharding.index_shards import read_index_shard
+from xvectors.sharding.splitting import split_manifest
 
 
 def lengths(n_utterances: int) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +112,9 @@ def test_another_number_of_shards_removes_the_earlier_ones(corpus, layout):
     assert sum(map(len, shard_contents(layout, 2))) == 6
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"positions": [1]}', seal({"a": 1}).decode()])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"positions": [1]}', dump_checksummed({"a": 1}).decode()]
+)
 def test_a_damaged_index_shard_is_one_line(tmp_path, content):
     path = tmp_path / "0-of-1.json"
     path.write_text(content)

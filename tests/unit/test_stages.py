@@ -6,18 +6,18 @@ import pytest
 
 from xvectors import BaseRunner, EnvironmentProvider, UtteranceError
 from xvectors.errors import TaskError
-from xvectors.stages import (
+from xvectors.tasks.pipeline import (
     BATCHES_AHEAD,
     BATCHES_BEHIND,
     MAX_LOADED_BYTES,
-    Stages,
+    Pipeline,
     run_by_batch,
-    run_in_turn,
-    run_overlapped,
+    run_sequential,
+    run_threaded,
 )
 
 
-class Squares(Stages):
+class Squares(Pipeline):
     """Squares indices, and notes what was done in which thread."""
 
     size = 0
@@ -50,24 +50,24 @@ class Squares(Stages):
         return self.size
 
 
-def run(stages, indices=range(100), n_readers=3):
-    return run_overlapped(stages, indices, batch_size=4, n_readers=n_readers)
+def run(pipeline, indices=range(100), n_readers=3):
+    return run_threaded(pipeline, indices, batch_size=4, n_readers=n_readers)
 
 
 def test_every_index_gets_its_outcome_in_order():
     assert list(run(Squares())) == [(i, i**2) for i in range(100)]
-    assert list(run_in_turn(Squares(), range(100))) == [i**2 for i in range(100)]
+    assert list(run_sequential(Squares(), range(100))) == [i**2 for i in range(100)]
 
 
 def test_batch_by_batch():
-    stages = Squares(bad_load=[5], bad_compute=[6], bad_store=[99])
-    batches = list(run_by_batch(stages, range(100), 4, MAX_LOADED_BYTES))
+    pipeline = Squares(bad_load=[5], bad_compute=[6], bad_store=[99])
+    batches = list(run_by_batch(pipeline, range(100), 4, MAX_LOADED_BYTES))
     assert [len(batch) for batch in batches] == [4] * 25
     outcomes = dict(outcome for batch in batches for outcome in batch)
     assert [str(outcomes.pop(i)) for i in (5, 6, 99)] == ["load 5", "compute 6", "store 99"]
     assert outcomes == {i: i**2 for i in range(99) if i not in (5, 6)}
-    stages.size = 100
-    batches = run_by_batch(stages, range(40), 4, 150)
+    pipeline.size = 100
+    batches = run_by_batch(pipeline, range(40), 4, 150)
     assert [len(batch) for batch in batches] == [2, 2, 3, *[2] * 16, 1]
 
 
@@ -93,16 +93,16 @@ class Hungry(Squares):
 
 
 def test_a_failed_batch_is_out_of_memory_when_its_items_are_computed_again():
-    stages = Hungry()
-    assert list(run(stages, range(8))) == [(i, i**2) for i in range(8)]
-    assert stages.n_kept == [0] * 10
+    pipeline = Hungry()
+    assert list(run(pipeline, range(8))) == [(i, i**2) for i in range(8)]
+    assert pipeline.n_kept == [0] * 10
 
 
 def test_only_computing_stays_in_the_callers_thread():
-    stages = Squares()
-    list(run(stages))
-    assert stages.threads["compute"] == {threading.current_thread()}
-    assert threading.current_thread() not in stages.threads["load"] | stages.threads["store"]
+    pipeline = Squares()
+    list(run(pipeline))
+    assert pipeline.threads["compute"] == {threading.current_thread()}
+    assert threading.current_thread() not in pipeline.threads["load"] | pipeline.threads["store"]
 
 
 @pytest.mark.parametrize("stage", ["load", "compute", "store"])
@@ -140,10 +140,10 @@ def test_what_comes_next_is_loaded_and_what_is_done_is_stored_meanwhile():
 
 
 def test_no_more_is_loaded_ahead_than_there_are_batches_for():
-    stages = Squares()
-    outcomes = run(stages)
+    pipeline = Squares()
+    outcomes = run(pipeline)
     next(outcomes)
-    assert len(stages.done["load"]) <= 4 * (BATCHES_AHEAD + BATCHES_BEHIND + 2) + 1
+    assert len(pipeline.done["load"]) <= 4 * (BATCHES_AHEAD + BATCHES_BEHIND + 2) + 1
     outcomes.close()
 
 
@@ -175,21 +175,21 @@ def test_what_is_loaded_ahead_takes_little_memory():
 
 
 def test_what_is_computed_is_stored_when_the_caller_stops_early():
-    stages = Squares()
-    outcomes = run(stages)
+    pipeline = Squares()
+    outcomes = run(pipeline)
     next(outcomes)
     outcomes.close()
-    assert sorted(stages.done["store"]) == sorted(stages.done["compute"])
-    assert len(stages.done["store"]) < 100
+    assert sorted(pipeline.done["store"]) == sorted(pipeline.done["compute"])
+    assert len(pipeline.done["store"]) < 100
 
 
 def test_the_caller_can_stop_while_readers_wait_for_room():
-    stages = Squares()
-    stages.size = MAX_LOADED_BYTES
-    outcomes = run(stages)
+    pipeline = Squares()
+    pipeline.size = MAX_LOADED_BYTES
+    outcomes = run(pipeline)
     next(outcomes)
     outcomes.close()
-    assert len(stages.done["load"]) < 100
+    assert len(pipeline.done["load"]) < 100
 
 
 def test_an_interrupt_in_a_thread_is_not_lost():
@@ -209,10 +209,10 @@ def test_an_error_of_the_task_ends_it_and_is_not_tried_again():
                 raise TaskError("wrong")
             return super().compute(items)
 
-    stages = Wrong()
+    pipeline = Wrong()
     with pytest.raises(TaskError, match="wrong"):
-        list(run(stages))
-    assert sorted(stages.done["store"]) == list(range(8))
+        list(run(pipeline))
+    assert sorted(pipeline.done["store"]) == list(range(8))
 
 
 def test_another_number_of_results_than_items():
@@ -221,7 +221,7 @@ def test_another_number_of_results_than_items():
             return [1, 2, 3]
 
     with pytest.raises(TaskError, match="3 results for 2 items: return one result per item"):
-        list(run_in_turn(Wrong(), range(2)))
+        list(run_sequential(Wrong(), range(2)))
     Wrong.compute = lambda self, items: None
     with pytest.raises(TaskError, match="returned NoneType for 2 items"):
         list(run(Wrong(), range(2)))
@@ -235,10 +235,10 @@ def test_run_in_turn_keeps_little_in_memory():
             self.largest = max(self.largest, len(items))
             return super().compute(items)
 
-    stages = Counting()
-    stages.size = MAX_LOADED_BYTES / 8
-    list(run_in_turn(stages, range(20)))
-    assert stages.largest == 5
+    pipeline = Counting()
+    pipeline.size = MAX_LOADED_BYTES / 8
+    list(run_sequential(pipeline, range(20)))
+    assert pipeline.largest == 5
 
 
 class Provider(EnvironmentProvider):
@@ -258,10 +258,10 @@ class Plain(BaseRunner):
 class Staged(Plain):
     @staticmethod
     def forward(idx, factor):
-        return list(run_in_turn(Staged.stages(), idx))
+        return list(run_sequential(Staged.pipeline(), idx))
 
     @staticmethod
-    def stages():
+    def pipeline():
         return Squares()
 
 
@@ -274,8 +274,8 @@ class Overridden(Staged):
 @pytest.mark.parametrize(("kind", "expected"), [(Plain, 30), (Staged, 9), (Overridden, -30)])
 def test_a_job_uses_the_stages_that_belong_to_forward(kind, expected):
     runner = kind(Provider({}), batch_size=2)
-    stages = runner.in_stages({"factor": 10})
-    assert dict(run(stages, [3])) == {3: expected}
+    pipeline = runner.build_pipeline({"factor": 10})
+    assert dict(run(pipeline, [3])) == {3: expected}
     assert runner([3]) == [expected]
 
 
@@ -286,11 +286,13 @@ def test_stages_that_ask_for_what_the_environment_lacks():
             return idx
 
         @staticmethod
-        def stages(modle):
+        def pipeline(modle):
             return Squares()
 
-    with pytest.raises(TaskError, match=r"Wrong.stages asks for modle, which .* \(it has factor\)"):
-        Wrong(Provider({}), batch_size=2).in_stages({"factor": 10})
+    with pytest.raises(
+        TaskError, match=r"Wrong.pipeline asks for modle, which .* \(it has factor\)"
+    ):
+        Wrong(Provider({}), batch_size=2).build_pipeline({"factor": 10})
 
 
 def test_stages_that_are_none():
@@ -300,8 +302,8 @@ def test_stages_that_are_none():
             return idx
 
         @staticmethod
-        def stages():
+        def pipeline():
             return None
 
-    with pytest.raises(TaskError, match=r"Wrong.stages returned a NoneType: return an object"):
-        Wrong(Provider({}), batch_size=2).in_stages({})
+    with pytest.raises(TaskError, match=r"Wrong.pipeline returned a NoneType: return an object"):
+        Wrong(Provider({}), batch_size=2).build_pipeline({})

@@ -12,18 +12,18 @@ from snakemake.iocontainers import Wildcards
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from xvectors.run import cluster_requests
-from xvectors.config import shards_of_split
+from xvectors.run import cluster_resources as cluster_requests
+from xvectors.config.resolving import shards_of_split
 from xvectors.errors import XVectorsError, as_error_lines
-from xvectors.fetching import files_version
+from xvectors.encoders.source import files_version
 from xvectors.job.gpu_lease import processors_of_job
-from xvectors.layout import shard_names
-from xvectors.provenance import make_recipe
+from xvectors.config.layout import shard_names
+from xvectors.encoders.identity import collect_numerics
 from xvectors.run.python_path import share_package_with_jobs
-from xvectors.runner import makes_embeddings, runner_class
-from xvectors.run.slurm_arrays import become_own_task
-from xvectors.run.slurm_status import keep_unanswered_jobs
-from xvectors.run.start import start
+from xvectors.tasks.outputs import makes_embeddings, runner_class
+from xvectors.run.slurm_array_task import become_own_task
+from xvectors.run.slurm_workarounds import keep_unanswered_jobs
+from xvectors.run.startup import start
 from xvectors.run.summary import summarize
 
 become_own_task(sys.argv)

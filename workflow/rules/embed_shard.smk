@@ -26,6 +26,6 @@ rule embed_shard:
         cpus_per_task=cluster_requests.processors(settings),
         runtime=lambda wildcards, attempt: cluster_requests.minutes(settings, attempt),
     params:
-        recipe=make_recipe(settings),
+        numerics=collect_numerics(settings),
     script:
         "../../scripts/embed_shard.py"

@@ -10,7 +10,7 @@ from speechbrain.dataio.preprocess import AudioNormalizer
 from torch.nn.utils.rnn import pad_sequence
 from torchaudio.transforms import Resample
 
-from xvectors.audio.signals import Signal
+from xvectors.audio.signal import Signal
 
 # torchaudio's kernel has a row for each phase, as long as the samples after which phases come
 # again: for 44,100 Hz to 16,000 Hz 160 x 477, for 44,101 Hz, which has no divisor in common with
@@ -24,7 +24,6 @@ ZERO_CROSSINGS = 6
 ROLLOFF = 0.99
 # Products of samples and taps that are in work at a time.
 MAX_PRODUCTS = 2**21
-
 Resampler = Callable[[torch.Tensor, int], torch.Tensor]
 
 

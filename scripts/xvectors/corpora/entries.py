@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from xvectors.audio.segment import Segment
-from xvectors.audio.signals import HEADER_READERS
+from xvectors.audio.opening import HEADER_READERS
+from xvectors.audio.signal import Segment
 from xvectors.errors import CorpusError
 
 

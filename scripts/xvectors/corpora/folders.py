@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from xvectors.audio.recordings import AUDIO_SUFFIXES
+from xvectors.audio.opening import AUDIO_SUFFIXES
 from xvectors.corpora.entries import Entry, list_files, list_matches, read_lines, read_texts
 from xvectors.errors import CorpusError
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from xvectors.audio.segment import Segment
+from xvectors.audio.signal import Segment
 from xvectors.corpora.entries import Entry, read_lines
 from xvectors.errors import CorpusError
-from xvectors.files import parse_json
+from xvectors.files.atomic import parse_json
 
 # A cut covers its recording when no more than this is missing at either end.
 TOLERANCE_SECONDS = 1e-3

@@ -5,11 +5,11 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from xvectors.audio.segment import Segment
-from xvectors.audio.signals import durations
+from xvectors.audio.opening import durations
+from xvectors.audio.signal import Segment
 from xvectors.corpora.entries import Entry, read_lines
 from xvectors.errors import CorpusError
-from xvectors.manifest import locate_audio, read_manifest
+from xvectors.manifest.reading import locate_audio, read_manifest
 
 # Programs of wav.scp that do nothing but decode a file, and their arguments for that.
 DECODERS = {
@@ -41,7 +41,7 @@ def read_kaldi(path: Path, root: str = ".") -> Iterator[Entry]:
 
 
 def read_espnet3(path: Path) -> Iterator[Entry]:
-    """ESPnet3: the manifest that its recipes write, a TSV file without a header."""
+    """ESPnet3: the manifest that its numerics write, a TSV file without a header."""
     utterances = read_manifest(path).utterances
     for (place, line), utterance in zip(read_lines(path), utterances, strict=True):
         text = line.split("\t")[2]

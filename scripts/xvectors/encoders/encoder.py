@@ -7,12 +7,12 @@ from threading import Lock
 
 import torch
 
+from xvectors.audio.reading import read_signal
 from xvectors.audio.resampling import Normalizer
-from xvectors.audio.segment import Segment
-from xvectors.audio.signals import Signal, read_signal
-from xvectors.config import import_class
+from xvectors.audio.signal import Segment, Signal
+from xvectors.config.imports import import_class
+from xvectors.config.toolkits import toolkit_named
 from xvectors.encoders.device import allow_tf32, float32_products, has_bf16, record_event
-from xvectors.encoders.toolkits import toolkit_named
 from xvectors.errors import EncoderError, UtteranceError
 
 

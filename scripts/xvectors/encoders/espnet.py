@@ -14,8 +14,8 @@ from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder, embed_by_length
+from xvectors.encoders.source import unpacked
 from xvectors.errors import EncoderError, first_line, machine_problem
-from xvectors.fetching import unpacked
 
 SAMPLE_RATE = 16000
 # Samples that go through the network at a time; more make nothing faster on a CPU.

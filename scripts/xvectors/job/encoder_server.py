@@ -23,12 +23,11 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from xvectors.audio.segment import Segment
-from xvectors.audio.signals import Signal
+from xvectors.audio.signal import Segment, Signal
 from xvectors.encoders.device import copy_to_device
 from xvectors.encoders.encoder import Encoder
 from xvectors.errors import ShardError, UtteranceError, XVectorsError
-from xvectors.stages import Stages, run_by_batch
+from xvectors.tasks.pipeline import Pipeline, run_by_batch
 
 logger = logging.getLogger(__name__)
 
@@ -108,15 +107,15 @@ class ServedEncoder:
 
 
 def run_in_processes(
-    stages: Stages, indices: Sequence[int], batch_size: int, n_processes: int
+    pipeline: Pipeline, indices: Sequence[int], batch_size: int, n_processes: int
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield each index, in whatever order, with its outcome or the exception that it met.
 
-    This is done in forked processes, for which `stages.encoder` embeds here. What goes wrong with
-    one costs only that one, as with `run_overlapped`. Close the generator to stop early.
+    This is done in forked processes, for which `pipeline.encoder` embeds here. What goes wrong with
+    one costs only that one, as with `run_threaded`. Close the generator to stop early.
 
     Args:
-        stages: What is done to each index; it has an `Encoder`.
+        pipeline: What is done to each index; it has an `Encoder`.
         indices: Those that follow each other are computed together.
         batch_size: The most that are computed together.
         n_processes: How many, if there are so many batches, and at most `MAX_PROCESSES`.
@@ -125,8 +124,8 @@ def run_in_processes(
         ShardError: A process was killed.
 
     """
-    server = _Server(stages.encoder)
-    children = _Children(stages, indices, batch_size)
+    server = _Server(pipeline.encoder)
+    children = _Children(pipeline, indices, batch_size)
     submitters = ThreadPoolExecutor(N_SUBMITTERS)
     try:
         n_batches = -(-len(indices) // batch_size)
@@ -193,8 +192,8 @@ class _Server:
 class _Children:
     """Forked processes that share out indices among them, a batch at a time."""
 
-    def __init__(self, stages: Stages, indices: Sequence[int], batch_size: int) -> None:
-        self._stages = stages
+    def __init__(self, pipeline: Pipeline, indices: Sequence[int], batch_size: int) -> None:
+        self._pipeline = pipeline
         self._indices = indices
         self._batch_size = batch_size
         # Forked, as they need what this process has loaded, and nothing of the GPU.
@@ -246,10 +245,10 @@ class _Children:
         _die_with(self._parent)
         # PyTorch's threads do not survive a fork, and there are processes enough.
         torch.set_num_threads(1)
-        served = ServedEncoder(self._stages.encoder, connection, memory)
-        stages = self._stages.with_encoder(served)
+        served = ServedEncoder(self._pipeline.encoder, connection, memory)
+        pipeline = self._pipeline.with_encoder(served)
         try:
-            for outcomes in run_by_batch(stages, self._share(), self._batch_size, BATCH_BYTES):
+            for outcomes in run_by_batch(pipeline, self._share(), self._batch_size, BATCH_BYTES):
                 connection.send([(index, _portable(outcome)) for index, outcome in outcomes])
             connection.send(None)
         except BaseException as error:

@@ -5,34 +5,28 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig
 
-from xvectors.errors import (
-    EncoderError,
-    ShardError,
-    UtteranceError,
-    XVectorsError,
-    first_line,
-    machine_problem,
-)
-from xvectors.fetching import fingerprint_of
-from xvectors.files import flush_to_disk
+from xvectors.config.layout import Layout
+from xvectors.encoders.identity import describe_origin
+from xvectors.encoders.source import fingerprint_of
+from xvectors.errors import EncoderError, ShardError
+from xvectors.files.atomic import flush_to_disk
+from xvectors.files.run_lock import RunWatch
 from xvectors.job.gpu_lease import GpuLease, node_name
 from xvectors.job.progress import Progress, speed
-from xvectors.job.shard_utterances import ShardStages, ShardUtterances, manifest_of
-from xvectors.layout import Layout
-from xvectors.markers import DoneMarker, Failure, write_marker
-from xvectors.provenance import describe_origin
-from xvectors.provider import EnvironmentProvider, provider_class
-from xvectors.run.run_lock import RunWatch
-from xvectors.runner import Outcome, build_worker_environment, runner_class, storage_of
-from xvectors.sharding import IndexShard
-from xvectors.stages import run_overlapped
+from xvectors.job.shard_utterances import ShardPipeline, ShardUtterances, manifest_of
+from xvectors.job.tally import Tally, count
+from xvectors.sharding.markers import DoneMarker, write_marker
+from xvectors.storage.base import Storage
 from xvectors.storage.packs import check_names
-from xvectors.storage.storage import Storage
+from xvectors.tasks.outputs import runner_class, storage_of
+from xvectors.tasks.pipeline import run_threaded
+from xvectors.tasks.provider import EnvironmentProvider, provider_class
+from xvectors.tasks.runner import build_worker_environment
 
 logger = logging.getLogger(__name__)
 
@@ -43,22 +37,6 @@ ASK_DRIVER = "PYTORCH_NVML_BASED_CUDA_CHECK"
 MIN_READERS = 2
 # Longer recordings a GPU's job reads by itself, so that not every process of it holds one.
 LONG_SECONDS = 600
-# So many unexpected failures without a single success are a defect of the task.
-MAX_FAILURES_AT_FIRST = 10
-
-
-@dataclass
-class _Work:
-    """What a job did; `failures` are by the utterances' rows in the shard."""
-
-    device: str = "none"
-    startup_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    audio_seconds: float = 0.0
-    n_written: int = 0
-    n_skipped: int = 0
-    n_unexpected: int = 0
-    failures: dict[int, Failure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,11 +89,11 @@ def _embed(job: _Job, utterances: ShardUtterances, storage: Storage) -> None:
     missing = [
         row
         for row, utterance in enumerate(utterances)
-        if not storage.is_current(utterance.utt_id, utterance.made_by)
+        if not storage.is_current(utterance.utt_id, utterance.provenance)
     ]
     if job.config.xvector.storage == "packed":
         check_names(job.name, utterances.content.utt_ids)
-    work = _Work(n_skipped=len(utterances) - len(missing))
+    work = Tally(n_skipped=len(utterances) - len(missing))
     if missing:
         # It lists vectors that are about to be replaced; collect_split writes it anew.
         job.layout.index(job.split).unlink(missing_ok=True)
@@ -135,7 +113,7 @@ def _embed(job: _Job, utterances: ShardUtterances, storage: Storage) -> None:
     _finish(job, utterances.content.utt_ids, storage, account)
 
 
-def _account(job: _Job, utterances: ShardUtterances, work: _Work) -> DoneMarker:
+def _account(job: _Job, utterances: ShardUtterances, work: Tally) -> DoneMarker:
     """Return what is told of the job."""
     return DoneMarker(
         n_utterances=len(utterances),
@@ -148,7 +126,7 @@ def _account(job: _Job, utterances: ShardUtterances, work: _Work) -> DoneMarker:
         device=work.device,
         precision=job.config.xvector.precision,
         encoder=utterances.origin.fingerprint,
-        recipe=utterances.origin.recipe,
+        numerics=utterances.origin.numerics,
         failures=[failure for _, failure in sorted(work.failures.items())],
         storage=job.config.xvector.storage,
     )
@@ -168,7 +146,7 @@ def _finish(job: _Job, utt_ids: list[str], storage: Storage, account: DoneMarker
 
 
 def _embed_missing(
-    job: _Job, utterances: ShardUtterances, missing: list[int], storage: Storage, work: _Work
+    job: _Job, utterances: ShardUtterances, missing: list[int], storage: Storage, work: Tally
 ) -> None:
     """Take a GPU if there is one, build the environment, and embed `missing` rows."""
     asked = time.monotonic()
@@ -196,8 +174,8 @@ def _embed_missing(
         work.device = str(env.get("device", "none"))
         work.startup_seconds = time.monotonic() - job.started - waited
         watch = RunWatch(job.layout.root)
-        stages = ShardStages(runner.in_stages(env), utterances, storage, watch)
-        _run(job, stages, missing, runner.batch_size or 1, work)
+        pipeline = ShardPipeline(runner.build_pipeline(env), utterances, storage, watch)
+        _run(job, pipeline, missing, runner.batch_size or 1, work)
 
 
 def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> EnvironmentProvider:
@@ -221,69 +199,43 @@ def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> Environmen
     return provider_class(config)(config, params=params)
 
 
-def _run(job: _Job, stages: ShardStages, missing: list[int], batch_size: int, work: _Work) -> None:
+def _run(
+    job: _Job, pipeline: ShardPipeline, missing: list[int], batch_size: int, work: Tally
+) -> None:
     """Embed the utterances of `missing` rows, and count in `work` what became of them."""
-    content = stages.utterances.content
+    content = pipeline.utterances.content
     # Utterances of similar length together, and the most memory at the beginning.
     longest_first = sorted(missing, key=content.seconds.__getitem__, reverse=True)
     progress = Progress(job.name, len(missing))
-    outcomes = _outcomes(stages, longest_first, batch_size, job.threads, work.device)
+    outcomes = _outcomes(pipeline, longest_first, batch_size, job.threads, work.device)
     with closing(outcomes), progress:
         for position, outcome in outcomes:
-            _count(content, stages.utterances.row_of(position), outcome, work)
+            count(content, pipeline.utterances.row_of(position), outcome, work)
             progress.count(work.audio_seconds)
         work.wall_seconds = progress.wall_seconds
 
 
 def _outcomes(
-    stages: ShardStages, rows: list[int], batch_size: int, threads: int, device: str
+    pipeline: ShardPipeline, rows: list[int], batch_size: int, threads: int, device: str
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield positions with what became of them: on a GPU by processes, elsewhere by threads."""
-    content = stages.utterances.content
+    content = pipeline.utterances.content
     positions = [content.positions[row] for row in rows]
-    if device.startswith("cuda") and stages.encoder is not None:
+    if device.startswith("cuda") and pipeline.encoder is not None:
         # Only here, as they import torch.
         from xvectors.encoders.encoder import Encoder  # noqa: PLC0415
         from xvectors.job.encoder_server import run_in_processes  # noqa: PLC0415
 
-        if isinstance(stages.encoder, Encoder):
+        if isinstance(pipeline.encoder, Encoder):
             n_long = sum(content.seconds[row] > LONG_SECONDS for row in rows)
             others = positions[n_long:]
-            if stages.storage.is_remembered:
+            if pipeline.storage.is_remembered:
                 for position in others:
-                    stages.discard_stale(position)
-            yield from run_in_processes(stages, others, batch_size, threads - 1)
-            stages.storage.see_others()
+                    pipeline.discard_stale(position)
+            yield from run_in_processes(pipeline, others, batch_size, threads - 1)
+            pipeline.storage.reload()
             positions, threads = positions[:n_long], MIN_READERS
-    yield from run_overlapped(stages, positions, batch_size, max(threads, MIN_READERS))
-
-
-def _count(shard: IndexShard, row: int, outcome: Outcome | BaseException, work: _Work) -> None:
-    """Count what became of an utterance; what goes wrong with one costs only that one."""
-    if isinstance(outcome, BaseException):
-        outcome = {"status": "failed", "reason": _reason(outcome, work)}
-    if outcome["status"] == "failed":
-        reason = outcome["reason"]
-        work.failures[row] = Failure(shard.utt_ids[row], shard.wav_paths[row], reason)
-    elif outcome["status"] == "skipped":
-        work.n_skipped += 1
-    else:
-        work.n_written += 1
-        work.audio_seconds += shard.seconds[row]
-
-
-def _reason(error: BaseException, work: _Work) -> str:
-    """Return why an utterance failed; raise what says more of this machine or of the task."""
-    if isinstance(error, UtteranceError):
-        return str(error)
-    if not isinstance(error, Exception) or isinstance(error, XVectorsError):
-        raise error
-    work.n_unexpected += 1
-    n_good = work.n_written + work.n_skipped
-    if machine_problem(error) or (n_good == 0 and work.n_unexpected > MAX_FAILURES_AT_FIRST):
-        raise error
-    logger.warning("unexpected", exc_info=error)
-    return f"{type(error).__name__}: {first_line(error)}"
+    yield from run_threaded(pipeline, positions, batch_size, max(threads, MIN_READERS))
 
 
 def _report(job: _Job, marker: DoneMarker) -> None:

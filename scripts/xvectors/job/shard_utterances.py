@@ -1,4 +1,4 @@
-"""The utterances of a shard job: which are current, and what a job adds to a runner's stages."""
+"""The utterances of a shard job: which are current, and what a job adds to a runner's pipeline."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -7,17 +7,18 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from xvectors.audio.signals import audio_version
+from xvectors.audio.versions import audio_version
+from xvectors.config.layout import Layout
+from xvectors.encoders.fetching import read_fingerprint
+from xvectors.encoders.identity import collect_numerics
 from xvectors.errors import ShardError
-from xvectors.fetching import read_fingerprint
-from xvectors.layout import Layout
-from xvectors.manifest import locate_audio
-from xvectors.provenance import Origin, make_recipe
-from xvectors.run.run_lock import RunWatch
-from xvectors.runner import Outcome
-from xvectors.sharding import read_index_shard
-from xvectors.stages import Stages
-from xvectors.storage.storage import Storage
+from xvectors.files.run_lock import RunWatch
+from xvectors.manifest.reading import locate_audio
+from xvectors.sharding.index_shards import read_index_shard
+from xvectors.storage.base import Storage
+from xvectors.storage.provenance import EmbeddingSource
+from xvectors.tasks.pipeline import Pipeline
+from xvectors.tasks.runner import Outcome
 
 
 class ShardUtterance(NamedTuple):
@@ -25,7 +26,7 @@ class ShardUtterance(NamedTuple):
 
     utt_id: str
     audio_path: str
-    made_by: bytes
+    provenance: bytes
 
 
 class ShardUtterances(Sequence[ShardUtterance]):
@@ -43,8 +44,8 @@ class ShardUtterances(Sequence[ShardUtterance]):
         """
         layout = Layout.of(config)
         self.content = read_index_shard(layout.index_shard(split, shard))
-        self.origin = Origin(
-            make_recipe(config),
+        self.origin = EmbeddingSource(
+            collect_numerics(config),
             read_fingerprint(layout.encoder),
             self.content.wav_paths,
             self.content.segments,
@@ -70,51 +71,51 @@ class ShardUtterances(Sequence[ShardUtterance]):
         return bisect_left(self.content.positions, position)
 
 
-class ShardStages(Stages):
-    """A runner's stages, with what a job adds: stale outputs go, new ones get a provenance."""
+class ShardPipeline(Pipeline):
+    """A runner's pipeline, with what a job adds: stale outputs go, new ones get a provenance."""
 
     def __init__(
-        self, stages: Stages, utterances: ShardUtterances, storage: Storage, watch: RunWatch
+        self, pipeline: Pipeline, utterances: ShardUtterances, storage: Storage, watch: RunWatch
     ) -> None:
-        """Take a runner's stages, the utterances that they are for, and what keeps these."""
-        self.stages = stages
-        self.encoder = stages.encoder
+        """Take a runner's pipeline, the utterances that they are for, and what keeps these."""
+        self.pipeline = pipeline
+        self.encoder = pipeline.encoder
         self.utterances = utterances
         self.storage = storage
         self.watch = watch
 
-    def with_encoder(self, encoder: Any) -> "ShardStages":
-        """Return the same stages with another encoder."""
-        return ShardStages(
-            self.stages.with_encoder(encoder), self.utterances, self.storage, self.watch
+    def with_encoder(self, encoder: Any) -> "ShardPipeline":
+        """Return the same pipeline with another encoder."""
+        return ShardPipeline(
+            self.pipeline.with_encoder(encoder), self.utterances, self.storage, self.watch
         )
 
     def n_bytes(self, item: tuple[ShardUtterance, Any]) -> int:
         """Return the memory that the runner's item takes."""
-        return self.stages.n_bytes(item[1])
+        return self.pipeline.n_bytes(item[1])
 
     def load(self, index: int) -> tuple[ShardUtterance, Any]:
         """Remove a stale output, and do what the runner does, unless the next run has begun."""
         self.watch.check()
-        return self.discard_stale(index), self.stages.load(index)
+        return self.discard_stale(index), self.pipeline.load(index)
 
     def discard_stale(self, index: int) -> ShardUtterance:
         """Return an utterance, without an output that was made by something else."""
         utterance = self.utterances[self.utterances.row_of(index)]
         is_gone = audio_version(utterance.audio_path) is None
-        self.storage.discard_stale(utterance.utt_id, utterance.made_by, is_gone)
+        self.storage.discard_stale(utterance.utt_id, utterance.provenance, is_gone)
         return utterance
 
     def compute(self, items: list[tuple[ShardUtterance, Any]]) -> Sequence[Any]:
         """Do what the runner does, unless the next run has begun."""
         self.watch.check()
-        return self.stages.compute([item for _, item in items])
+        return self.pipeline.compute([item for _, item in items])
 
     def store(self, item: tuple[ShardUtterance, Any], result: Any) -> Outcome:
         """Do what the runner does, unless the next run has begun; check and stamp the output."""
         self.watch.check()
         utterance, loaded = item
-        return _settle(utterance, self.stages.store(loaded, result), self.storage)
+        return finalize_outcome(utterance, self.pipeline.store(loaded, result), self.storage)
 
 
 def manifest_of(config: DictConfig, split: str) -> Path:
@@ -122,7 +123,7 @@ def manifest_of(config: DictConfig, split: str) -> Path:
     return Path(config.xvector.manifest_paths[split])
 
 
-def _settle(utterance: ShardUtterance, result: Any, storage: Storage) -> Outcome:
+def finalize_outcome(utterance: ShardUtterance, result: Any, storage: Storage) -> Outcome:
     """Return an utterance's outcome, and see to it that its output carries its provenance.
 
     Args:
@@ -142,7 +143,7 @@ def _settle(utterance: ShardUtterance, result: Any, storage: Storage) -> Outcome
             "per index, in their order; if the manifest has changed, run the same command again"
         )
     if outcome["status"] != "failed":
-        reason = storage.accept(utterance.utt_id, utterance.made_by)
+        reason = storage.accept(utterance.utt_id, utterance.provenance)
         if reason is not None:
             outcome.update({"status": "failed", "reason": reason})
     return outcome

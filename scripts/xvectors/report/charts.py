@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import altair as alt
 
 from xvectors.report.split_report import Histogram, ShardSpeed
-from xvectors.results.score_summary import DetCurve, ScoreSummary
+from xvectors.verification.score_summary import DetCurve, ScoreSummary
 
 Spec = dict[str, Any]
-
 # Paul Tol's "muted" scheme, made for readers of any colour vision
 # (https://personal.sron.nl/~pault/data/colourschemes.pdf), without olive.
 COLOURS = (
@@ -31,12 +30,10 @@ DIFFERENT_COLOUR = "#E0913C"
 PLAIN_COLOUR = "#44709d"
 INK = "#3c434b"
 FAINT_INK = "#d9dde2"
-
 # The page gives the utterances' data once, for all charts that name it.
 UTTERANCES = "utterances"
 MAX_BARS = 32
 DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
-
 alt.theme.enable("none")
 
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xvectors.results.verification import Floats, ScoredTrials, Vectors, normalize_lengths
+from xvectors.results.vectors import Floats, Vectors, normalize_lengths
+from xvectors.verification.error_rates import ScoredTrials
 
 Numbers = NDArray[np.int64]
-
 # Below this total variance, rounding of float32, vectors count as all alike.
 NO_VARIANCE = 1e-12
 # Utterances that are compared with all speakers at a time.

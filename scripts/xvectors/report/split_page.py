@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from xvectors.files import remove_leftovers, write_atomically
-from xvectors.layout import Layout
+from xvectors.config.layout import Layout
+from xvectors.files.atomic import remove_leftovers, write_atomically
 from xvectors.report import charts
 from xvectors.report.charts import OTHERS, OTHERS_COLOUR, UTTERANCES, Mark, Spec
 from xvectors.report.page import MAX_PAGE_BYTES, render
 from xvectors.report.split_report import SpeakerView, SplitReport, gather
-from xvectors.results.verification import N_DRAWS
+from xvectors.verification.error_rates import N_DRAWS
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from omegaconf import DictConfig
 
-from xvectors.layout import Layout
-from xvectors.markers import DoneMarker, read_marker
+from xvectors.config.layout import Layout
 from xvectors.report.embedding_space import (
     Fit,
     Numbers,
@@ -22,10 +21,11 @@ from xvectors.report.embedding_space import (
     scored_pairs,
 )
 from xvectors.report.sampling import Totals, add_up, sample_rows
-from xvectors.results.score_summary import ScoreSummary, summarize_scores
 from xvectors.results.tables import FailureRow, IndexRow, load_embeddings, read_failures, read_index
-from xvectors.results.verification import Floats, Vectors, normalize_lengths
-from xvectors.runner import makes_embeddings, runner_class
+from xvectors.results.vectors import Floats, Vectors, normalize_lengths
+from xvectors.sharding.markers import DoneMarker, read_marker
+from xvectors.tasks.outputs import makes_embeddings, runner_class
+from xvectors.verification.score_summary import ScoreSummary, summarize_scores
 
 # More would make the page heavy and the pictures no clearer.
 MAX_POINTS = 5000

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from xvectors.files import write_atomically
-from xvectors.layout import Layout
+from xvectors.config.layout import Layout
+from xvectors.files.atomic import write_atomically
 from xvectors.report import charts
 from xvectors.report.page import render
-from xvectors.results.score_summary import ScoreReport
-from xvectors.results.verification import N_DRAWS
+from xvectors.verification.error_rates import N_DRAWS
+from xvectors.verification.score_summary import ScoreReport
 
 
 def draw_trials(config: DictConfig, name: str, reports: Sequence[ScoreReport]) -> None:

@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from xvectors.config.layout import Layout
 from xvectors.errors import ShardError, first_line
-from xvectors.files import remove_leftovers
-from xvectors.layout import Layout
-from xvectors.manifest import Manifest, read_manifest
-from xvectors.markers import Failure, read_marker
-from xvectors.provenance import discard, parse_provenance, read_provenance
+from xvectors.files.atomic import remove_leftovers
+from xvectors.manifest.reading import Manifest, read_manifest
 from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
-from xvectors.runner import storage_of
-from xvectors.sharding import read_index_shard
-from xvectors.storage import packs
+from xvectors.sharding.index_shards import read_index_shard
+from xvectors.sharding.markers import Failure, read_marker
+from xvectors.storage import journal, packs
+from xvectors.storage.provenance import parse_provenance
+from xvectors.storage.pt_file import discard, read_provenance
+from xvectors.tasks.outputs import storage_of
 
 # Files that are looked at together when strays are sought.
 NAMES_AT_A_TIME = 100_000
@@ -77,10 +78,10 @@ def collect_split(config: DictConfig, split: str, shards: list[str]) -> None:
     write_failures(layout.failures(split), reasons)
     write_index(layout.index(split), _rows(config, split, shards, manifest, checked))
     marker = read_marker(layout.marker(split, shards[0]))
-    made_by = marker.recipe | {"encoder": marker.encoder}
+    provenance = marker.numerics | {"encoder": marker.encoder}
     folder = layout.embeddings(split)
-    _discard_strays(folder, checked.outputs, made_by)
-    _discard_packs(folder, shards, made_by)
+    _discard_strays(folder, checked.outputs, provenance)
+    _discard_packs(folder, shards, provenance)
     for place in {layout.index_shard(split, "any").parent, *checked.folders}:
         remove_leftovers(place)
     for path in (layout.plan(split), layout.index(split), layout.failures(split)):
@@ -152,7 +153,7 @@ def _changed(manifest: Path) -> ShardError:
     return ShardError(f"{manifest}: changed while the run went on; run the same command again")
 
 
-def _discard_strays(folder: Path, outputs: NDArray[np.int64], made_by: dict[str, Any]) -> None:
+def _discard_strays(folder: Path, outputs: NDArray[np.int64], provenance: dict[str, Any]) -> None:
     """Remove the embeddings of utterances that left the manifest, if made by another encoder.
 
     Those of the same encoder stay, for the utterances may come back.
@@ -160,12 +161,12 @@ def _discard_strays(folder: Path, outputs: NDArray[np.int64], made_by: dict[str,
     Args:
         folder: Where the embeddings are.
         outputs: Hashes of the files that do not go.
-        made_by: What the embeddings are made by now.
+        provenance: What the embeddings are made by now.
 
     """
     for path in _unlisted_files(folder, np.sort(outputs)):
         found = parse_provenance(read_provenance(path))
-        if found and not made_by.items() <= found.items():
+        if found and not provenance.items() <= found.items():
             discard(path)
 
 
@@ -182,11 +183,11 @@ def _unlisted_files(folder: Path, known: NDArray[np.int64]) -> Iterator[Path]:
                 yield Path(some[i])
 
 
-def _discard_packs(folder: Path, shards: Sequence[str], made_by: dict[str, Any]) -> None:
+def _discard_packs(folder: Path, shards: Sequence[str], provenance: dict[str, Any]) -> None:
     """Remove the packs of other shards than these or made by another encoder, and all journals."""
     for path, shard in packs.list_packs(folder).items():
         found, _ = packs.describe(path)
-        if shard not in shards or not made_by.items() <= parse_provenance(found).items():
+        if shard not in shards or not provenance.items() <= parse_provenance(found).items():
             path.unlink(missing_ok=True)
-    for path in packs.list_journals(folder):
+    for path in journal.list_journals(folder):
         path.unlink(missing_ok=True)

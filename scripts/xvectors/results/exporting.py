@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.errors import ExportError
-from xvectors.files import replacing
+from xvectors.files.atomic import replacing
 from xvectors.results.sorting import sorted_rows
 from xvectors.results.speakers import read_speakers
 from xvectors.results.tables import IndexRow, load_embeddings, read_index

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.results.tables import load_embeddings, read_index
-from xvectors.results.verification import normalize_lengths
+from xvectors.results.vectors import normalize_lengths
 from xvectors.storage.safetensors_file import write_vectors
 
 

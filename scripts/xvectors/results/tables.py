@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.errors import ShardError, first_line
-from xvectors.files import replacing
-from xvectors.storage.embedding_file import load_vector
+from xvectors.files.atomic import replacing
 from xvectors.storage.packs import PACK_SUFFIX, Pack
+from xvectors.storage.pt_file import load_vector
 
 
 class IndexRow(NamedTuple):

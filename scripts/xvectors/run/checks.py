@@ -9,16 +9,19 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from xvectors.config import import_class, is_local
-from xvectors.corpora import corpus_problems
-from xvectors.encoders.toolkits import TOOLKITS, toolkit_named
+from xvectors.config.imports import import_class
+from xvectors.config.layout import Layout
+from xvectors.config.toolkits import TOOLKITS, is_local, toolkit_named
+from xvectors.corpora.kinds import corpus_problems
 from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsError, first_line
-from xvectors.layout import Layout
-from xvectors.manifest import has_control_character, hash_manifest, read_manifest
-from xvectors.provider import EnvironmentProvider, XVectorProvider
-from xvectors.results.trials import read_trials
-from xvectors.runner import BaseRunner, can_pack, makes_embeddings
-from xvectors.sharding import read_plan
+from xvectors.manifest.lines import has_control_character
+from xvectors.manifest.reading import hash_manifest, read_manifest
+from xvectors.sharding.index_shards import read_plan
+from xvectors.tasks.outputs import can_pack, makes_embeddings
+from xvectors.tasks.provider import EnvironmentProvider
+from xvectors.tasks.runner import BaseRunner
+from xvectors.tasks.xvectors import XVectorProvider
+from xvectors.verification.trials import read_trials
 
 logger = logging.getLogger(__name__)
 
@@ -157,9 +160,9 @@ def _broken_model(xvector: DictConfig) -> Iterator[str]:
             "(give one that is there, or a hub id such as speechbrain/spkrec-ecapa-voxceleb)"
         )
     elif needs_encoder and is_local(model):
-        complaint = TOOLKITS[xvector.toolkit].complaint(Path(model))
-        if complaint:
-            yield f"xvector.pretrained_model: {complaint}"
+        problem = TOOLKITS[xvector.toolkit].problem(Path(model))
+        if problem:
+            yield f"xvector.pretrained_model: {problem}"
 
 
 def _needs_encoder(provider: str) -> bool:

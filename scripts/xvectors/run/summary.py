@@ -7,10 +7,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from xvectors.config.layout import Layout, shard_names
 from xvectors.errors import ShardError
-from xvectors.layout import Layout, shard_names
-from xvectors.markers import DoneMarker, Failure, read_marker
-from xvectors.sharding import read_plan
+from xvectors.sharding.index_shards import read_plan
+from xvectors.sharding.markers import DoneMarker, Failure, read_marker
 
 SECONDS_PER_HOUR = 3600
 MAX_FAILURES_SHOWN = 20

@@ -6,51 +6,39 @@ either carries a checksum, and what made it: 8 bytes hash of all but the audio's
 of everything.
 """
 
-import errno
 import json
 import logging
 import os
 import re
 import struct
-import uuid
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from threading import Lock
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xvectors.audio.signals import AudioVersion
+from xvectors.audio.versions import AudioVersion
 from xvectors.errors import ShardError
-from xvectors.files import unwritable
-from xvectors.provenance import parse_provenance
+from xvectors.storage.provenance import parse_provenance
 from xvectors.storage.safetensors_file import MAX_HEADER_BYTES, METADATA, read_header, write_vectors
 
 logger = logging.getLogger(__name__)
 
 PACK_SUFFIX = ".safetensors"
-JOURNAL_SUFFIX = ".journal"
 ROWS = "rows"
-
 # What the metadata of a pack tell of every row: its origin, and the checksum of its bytes.
 _ROW = struct.Struct("<16sI")
-# What precedes name and vector in a journal: the checksum of all that follows it, the name's
-# length in bytes, the vector's length in numbers, its origin.
-_RECORD = struct.Struct("<IHI16s")
-_CHECKSUM_BYTES = 4
-_NUMBER = np.dtype("<f4")
+NUMBER = np.dtype("<f4")
 # An upper bound of what a header says of a row besides its name.
 _ROW_HEADER_BYTES = (
     2 * _ROW.size + len('"":{"dtype":"F32","shape":[99999],"data_offsets":[,]},') + 24
 )
 _NAME = re.compile(rf"(\d+-of-\d+){re.escape(PACK_SUFFIX)}")
-_JOURNAL_NAME = re.compile(rf"\.(\d+-of-\d+)\.[0-9a-f]{{12}}{re.escape(JOURNAL_SUFFIX)}")
 
 
 class Row(NamedTuple):
@@ -72,7 +60,7 @@ class Row(NamedTuple):
         try:
             with self.source.open("rb") as file:
                 file.seek(self.offset)
-                content = file.read(self.dim * _NUMBER.itemsize)
+                content = file.read(self.dim * NUMBER.itemsize)
         except FileNotFoundError as error:
             raise ShardError(
                 f"{self.source}: is gone, as another job has finished this shard; run the same "
@@ -80,15 +68,15 @@ class Row(NamedTuple):
             ) from error
         if zlib.crc32(content) != self.checksum:
             raise ShardError(f"{self.source}: is damaged; run the same command again")
-        return np.frombuffer(content, _NUMBER)
+        return np.frombuffer(content, NUMBER)
 
 
-def origin_of(made_by: bytes) -> bytes:
+def origin_of(provenance: bytes) -> bytes:
     """Return the 16 bytes that stand for a provenance."""
-    recipe = parse_provenance(made_by)
+    numerics = parse_provenance(provenance)
     for key in AudioVersion._fields:
-        recipe.pop(key, None)
-    return _hash(json.dumps(recipe, sort_keys=True).encode()) + _hash(made_by)
+        numerics.pop(key, None)
+    return _hash(json.dumps(numerics, sort_keys=True).encode()) + _hash(provenance)
 
 
 def is_same_but_audio(one: bytes, other: bytes) -> bool:
@@ -136,7 +124,7 @@ class _Contents(NamedTuple):
     about: bytes
 
     def row(self, path: Path, i: int) -> Row:
-        offset = self.start + i * self.dim * _NUMBER.itemsize
+        offset = self.start + i * self.dim * NUMBER.itemsize
         return Row(path, offset, self.dim, *_ROW.unpack_from(self.about, i * _ROW.size))
 
 
@@ -152,7 +140,7 @@ def _read_contents(path: Path) -> _Contents:
         about = bytes.fromhex(entries.pop(METADATA)[ROWS])
         shapes = {tuple(entry["shape"]) for entry in entries.values()} or {(0,)}
         ((dim,),) = shapes
-        size = dim * _NUMBER.itemsize
+        size = dim * NUMBER.itemsize
         places = [entry["data_offsets"] for entry in entries.values()]
         is_whole = len(about) == len(entries) * _ROW.size and places == [
             [i * size, (i + 1) * size] for i in range(len(entries))
@@ -168,7 +156,7 @@ def describe(path: Path) -> tuple[bytes | None, list[str]]:
     """Return what made all of a pack, but for the audio, and its names; None without a header."""
     try:
         entries, _ = read_header(path)
-        return str(entries.pop(METADATA)["made_by"]).encode(), list(entries)
+        return str(entries.pop(METADATA)["provenance"]).encode(), list(entries)
     except (OSError, ValueError, KeyError, TypeError):
         return None, []
 
@@ -181,7 +169,7 @@ def read_pack(path: Path) -> Iterator[tuple[str, Row]]:
         if path.exists():
             logger.warning("%s", error)
         return
-    size = contents.dim * _NUMBER.itemsize
+    size = contents.dim * NUMBER.itemsize
     with suppress(FileNotFoundError), path.open("rb") as file:
         file.seek(contents.start)
         for i, name in enumerate(contents.names):
@@ -225,71 +213,13 @@ class Pack:
         return self._contents.row(self.path, int(self._order[place])).read()
 
 
-class Journal:
-    """What a job has embedded so far, in a file of its own; several threads may append."""
-
-    def __init__(self, folder: Path, shard: str) -> None:
-        """Be a new journal of a shard in `folder`, which is made with the first row."""
-        self._folder, self._shard = folder, shard
-        self._file: IO[bytes] | None = None
-        self._lock = Lock()
-
-    @cached_property
-    def path(self) -> Path:
-        """The file; processes that are forked before the first row have one each."""
-        return self._folder / f".{self._shard}.{uuid.uuid4().hex[:12]}{JOURNAL_SUFFIX}"
-
-    def append(self, name: str, vector: NDArray[np.float32], origin: bytes) -> Row:
-        """Add an embedding, shape (dim,), and return where it lies."""
-        content = vector.astype(_NUMBER).tobytes()
-        encoded = name.encode()
-        record = _RECORD.pack(0, len(encoded), len(vector), origin) + encoded + content
-        record = struct.pack("<I", zlib.crc32(record[_CHECKSUM_BYTES:])) + record[_CHECKSUM_BYTES:]
-        try:
-            with self._lock:
-                if self._file is None:
-                    self._file = self.path.open("ab", buffering=0)
-                written = self._file.write(record)
-                end = self._file.tell()
-            if written != len(record):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            raise unwritable(self.path, error) from error
-        return Row(self.path, end - len(content), len(vector), origin, zlib.crc32(content))
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-
-
-def read_journal(path: Path) -> Iterator[tuple[str, Row]]:
-    """Yield the rows of a journal up to the first that is not whole; none if it is gone.
-
-    It goes when a job has put its rows into a pack.
-    """
-    with suppress(FileNotFoundError), path.open("rb") as file:
-        while len(head := file.read(_RECORD.size)) == _RECORD.size:
-            checksum, n_name, dim, origin = _RECORD.unpack(head)
-            name = file.read(n_name)
-            offset = file.tell()
-            content = file.read(dim * _NUMBER.itemsize)
-            if zlib.crc32(head[_CHECKSUM_BYTES:] + name + content) != checksum:
-                return
-            yield name.decode(), Row(path, offset, dim, origin, zlib.crc32(content))
-
-
-def list_journals(folder: Path) -> dict[Path, str]:
-    """Return the journals in a folder with the names of their shards."""
-    return _files(folder, _JOURNAL_NAME)
-
-
 def list_packs(folder: Path) -> dict[Path, str]:
     """Return the packs in a folder with the names of their shards."""
-    return _files(folder, _NAME)
+    return files_named(folder, _NAME)
 
 
-def _files(folder: Path, name: re.Pattern[str]) -> dict[Path, str]:
+def files_named(folder: Path, name: re.Pattern[str]) -> dict[Path, str]:
+    """Return the files in a folder whose names match, each with its first group, sorted."""
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:

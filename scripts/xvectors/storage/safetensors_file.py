@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.errors import ExportError
-from xvectors.files import parse_json, replacing
+from xvectors.files.atomic import parse_json, replacing
 
 # The library refuses longer ones.
 MAX_HEADER_BYTES = 100_000_000

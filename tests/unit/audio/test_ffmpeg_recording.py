@@ -6,10 +6,11 @@ import pytest
 import soundfile
 import torch
 
-from xvectors.audio import signals
+from xvectors.audio import reading as signals
+from xvectors.audio.opening import durations
+from xvectors.audio.reading import read_signal
 from xvectors.audio.resampling import Normalizer
-from xvectors.audio.segment import Segment
-from xvectors.audio.signals import durations, read_signal
+from xvectors.audio.signal import Segment
 from xvectors.errors import UtteranceError
 
 pytest.importorskip("av", reason="needs PyAV: make m4a")
@@ -105,7 +106,7 @@ def test_a_name_that_is_a_protocol_of_ffmpeg(tmp_path, monkeypatch):
 
 def test_without_pyav_a_line_says_what_to_install(tmp_path, monkeypatch):
     write_m4a(tmp_path / "a.m4a", sweep(1, RATE), RATE)
-    monkeypatch.setitem(sys.modules, "xvectors.audio.ffmpeg_recording", None)
+    monkeypatch.setitem(sys.modules, "xvectors.audio.ffmpeg", None)
     with pytest.raises(UtteranceError, match=r"needs a decoder: .*a\.m4a: make m4a"):
         read(tmp_path / "a.m4a")
     assert durations([str(tmp_path / "a.m4a")]) == [0.0]

@@ -4,7 +4,7 @@ from speechbrain.dataio.preprocess import AudioNormalizer
 
 from xvectors.audio import resampling
 from xvectors.audio.resampling import NarrowResampler, Normalizer, kernel_size
-from xvectors.audio.signals import Signal
+from xvectors.audio.signal import Signal
 
 
 def noise(n_samples: int, channels: int) -> torch.Tensor:

@@ -7,10 +7,13 @@ import soundfile
 import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 
-from xvectors.audio import recordings, signals
+from xvectors.audio import reading as signals
+from xvectors.audio import recording as recordings
+from xvectors.audio.opening import durations
+from xvectors.audio.reading import read_signal
 from xvectors.audio.resampling import Normalizer
-from xvectors.audio.segment import Segment
-from xvectors.audio.signals import audio_version, durations, read_signal
+from xvectors.audio.signal import Segment
+from xvectors.audio.versions import audio_version
 from xvectors.errors import UtteranceError
 
 RATE = 16000

@@ -3,7 +3,7 @@ import pytest
 import soundfile
 import torch
 
-from xvectors.encoders import toolkits
+from xvectors.config import toolkits
 from xvectors.encoders.device import has_bf16
 from xvectors.encoders.encoder import load_encoder
 from xvectors.errors import EncoderError, UtteranceError

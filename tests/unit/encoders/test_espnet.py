@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from xvectors.encoders.toolkits import missing_packages
+from xvectors.config.toolkits import missing_packages
 
 if missing_packages("espnet"):
     pytest.skip("ESPnet is not installed: make espnet", allow_module_level=True)
@@ -24,8 +24,8 @@ from tests.toolkit_models import (
 from xvectors.encoders.device import has_bf16
 from xvectors.encoders.encoder import load_encoder
 from xvectors.encoders.espnet import EspnetEncoder, Speech2Embedding
+from xvectors.encoders.fetching import fetch_encoder
 from xvectors.errors import EncoderError
-from xvectors.fetching import fetch_encoder
 
 
 @pytest.fixture(scope="module", params=ESPNET_MODELS)

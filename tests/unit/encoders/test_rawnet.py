@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from xvectors.encoders.toolkits import missing_packages
+from xvectors.config.toolkits import missing_packages
 
 if missing_packages("rawnet"):
     pytest.skip("asteroid-filterbanks is not installed: make rawnet", allow_module_level=True)
@@ -11,7 +11,7 @@ from tests.conftest import TOLERANCE
 from tests.toolkit_models import Trap, make_rawnet_checkpoint, note_tf32, speech
 from xvectors.encoders.device import has_bf16
 from xvectors.encoders.encoder import load_encoder
-from xvectors.encoders.rawnet import RawNetEncoder
+from xvectors.encoders.rawnet.encoder import RawNetEncoder
 from xvectors.errors import EncoderError
 
 

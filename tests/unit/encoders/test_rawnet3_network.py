@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xvectors.encoders.toolkits import missing_packages
+from xvectors.config.toolkits import missing_packages
 
 if missing_packages("espnet"):
     pytest.skip("ESPnet is not installed: make espnet", allow_module_level=True)
@@ -13,7 +13,7 @@ from espnet2.spk.encoder.rawnet3_encoder import RawNet3Encoder
 from espnet2.spk.pooling.chn_attn_stat_pooling import ChnAttnStatPooling
 
 from tests.toolkit_models import make_rawnet_checkpoint
-from xvectors.encoders.rawnet3_network import RawNet3
+from xvectors.encoders.rawnet.network import RawNet3
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.nnet.pooling import StatisticsPooling
 from speechbrain.processing.features import spectral_magnitude
 
-from xvectors.encoders import chunked_ecapa
-from xvectors.encoders import speechbrain as speechbrain_encoder
 from xvectors.encoders.device import has_bf16
-from xvectors.encoders.packed_ecapa import PackedEcapa, is_covered
-from xvectors.encoders.speechbrain import SAMPLE_RATE, SpeechBrainEncoder
-from xvectors.encoders.speechbrain_features import decibels, filters_of
+from xvectors.encoders.speechbrain import chunked_ecapa
+from xvectors.encoders.speechbrain import encoder as encoder_module
+from xvectors.encoders.speechbrain.encoder import SAMPLE_RATE, SpeechBrainEncoder
+from xvectors.encoders.speechbrain.features import decibels, filters_of
+from xvectors.encoders.speechbrain.ragged_ecapa import RaggedEcapa, is_covered
 from xvectors.errors import EncoderError
 
 from ...random_encoder import HYPERPARAMS, write_random_encoder
@@ -122,12 +122,12 @@ def test_models_of_other_shapes(settings, padded):
     assert is_covered(model)
     with torch.inference_mode():
         expected = torch.cat([model(one[None]).flatten(1) for one in features])
-        found = PackedEcapa(model, torch.float32, padded).embed(features)
+        found = RaggedEcapa(model, torch.float32, padded).embed(features)
         assert_close(found, expected)
 
 
 def test_a_model_without_a_fast_form(demo_encoder, signals, alone, monkeypatch):
-    monkeypatch.setattr(speechbrain_encoder, "is_covered", lambda model: False)
+    monkeypatch.setattr(encoder_module, "is_covered", lambda model: False)
     slow = SpeechBrainEncoder(demo_encoder, "cpu", "fp32")
     assert slow.packed is None
     assert_close(slow.embed(signals), alone)

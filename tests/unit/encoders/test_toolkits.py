@@ -3,12 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from xvectors.config import import_class, resolve_config
-from xvectors.encoders import toolkits
+from xvectors.config import toolkits
+from xvectors.config.imports import import_class
+from xvectors.config.resolving import resolve_config
+from xvectors.config.toolkits import ENVS, TOOLKITS, installed_version, missing_packages
 from xvectors.encoders.encoder import Encoder
-from xvectors.encoders.toolkits import ENVS, TOOLKITS, installed_version, missing_packages
+from xvectors.encoders.identity import collect_numerics
 from xvectors.errors import ConfigError
-from xvectors.provenance import make_recipe
 from xvectors.run.checks import check_config
 
 
@@ -37,7 +38,7 @@ def test_the_default_model_and_the_version_are_the_toolkits(toolkit, model):
     assert config.xvector.pretrained_model == model
     assert resolve_config(config) == config
     version = installed_version(TOOLKITS[toolkit].package)
-    assert make_recipe(config)["toolkit_version"] == version
+    assert collect_numerics(config)["toolkit_version"] == version
     mine = {"toolkit": toolkit, "pretrained_model": "my/model"}
     assert resolve_config({"xvector": mine}).xvector.pretrained_model == "my/model"
 
@@ -56,7 +57,7 @@ def test_what_is_not_installed_is_one_line_before_any_job_starts(tmp_path, corpu
 
 
 @pytest.mark.parametrize(
-    ("toolkit", "files", "source", "complaint"),
+    ("toolkit", "files", "source", "problem"),
     [
         ("speechbrain", ["hyperparams.yaml"], "", None),
         ("speechbrain", ["a/hyperparams.yaml"], "", "has no hyperparams.yaml, as encoders have"),
@@ -71,10 +72,10 @@ def test_what_is_not_installed_is_one_line_before_any_job_starts(tmp_path, corpu
         ("rawnet", ["model.ckpt"], "", r"has no \*.pt, as encoders have"),
     ],
 )
-def test_what_is_no_encoder_by_its_names(tmp_path, toolkit, files, source, complaint):
+def test_what_is_no_encoder_by_its_names(tmp_path, toolkit, files, source, problem):
     for name in files:
         path = Path(tmp_path / name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    found = TOOLKITS[toolkit].complaint(tmp_path / source)
-    assert found is None if complaint is None else re.search(complaint, found)
+    found = TOOLKITS[toolkit].problem(tmp_path / source)
+    assert found is None if problem is None else re.search(problem, found)

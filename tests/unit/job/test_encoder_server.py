@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from xvectors import XVectorProvider, XVectorRunner
-from xvectors.audio.signals import Signal
+from xvectors.audio.signal import Signal
 from xvectors.encoders.encoder import Encoder, load_encoder
 from xvectors.errors import ShardError, TaskError, UtteranceError
 from xvectors.job import encoder_server
 from xvectors.job.encoder_server import BATCH_BYTES, SharedSignals, _die_with, run_in_processes
-from xvectors.stages import Stages, run_overlapped
+from xvectors.tasks.pipeline import Pipeline, run_threaded
 
 from ...checkout import DEMO
 
@@ -43,31 +43,31 @@ def is_running(process: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-def xvector_stages(encoder, output_dir, monkeypatch) -> tuple[Stages, list[str]]:
+def xvector_stages(encoder, output_dir, monkeypatch) -> tuple[Pipeline, list[str]]:
     monkeypatch.setattr("xvectors.encoders.encoder.load_encoder", lambda *_: encoder)
     config = {"xvector": {"pretrained_model": str(DEMO / "encoder"), "device": "cpu"}}
     params = {"manifest_path": str(DEMO / "manifest" / "train.tsv"), "output_dir": str(output_dir)}
     env = XVectorProvider(config, params).build_env_local()
     names = ("model", "utterances", "output_dir", "segments", "origin")
-    stages = XVectorRunner.stages(**{name: env[name] for name in names})
-    return stages, [utt_id for utt_id, _ in env["utterances"]]
+    pipeline = XVectorRunner.pipeline(**{name: env[name] for name in names})
+    return pipeline, [utt_id for utt_id, _ in env["utterances"]]
 
 
 def test_they_give_what_threads_of_one_process_give(encoder, tmp_path, monkeypatch):
-    stages, utt_ids = xvector_stages(encoder, tmp_path / "one", monkeypatch)
-    expected = dict(run_overlapped(stages, range(len(utt_ids)), 7, 2))
-    stages, _ = xvector_stages(encoder, tmp_path / "two", monkeypatch)
-    found = dict(run_in_processes(stages, range(len(utt_ids)), 7, 3))
+    pipeline, utt_ids = xvector_stages(encoder, tmp_path / "one", monkeypatch)
+    expected = dict(run_threaded(pipeline, range(len(utt_ids)), 7, 2))
+    pipeline, _ = xvector_stages(encoder, tmp_path / "two", monkeypatch)
+    found = dict(run_in_processes(pipeline, range(len(utt_ids)), 7, 3))
     assert found == expected
     assert {outcome["status"] for outcome in found.values()} == {"ok"}
     for utt_id in utt_ids:
         one, two = (torch.load(tmp_path / name / f"{utt_id}.pt") for name in ("one", "two"))
         assert (one - two).abs().max() <= 1e-5 * one.abs().max()
-    again = run_in_processes(stages, range(len(utt_ids)), 7, 3)
+    again = run_in_processes(pipeline, range(len(utt_ids)), 7, 3)
     assert {outcome["status"] for _, outcome in again} == {"skipped"}
 
 
-class Echo(Stages):
+class Echo(Pipeline):
     """Embeds signals whose first sample is the index, by an encoder that gives that back."""
 
     def __init__(self, encoder, lengths=(100,)):

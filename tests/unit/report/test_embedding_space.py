@@ -10,7 +10,7 @@ from xvectors.report.embedding_space import (
     principal_components,
     scored_pairs,
 )
-from xvectors.results.verification import normalize_lengths
+from xvectors.results.vectors import normalize_lengths
 
 from ...made_split import make_voices
 

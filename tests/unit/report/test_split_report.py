@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from xvectors.config.layout import Layout
 from xvectors.errors import ShardError
-from xvectors.layout import Layout
 from xvectors.report import split_report
 from xvectors.report.split_page import draw_report
 from xvectors.report.split_report import gather, speeds, view_speakers

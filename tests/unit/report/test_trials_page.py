@@ -1,8 +1,8 @@
 import numpy as np
 
 from xvectors.report.trials_page import trials_page
-from xvectors.results.score_summary import report_scores
-from xvectors.results.verification import ScoredTrials
+from xvectors.verification.error_rates import ScoredTrials
+from xvectors.verification.score_summary import report_scores
 
 
 def test_names_are_escaped():

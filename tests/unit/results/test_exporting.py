@@ -39,12 +39,12 @@ def split(tmp_path):
 
 def test_safetensors_bit_for_bit(split, tmp_path):
     index, vectors = split
-    export_safetensors(index, tmp_path / "x.safetensors", {"made_by": '{"a": 1}'})
+    export_safetensors(index, tmp_path / "x.safetensors", {"provenance": '{"a": 1}'})
     found = load_file(tmp_path / "x.safetensors")
     assert found.keys() == vectors.keys()
     assert all(np.array_equal(found[name], vectors[name]) for name in vectors)
     with safe_open(tmp_path / "x.safetensors", framework="pt") as file:
-        assert file.metadata() == {"made_by": '{"a": 1}'}
+        assert file.metadata() == {"provenance": '{"a": 1}'}
         assert file.get_tensor("é-1").dtype == torch.float32
 
 
@@ -76,7 +76,7 @@ def test_a_name_that_the_format_has_taken(tmp_path):
 def test_parquet_bit_for_bit(split, tmp_path, monkeypatch, rows_per_group):
     monkeypatch.setattr(exporting, "ROWS_PER_GROUP", rows_per_group)
     index, vectors = split
-    export_parquet(index, tmp_path / "x.parquet", {"made_by": "{}"})
+    export_parquet(index, tmp_path / "x.parquet", {"provenance": "{}"})
     table = parquet.read_table(tmp_path / "x.parquet")
     assert table.column_names == ["utt_id", "speaker_id", "embedding", "seconds"]
     assert table["utt_id"].to_pylist() == list(vectors)
@@ -84,7 +84,7 @@ def test_parquet_bit_for_bit(split, tmp_path, monkeypatch, rows_per_group):
     assert table["seconds"].to_pylist() == [0.0, 0.25, 0.5, 0.75, 1.0]
     found = np.stack(table["embedding"].to_numpy())
     assert np.array_equal(found, np.stack(list(vectors.values())))
-    assert table.schema.metadata == {b"made_by": b"{}"}
+    assert table.schema.metadata == {b"provenance": b"{}"}
 
 
 @pytest.mark.parametrize("rows_at_a_time", [2, 5, 1_000_000])

@@ -3,8 +3,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from xvectors.results.score_summary import MAX_DET_POINTS, N_BINS, det_curve, summarize_scores
-from xvectors.results.verification import ScoredTrials, equal_error_rate, error_rates
+from xvectors.verification.error_rates import ScoredTrials, equal_error_rate, error_rates
+from xvectors.verification.score_summary import MAX_DET_POINTS, N_BINS, det_curve, summarize_scores
 
 
 def trials(target: list[float], nontarget: list[float]) -> ScoredTrials:

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from xvectors.config import resolve_config
+from xvectors.config.layout import Layout
+from xvectors.config.resolving import resolve_config
 from xvectors.errors import TrialsError
-from xvectors.layout import Layout
-from xvectors.results import scoring, tables
-from xvectors.results.scoring import Cohort, cosine_scores, score_trials
+from xvectors.results import tables
 from xvectors.results.speakers import Speakers, average_speakers
 from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
-from xvectors.results.trials import Trial, read_trials, utt_id_of
+from xvectors.verification import scoring
+from xvectors.verification.scoring import Cohort, cosine_scores, score_trials
+from xvectors.verification.trials import Trial, read_trials, utt_id_of
 
 # In the plane, by their angles in degrees: cosines are known.
 ANGLES = {"a-1": 0, "a-2": 60, "b-1": 90, "b-2": 120, "c-1": 180}

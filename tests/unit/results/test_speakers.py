@@ -28,14 +28,14 @@ def index(tmp_path):
 )
 def test_means_and_counts(index, tmp_path, length_normalize, mean_of_a):
     path = tmp_path / "train.speakers.safetensors"
-    average_speakers(index, path, length_normalize, {"made_by": "x"})
+    average_speakers(index, path, length_normalize, {"provenance": "x"})
     means = load_file(path)
     assert set(means) == {"a ä", "b ä"}
     assert means["a ä"].dtype == np.float32
     assert np.allclose(means["a ä"], mean_of_a)
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
-    assert metadata["made_by"] == "x"
+    assert metadata["provenance"] == "x"
     assert json.loads(metadata["counts"]) == {"a ä": 3, "b ä": 1}
     speakers = read_speakers(path)
     assert speakers.speaker_ids == ["a ä", "b ä"]

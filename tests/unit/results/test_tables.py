@@ -3,7 +3,7 @@ import torch
 
 from xvectors.errors import ShardError
 from xvectors.results.tables import load_embedding, read_failures, read_index
-from xvectors.runner import XVectorRunner
+from xvectors.tasks.xvectors import XVectorRunner
 
 from ...toolkit_models import Trap
 

@@ -3,13 +3,13 @@ import pytest
 import torch
 from speechbrain.utils.metric_stats import EER, minDCF
 
-from xvectors.results.verification import (
+from xvectors.results.vectors import normalize_lengths
+from xvectors.verification.error_rates import (
     ScoredTrials,
     equal_error_interval,
     equal_error_rate,
     error_rates,
     min_dcf,
-    normalize_lengths,
 )
 
 

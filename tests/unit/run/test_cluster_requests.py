@@ -1,10 +1,10 @@
 import pytest
 
-from xvectors.config import resolve_config
-from xvectors.files import write_atomically
-from xvectors.layout import Layout
-from xvectors.run import cluster_requests
-from xvectors.sealed import seal
+from xvectors.config.layout import Layout
+from xvectors.config.resolving import resolve_config
+from xvectors.files.atomic import write_atomically
+from xvectors.files.checksummed_json import dump_checksummed
+from xvectors.run import cluster_resources as cluster_requests
 
 
 def make_config(tmp_path, **settings):
@@ -15,7 +15,7 @@ def plan(config, split, hours, n_utterances=0):
     path = Layout.of(config).plan(split)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"n_shards": 4, "n_utterances": n_utterances, "audio_seconds": hours * 3600}
-    write_atomically(path, seal(content | {"manifest": "m"}))
+    write_atomically(path, dump_checksummed(content | {"manifest": "m"}))
 
 
 @pytest.mark.parametrize(("device", "n_gpus"), [(None, 1), ("cuda", 1), ("cuda:1", 1), ("cpu", 0)])

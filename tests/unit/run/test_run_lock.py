@@ -6,12 +6,12 @@ from contextlib import contextmanager
 import pytest
 
 from xvectors.errors import ShardError, XVectorsError
-from xvectors.run.run_lock import RUN_VARIABLE, RunLock, RunWatch
+from xvectors.files.run_lock import RUN_VARIABLE, RunLock, RunWatch
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from xvectors.run.run_lock import RunLock
+from xvectors.files.run_lock import RunLock
 RunLock(Path(sys.argv[1])).hold()
 print("held", flush=True)
 sys.stdin.read()

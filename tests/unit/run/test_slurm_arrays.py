@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import sys
-from xvectors.run.slurm_arrays import become_own_task
+from xvectors.run.slurm_array_task import become_own_task
 become_own_task(sys.argv)
 print("the process itself")
 """

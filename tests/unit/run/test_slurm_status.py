@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from xvectors.run.slurm_status import keep_unanswered_jobs
+from xvectors.run.slurm_workarounds import keep_unanswered_jobs
 
 
 def make_executor(answers):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from xvectors.storage import embedding_file
-from xvectors.storage.embedding_file import load_tensor, load_vector, vector_file
+from xvectors.storage import pt_file as embedding_file
+from xvectors.storage.pt_file import load_tensor, load_vector, vector_file
 
 
 def vector(n_numbers: int) -> np.ndarray:

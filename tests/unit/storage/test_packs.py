@@ -4,7 +4,8 @@ from safetensors.numpy import load_file
 
 from xvectors.errors import ShardError
 from xvectors.storage import packs
-from xvectors.storage.packs import Journal, Pack, read_journal, read_pack, write_pack
+from xvectors.storage.journal import Journal, list_journals, read_journal
+from xvectors.storage.packs import Pack, read_pack, write_pack
 
 NAMES = ["a", "b c", "ü{%s}"]
 ORIGIN = bytes(range(16))
@@ -26,7 +27,7 @@ def journal(tmp_path) -> Journal:
 @pytest.fixture
 def pack(journal, tmp_path):
     path = tmp_path / "0-of-2.safetensors"
-    write_pack(path, dict(read_journal(journal.path)), {"made_by": '{"by": "me"}'})
+    write_pack(path, dict(read_journal(journal.path)), {"provenance": '{"by": "me"}'})
     return path
 
 
@@ -36,7 +37,7 @@ def test_a_journal_is_read_as_it_was_written(journal, tmp_path):
     assert [row.origin for row in rows.values()] == [ORIGIN] * 3
     assert np.stack([row.read() for row in rows.values()]).tobytes() == vectors().tobytes()
     (tmp_path / ".0-of-2.rubbish.journal").touch()
-    assert packs.list_journals(tmp_path) == {journal.path: "0-of-2"}
+    assert list_journals(tmp_path) == {journal.path: "0-of-2"}
 
 
 def test_a_cut_off_journal_is_read_as_far_as_it_is_whole(journal):
@@ -103,7 +104,7 @@ def test_what_is_not_in_a_pack_or_damaged_is_one_line(pack, tmp_path):
 
 
 def test_an_empty_pack(tmp_path):
-    write_pack(tmp_path / "0-of-1.safetensors", {}, {"made_by": "{}"})
+    write_pack(tmp_path / "0-of-1.safetensors", {}, {"provenance": "{}"})
     assert load_file(tmp_path / "0-of-1.safetensors") == {}
     assert dict(read_pack(tmp_path / "0-of-1.safetensors")) == {}
 

@@ -4,14 +4,14 @@ import torch
 from safetensors.numpy import load_file
 
 from xvectors.errors import ShardError
-from xvectors.storage import packs
-from xvectors.storage.storage import PackedStorage
+from xvectors.storage import journal, packs
+from xvectors.storage.packed_storage import PackedStorage
 
 NAMES = [f"utt{i}" for i in range(6)]
-ABOUT = {"made_by": "{}"}
+ABOUT = {"provenance": "{}"}
 
 
-def made_by(name: str, version: int = 1, by: str = "me") -> bytes:
+def provenance(name: str, version: int = 1, by: str = "me") -> bytes:
     return f'{{"by":"{by}","mtime_ns":{version},"size":9,"wav_path":"{name}"}}'.encode()
 
 
@@ -21,7 +21,7 @@ def vector(name: str) -> torch.Tensor:
 
 def fill(storage: PackedStorage, names: list[str]) -> None:
     for name in names:
-        storage.save(name, vector(name), made_by(name))
+        storage.save(name, vector(name), provenance(name))
     storage.close()
 
 
@@ -39,7 +39,7 @@ def again(storage: PackedStorage, shard: str = "0-of-1") -> PackedStorage:
 
 
 def current(storage: PackedStorage) -> list[str]:
-    return [name for name in NAMES if storage.is_current(name, made_by(name))]
+    return [name for name in NAMES if storage.is_current(name, provenance(name))]
 
 
 def test_what_a_killed_job_has_embedded_is_there_for_the_next(tmp_path):
@@ -69,15 +69,15 @@ def test_a_finished_pack_is_current_and_not_written_again(done):
 
 def test_rows_that_forked_processes_have_saved(done):
     storage = again(done)
-    version = made_by("utt0", version=2)
+    version = provenance("utt0", version=2)
     assert not storage.is_current("utt0", version)
     for name in ("utt1", "utt2"):
-        storage.discard_stale(name, made_by(name, by="you"), is_audio_gone=False)
+        storage.discard_stale(name, provenance(name, by="you"), is_audio_gone=False)
     for name in ("utt0", "utt1"):
         forked = again(done)
         forked.save(name, vector(name) + 10, version)
         forked.close()
-    storage.see_others()
+    storage.reload()
     assert storage.is_current("utt0", version)
     # Whatever has become of the audio of those that were current.
     storage.finish(NAMES, ABOUT)
@@ -87,15 +87,15 @@ def test_rows_that_forked_processes_have_saved(done):
 
 def test_a_row_is_stale_when_its_audio_or_its_recipe_changes(done):
     following = again(done)
-    assert not following.is_current("utt0", made_by("utt0", version=2))
-    assert not following.is_current("utt0", made_by("utt0", by="you"))
-    assert not following.is_current("utt0", made_by("utt1"))
+    assert not following.is_current("utt0", provenance("utt0", version=2))
+    assert not following.is_current("utt0", provenance("utt0", by="you"))
+    assert not following.is_current("utt0", provenance("utt1"))
 
 
 def test_a_stale_row_goes_unless_its_audio_is_gone(done):
     following = again(done)
-    following.discard_stale("utt0", made_by("utt0", version=2), is_audio_gone=False)
-    following.discard_stale("utt1", made_by("utt1", by="you"), is_audio_gone=True)
+    following.discard_stale("utt0", provenance("utt0", version=2), is_audio_gone=False)
+    following.discard_stale("utt1", provenance("utt1", by="you"), is_audio_gone=True)
     following.discard_stale("utt2", b'{"by":"me","wav_path":"utt2"}', is_audio_gone=True)
     following.finish(NAMES, ABOUT)
     assert set(load_file(done.pack)) == set(NAMES[2:])
@@ -125,14 +125,14 @@ def test_a_damaged_row_counts_as_none(done):
     assert current(following) == NAMES[:5]
     with pytest.raises(ShardError, match="is damaged"):
         following.check("utt5")
-    following.save("utt5", vector("utt5"), made_by("utt5"))
+    following.save("utt5", vector("utt5"), provenance("utt5"))
     following.finish(NAMES, ABOUT)
     assert np.allclose(packs.Pack(done.pack)["utt5"], vector("utt5"))
 
 
 def test_a_vector_that_is_not_finite_is_not_sound(tmp_path):
     storage = PackedStorage(tmp_path, "0-of-1", NAMES)
-    storage.save("utt0", torch.tensor([1.0, float("nan")]), made_by("utt0"))
+    storage.save("utt0", torch.tensor([1.0, float("nan")]), provenance("utt0"))
     with pytest.raises(ShardError, match="no pack"):
         storage.check("utt0")
     storage.finish(["utt0"], ABOUT)
@@ -147,13 +147,13 @@ def test_a_missing_pack_has_no_version(tmp_path):
 def test_a_journal_from_before_a_change_hides_no_later_one(tmp_path):
     for version in (1, 2) * 8:  # in whatever order their names come
         storage = PackedStorage(tmp_path, "0-of-1", NAMES)
-        storage.save("utt0", vector("utt0"), made_by("utt0", version))
+        storage.save("utt0", vector("utt0"), provenance("utt0", version))
         storage.close()
     following = PackedStorage(tmp_path, "0-of-1", NAMES)
-    assert following.is_current("utt0", made_by("utt0", version=2))
+    assert following.is_current("utt0", provenance("utt0", version=2))
     following.finish(["utt0"], ABOUT)
     assert dict(packs.read_pack(following.pack))["utt0"].origin == packs.origin_of(
-        made_by("utt0", version=2)
+        provenance("utt0", version=2)
     )
 
 
@@ -167,9 +167,9 @@ def test_what_other_shards_of_the_same_number_hold_is_not_read(tmp_path):
 def test_a_journal_that_another_job_has_packed_meanwhile_is_passed_over(tmp_path, monkeypatch):
     killed = PackedStorage(tmp_path, "0-of-1", NAMES)
     fill(killed, NAMES)
-    found = packs.list_journals(tmp_path)
+    found = journal.list_journals(tmp_path)
     again(killed).finish(NAMES, ABOUT)
-    monkeypatch.setattr(packs, "list_journals", lambda folder: found)
+    monkeypatch.setattr(journal, "list_journals", lambda folder: found)
     following = again(killed)
     assert current(following) == NAMES
     following.finish(NAMES, ABOUT)
@@ -181,6 +181,6 @@ def test_a_leftover_journal_does_not_overrule_the_pack(done):
 
 
 def test_an_empty_pack_tells_of_the_present_encoder(tmp_path):
-    PackedStorage(tmp_path, "0-of-1").finish([], {"made_by": "one"})
-    PackedStorage(tmp_path, "0-of-1").finish([], {"made_by": "two"})
+    PackedStorage(tmp_path, "0-of-1").finish([], {"provenance": "one"})
+    PackedStorage(tmp_path, "0-of-1").finish([], {"provenance": "two"})
     assert packs.describe(tmp_path / "0-of-1.safetensors") == (b"two", [])

@@ -1,0 +1,77 @@
+"""Audio files that are opened: read forwards, mono, a few megabytes at a time."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+# Streamed FLAC does not state its length; libsndfile then gives the largest number.
+UNKNOWN_FRAMES = 2**62
+MAX_HOURS = 12
+SECONDS_PER_HOUR = 3600
+# Numbers that are decoded at a time, of all channels.
+BLOCK_NUMBERS = 2**20
+Samples = NDArray[numpy.float32]
+
+
+class Recording(ABC):
+    """An audio file at its beginning.
+
+    Attributes:
+        path: The file.
+        rate: Its sampling rate in Hz.
+        n_samples: Its length, as its header states it, or `UNKNOWN_FRAMES`.
+
+    """
+
+    path: str
+    rate: int
+    n_samples: int
+
+    @abstractmethod
+    def read(self, n_samples: int) -> Samples:
+        """Return the next samples, (n_samples,), the mean of all channels; fewer at the end."""
+
+    def go_to(self, sample: int) -> None:
+        """Go to a sample from the beginning of the file, exactly."""
+        while sample > 0:
+            n_read = len(self.read(min(sample, BLOCK_NUMBERS)))
+            if n_read == 0:
+                return
+            sample -= n_read
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+    def __enter__(self) -> "Recording":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
+
+    @property
+    def seconds(self) -> float:
+        """The duration that the header states."""
+        return self.n_samples / self.rate
+
+
+def mix(samples: NDArray[Any]) -> Samples:
+    """Return the mean of the channels of samples, (samples, channels)."""
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    with numpy.errstate(all="ignore"):  # What is not finite is found later.
+        return numpy.asarray(samples.mean(1, dtype=numpy.float32))
+
+
+def join(parts: list[Samples]) -> Samples:
+    """Return parts in a row, without a copy of a single one."""
+    return parts[0] if len(parts) == 1 else numpy.concatenate([*parts, numpy.empty(0, "float32")])
+
+
+# A longer file is decoded and resampled in pieces, so that an hour of 48 kHz stereo fits into
+# memory. The margin is far wider than the resampler's filter (a few milliseconds).
+PIECE_SECONDS = 60

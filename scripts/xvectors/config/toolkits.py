@@ -1,0 +1,117 @@
+"""Toolkits: what is known of each without importing it. A further one is a row here."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from xvectors.errors import EncoderError
+
+ENVS = Path(__file__).resolve().parents[3] / "envs"
+MAX_NAMES = 3
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """What is known of a toolkit.
+
+    Attributes:
+        encoder: Dotted name of its `Encoder`, which is made from source, device and precision.
+        package: The distribution whose version changes vectors.
+        default_model: Hub id of the encoder where none is configured; None if one must be.
+        files: Glob patterns of what the folder of an encoder holds.
+        single_files: Suffixes of files that are an encoder by themselves, and the names of what
+            must lie beside such a file.
+
+    """
+
+    encoder: str
+    package: str
+    default_model: str | None
+    files: tuple[str, ...]
+    single_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def problem(self, source: Path) -> str | None:
+        """Return what keeps a folder or file from being an encoder, as far as names tell."""
+        if source.is_dir():
+            missing = [pattern for pattern in self.files if not any(source.glob(pattern))]
+            return f"{source} has no {missing[0]}, as encoders have" if missing else None
+        if source.suffix not in self.single_files:
+            kinds = " or ".join(["a folder", *(f"a {suffix} file" for suffix in self.single_files)])
+            return f"{source} is no encoder of this toolkit: give {kinds}"
+        for name in self.single_files[source.suffix]:
+            if not (source.parent / name).is_file():
+                return f"{source} has no {name} beside it"
+        return None
+
+
+TOOLKITS = {
+    "speechbrain": Toolkit(
+        encoder="xvectors.encoders.speechbrain.encoder.SpeechBrainEncoder",
+        package="speechbrain",
+        default_model="speechbrain/spkrec-ecapa-voxceleb",
+        files=("hyperparams.yaml",),
+    ),
+    "espnet": Toolkit(
+        encoder="xvectors.encoders.espnet.EspnetEncoder",
+        package="espnet",
+        default_model="espnet/voxcelebs12_rawnet3",
+        files=("**/*.pth", "**/*.yaml"),
+        single_files={".pth": ("config.yaml",), ".zip": ()},
+    ),
+    "rawnet": Toolkit(
+        encoder="xvectors.encoders.rawnet.encoder.RawNetEncoder",
+        package="asteroid-filterbanks",
+        default_model=None,
+        files=("*.pt",),
+        single_files={".pt": ()},
+    ),
+}
+# Suffixes of files that are an encoder by themselves; no hub id ends in one.
+ENCODER_FILES = {suffix for toolkit in TOOLKITS.values() for suffix in toolkit.single_files}
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
+
+
+def is_local(pretrained_model: str) -> bool:
+    """Tell whether `pretrained_model` is a path rather than a hub id."""
+    # Unlike Path.exists, it takes names that are too long for a path.
+    is_there = os.path.exists(pretrained_model)  # noqa: PTH110
+    is_path = is_there or Path(pretrained_model).suffix in ENCODER_FILES
+    return is_path or not HUB_ID.fullmatch(pretrained_model)
+
+
+def toolkit_named(name: str) -> Toolkit:
+    """Return a toolkit, if its requirements are installed.
+
+    Raises:
+        EncoderError: There is no such toolkit, or packages that it needs are missing; one line
+            that says what to install.
+
+    """
+    if name not in TOOLKITS:
+        raise EncoderError(f"no toolkit is named {name}, there are {', '.join(TOOLKITS)}")
+    missing = missing_packages(name)
+    if missing:
+        names = ", ".join(missing[:MAX_NAMES]) + (", ..." if len(missing) > MAX_NAMES else "")
+        raise EncoderError(f"{name} needs packages that are not installed ({names}): make {name}")
+    return TOOLKITS[name]
+
+
+def missing_packages(toolkit: str) -> list[str]:
+    """Return the packages of ``envs/<toolkit>.txt``, where there is one, that are not installed."""
+    requirements = ENVS / f"{toolkit}.txt"
+    if not requirements.is_file():
+        return []
+    lines = requirements.read_text(encoding="utf-8").splitlines()
+    names = [line.partition("==")[0] for line in lines if line and not line.startswith("#")]
+    return [name for name in names if installed_version(name) is None]
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed distribution, None where it is not."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

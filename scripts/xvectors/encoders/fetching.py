@@ -1,0 +1,90 @@
+"""Fetching an encoder: from the hub or a local folder into one folder of plain files."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from xvectors.config.toolkits import is_local
+from xvectors.encoders.source import (
+    encoder_files,
+    files_version,
+    fingerprint_of,
+    locate_encoder,
+    unpacked,
+)
+from xvectors.errors import EncoderError
+from xvectors.files.atomic import parse_json, write_atomically
+
+
+def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
+    """Bring an encoder into the folder of `description`, and then write that.
+
+    The folder holds copies, no links, so that jobs on any node can load them at the same time.
+    `description` becomes JSON: `source` as configured, `revision` (the hub's commit, null for a
+    local folder), `fingerprint` (of the files' names and contents, null without an encoder).
+
+    Args:
+        pretrained_model: A hub id, optionally with ``@revision``, or a local folder or file;
+            None for no encoder at all.
+        description: Path of ``encoder.json``.
+
+    Raises:
+        EncoderError: The hub cannot be reached, or there is no encoder at that place.
+
+    """
+    about: dict[str, Any] = {"source": pretrained_model, "files": files_version(pretrained_model)}
+    about |= {"revision": None, "fingerprint": None}
+    source = None if pretrained_model is None else locate_encoder(pretrained_model)
+    folder = description.parent
+    if source is not None and source.resolve() == folder.resolve():
+        raise EncoderError(f"{source} is where the encoder would be copied to; give the original")
+    folder.mkdir(parents=True, exist_ok=True)
+    description.unlink(missing_ok=True)
+    for path in list(folder.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if source is not None:
+        about["revision"] = None if is_local(str(pretrained_model)) else source.name
+        with unpacked(source) as place:
+            for path in encoder_files(place):
+                copy = folder / (path.relative_to(place) if place.is_dir() else path.name)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+        about["fingerprint"] = fingerprint_of(folder)
+    write_atomically(description, json.dumps(about, indent=2).encode() + b"\n")
+
+
+def describes(description: Path, pretrained_model: str | None) -> bool:
+    """Tell whether `description` is of this encoder as it is now, and of the copy beside it.
+
+    The copy is read, the encoder's own files are not.
+    """
+    try:
+        about = parse_json(description.read_bytes())
+        return bool(
+            about["source"] == pretrained_model
+            and about["files"] == files_version(pretrained_model)
+            and about["fingerprint"]
+            == (None if pretrained_model is None else fingerprint_of(description.parent))
+        )
+    except (OSError, ValueError, KeyError, TypeError, EncoderError):
+        return False
+
+
+def read_fingerprint(description: Path) -> str | None:
+    """Return the fingerprint in an ``encoder.json``, None where there is no encoder.
+
+    Raises:
+        EncoderError: The description is missing or damaged.
+
+    """
+    try:
+        fingerprint: str | None = parse_json(description.read_bytes())["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EncoderError(
+            f"{description}: no description of an encoder; delete it and run the same command again"
+        ) from error
+    return fingerprint

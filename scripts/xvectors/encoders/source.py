@@ -1,0 +1,115 @@
+"""The source of an encoder: its folder or file, and the fingerprint of what is in it."""
+
+import hashlib
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xvectors.config.toolkits import is_local
+from xvectors.errors import EncoderError
+
+# What a toolkit may read when it loads an encoder; pictures, examples and texts about it are
+# no part of it and do not change its fingerprint.
+ENCODER_SUFFIXES = ("yaml", "json", "txt", "py", "ckpt", "pt", "pth", "bin", "model", "safetensors")
+FINGERPRINT_DIGITS = 32
+# What ESPnet writes beside a checkpoint, and what it packs both into.
+CHECKPOINT_SUFFIX, CHECKPOINT_CONFIG = ".pth", "config.yaml"
+ARCHIVE_SUFFIX = ".zip"
+# What zipfile raises for an archive that is cut off, altered, packed in another way, or encrypted.
+DAMAGED_ARCHIVE = (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError)
+
+
+def locate_encoder(pretrained_model: str) -> Path:
+    """Return the local folder or file of an encoder, downloaded first if it is on the hub."""
+    if is_local(pretrained_model):
+        return Path(pretrained_model)
+    import huggingface_hub  # noqa: PLC0415 - only those who ask the hub pay for it
+
+    name, _, revision = pretrained_model.partition("@")
+    try:
+        snapshot = huggingface_hub.snapshot_download(
+            name,
+            revision=revision or None,
+            allow_patterns=[f"*.{suffix}" for suffix in ENCODER_SUFFIXES],
+        )
+    except Exception as error:  # the hub's client raises many kinds, from many libraries
+        raise EncoderError(
+            f"cannot fetch {pretrained_model!r} from the Hugging Face hub "
+            f"({type(error).__name__}), and there is no such folder here; without a network, copy "
+            "the encoder's folder here and give its path as xvector.pretrained_model"
+        ) from error
+    return Path(snapshot)
+
+
+@contextmanager
+def unpacked(source: Path) -> Iterator[Path]:
+    """Give an archive's content as a folder for a while, and anything else as it is.
+
+    Raises:
+        EncoderError: The archive is damaged.
+
+    """
+    if source.suffix != ARCHIVE_SUFFIX or not source.is_file():
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(source) as archive:
+                archive.extractall(folder)
+        except DAMAGED_ARCHIVE as error:
+            raise EncoderError(f"{source}: no archive, or cut off: {error}") from error
+        yield Path(folder)
+
+
+def encoder_files(source: Path) -> list[Path]:
+    """Return the files of an encoder: those in a folder, or a file and its configuration.
+
+    Raises:
+        EncoderError: There is no such folder, or no file in it.
+
+    """
+    if source.is_file():
+        config = source.with_name(CHECKPOINT_CONFIG)
+        has_config = source.suffix == CHECKPOINT_SUFFIX and config.is_file()
+        return [config, source] if has_config else [source]
+    if not source.is_dir():
+        raise EncoderError(f"no encoder at {source}: give a folder that is there, or a hub id")
+    visible = [
+        path
+        for path in sorted(source.rglob("*"))
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(source).parts)
+        and path.name != "encoder.json"
+    ]
+    known = [path for path in visible if path.suffix[1:] in ENCODER_SUFFIXES]
+    if not visible:
+        raise EncoderError(f"{source}: no encoder, the folder is empty")
+    return known or visible
+
+
+def fingerprint_of(source: Path) -> str:
+    """Return a hash of the names and contents of an encoder's files."""
+    digest = hashlib.sha256()
+    for path in encoder_files(source):
+        name = path.relative_to(source).as_posix() if source.is_dir() else path.name
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{name}\t{content}\n".encode())
+    return digest.hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def files_version(pretrained_model: str | None) -> list[list[str | int]] | None:
+    """Return names, sizes and times of an encoder's files, None where there are none.
+
+    It tells, without reading them, whether the files may have changed. There are none of one on the
+    hub, nor need a cluster's node see those that the submit host has: jobs load the copy.
+    """
+    # Unlike Path.exists, it takes names that are too long for a path.
+    if pretrained_model is None or not os.path.exists(pretrained_model):  # noqa: PTH110
+        return None
+    statuses = [(path, path.stat()) for path in encoder_files(Path(pretrained_model))]
+    return [[str(path), status.st_size, status.st_mtime_ns] for path, status in statuses]

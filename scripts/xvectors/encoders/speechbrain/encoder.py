@@ -1,0 +1,146 @@
+"""SpeechBrain's encoders: ECAPA-TDNN and the others of its EncoderClassifier family."""
+
+import logging
+from pathlib import Path
+
+import torch
+from speechbrain.inference.classifiers import EncoderClassifier
+from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
+
+from xvectors.encoders.batch_budget import BatchBudget
+from xvectors.encoders.device import float32_products
+from xvectors.encoders.encoder import Encoder, embed_by_length
+from xvectors.encoders.speechbrain.chunked_ecapa import (
+    ChunkedEcapa,
+    reflect_padding,
+    reflecting_convolutions,
+)
+from xvectors.encoders.speechbrain.features import Features
+from xvectors.encoders.speechbrain.ragged_ecapa import RaggedEcapa, is_covered
+from xvectors.errors import EncoderError, first_line
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_RATE = 16000
+# ECAPA-TDNN keeps some twenty matrices of (frames, channels): a longer signal, beyond a minute, is
+# embedded in chunks, with the same result, so that an hour of speech fits into memory.
+MAX_WHOLE_FRAMES = 6000
+# Frames of a pack. More make the products no faster, see docs/performance.md.
+CPU_FRAMES = 3000
+GPU_FRAMES = 60000
+
+
+class SpeechBrainEncoder(Encoder):
+    """An encoder of SpeechBrain's EncoderClassifier family.
+
+    Every signal gets the embedding that ``EncoderClassifier.encode_batch`` gives for it alone.
+    """
+
+    sample_rate = SAMPLE_RATE
+
+    def __init__(self, source: Path, device: str, precision: str) -> None:
+        """Load the encoder in the folder `source`, see `load_encoder`."""
+        super().__init__(device, precision)
+        self.classifier = _load_classifier(source, device)
+        model = self.classifier.mods["embedding_model"]
+        self.hop_length = _hop_length(self.classifier.mods["compute_features"])
+        self.min_samples = _min_samples(model, self.hop_length)
+        self.features = Features(self.classifier.mods, self.device)
+        self.packed = _pack(model, precision, self.device)
+        self.budget = _budget(self.packed, self.device)
+
+    def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
+        """Embed signals of any lengths, each as if it were alone."""
+        network = self.packed.embed if self.packed else self._embed_by_length
+        has_pieces = isinstance(self.classifier.mods["embedding_model"], ECAPA_TDNN)
+        found = self.budget.run(
+            lambda batch: network(self._features(batch)),
+            signals,
+            [1 + len(signal) // self.hop_length for signal in signals],
+            self._embed_in_pieces if has_pieces else None,
+        )
+        return torch.stack(found)
+
+    def _features(self, signals: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Return features, (frames, mels) each; in float32, as a spectrogram has a wide range."""
+        with float32_products():
+            return self.features(signals)
+
+    def _embed_in_pieces(self, signal: torch.Tensor) -> torch.Tensor:
+        """Return the embedding, shape (dim,), of a signal, with little of it in work at a time."""
+        with float32_products():
+            features = self.features.of_long(signal)
+        with self.autocast():
+            model = self.classifier.mods["embedding_model"]
+            return ChunkedEcapa(model, features).embed().flatten()
+
+    def _embed_by_length(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """Return the embeddings, (utterances, dim), by the model's own modules."""
+        return embed_by_length(self._embed_batch, features)
+
+    def _embed_batch(self, features: torch.Tensor) -> torch.Tensor:
+        model = self.classifier.mods["embedding_model"]
+        with self.autocast():
+            found: torch.Tensor = model(features, torch.ones(len(features), device=self.device))
+        return found.flatten(1)
+
+
+def _pack(model: torch.nn.Module, precision: str, device: torch.device) -> RaggedEcapa | None:
+    """Return the fast form of a model, None (which is said) where there is none."""
+    if not is_covered(model):
+        name = type(model).__name__
+        logger.info("no fast form of %s: only utterances of equal length go together", name)
+        return None
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return RaggedEcapa(model, dtype, padded=device.type != "cpu")
+
+
+def _budget(packed: RaggedEcapa | None, device: torch.device) -> BatchBudget:
+    """Return the frames of a batch: on a GPU as many as are of use and fit its free memory."""
+    if device.type != "cuda":
+        return BatchBudget(CPU_FRAMES, device, MAX_WHOLE_FRAMES)
+    if packed is None:
+        return BatchBudget(GPU_FRAMES, device, MAX_WHOLE_FRAMES)
+    free, _ = torch.cuda.mem_get_info(device)
+    n_frames = min(GPU_FRAMES, free // (2 * packed.bytes_per_frame))
+    return BatchBudget(n_frames, device, max(n_frames, MAX_WHOLE_FRAMES))
+
+
+def _load_classifier(source: Path, device: str) -> EncoderClassifier:
+    """Load a folder as SpeechBrain does, but with its paths pointing into the folder itself."""
+    hyperparams = source / "hyperparams.yaml"
+    if not hyperparams.is_file():
+        raise EncoderError(f"{source}: no SpeechBrain encoder, hyperparams.yaml is missing")
+    # The hub's own files name their hub id there, which would be asked at every load.
+    names_path = any(
+        line.startswith("pretrained_path:")
+        for line in hyperparams.read_text(encoding="utf-8").splitlines()
+    )
+    try:
+        return EncoderClassifier.from_hparams(
+            source=str(source),
+            savedir=None,
+            overrides={"pretrained_path": str(source)} if names_path else {},
+            # SpeechBrain warns of a device without a number.
+            run_opts={"device": "cuda:0" if device == "cuda" else device},
+        )
+    except Exception as error:  # whatever a damaged yaml or checkpoint may raise
+        raise EncoderError(
+            f"{source}: SpeechBrain cannot load this encoder: "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from error
+
+
+def _hop_length(compute_features: torch.nn.Module) -> int:
+    """Return the samples between two frames; 10 ms for features that do not tell."""
+    return getattr(getattr(compute_features, "compute_STFT", None), "hop_length", 160)
+
+
+def _min_samples(model: torch.nn.Module, hop_length: int) -> int:
+    """Return the samples that give one frame more than the widest reflect padding.
+
+    Reflecting needs more frames than it adds on a side; a centred STFT gives
+    1 + samples // hop frames.
+    """
+    padding = max(map(reflect_padding, reflecting_convolutions(model)), default=0)
+    return max(padding * hop_length, 1)

@@ -1,0 +1,41 @@
+"""JSON with a checksum of itself, so that damage is noticed."""
+
+import hashlib
+import json
+from typing import Any
+
+_CHECKSUM_KEY = b',"sha256":"'
+
+
+def canonical_json(value: dict[str, Any]) -> bytes:
+    """Return a dict as JSON in one line, the same bytes for equal dicts."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def dump_checksummed(content: dict[str, Any], indent: int | None = None) -> bytes:
+    """Return a dict with at least one entry as JSON whose last entry is ``sha256``.
+
+    It is the hash of all bytes before that entry.
+    """
+    separators = None if indent else (",", ":")
+    text = json.dumps(content, ensure_ascii=False, indent=indent, separators=separators)
+    body = text.removesuffix("}").rstrip().encode()
+    return body + _checksum_entry(body)
+
+
+def load_checksummed(content_bytes: bytes) -> dict[str, Any]:
+    """Return what `dump_checksummed` was given.
+
+    Raises:
+        ValueError: It is cut off, or not as it was.
+
+    """
+    body, separator, rest = content_bytes.rpartition(_CHECKSUM_KEY)
+    if separator + rest != _checksum_entry(body):
+        raise ValueError("damaged, its checksum is wrong")
+    content: dict[str, Any] = json.loads(body + b"}")
+    return content
+
+
+def _checksum_entry(body: bytes) -> bytes:
+    return _CHECKSUM_KEY + hashlib.sha256(body).hexdigest().encode() + b'"}\n'

@@ -1,0 +1,156 @@
+"""The utterances of a manifest, read from disk when they are asked for."""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.errors import ManifestError
+from xvectors.manifest.lines import Utterance, line_content, line_starts, parse_line, version_of
+
+# Lines that were asked for last stay in memory, as one and the same is asked for several times.
+N_REMEMBERED = 256
+
+
+class Utterances(Sequence[Utterance]):
+    """The utterances of a manifest, in order, each read from the file when it is asked for.
+
+    What is kept in memory is where the lines begin: 8 bytes per utterance, however long its line.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        starts: "NDArray[np.int64] | array[int] | None" = None,
+        version: tuple[int, int] | None = None,
+    ) -> None:
+        """Look up where the lines of a manifest begin; nothing else is read or checked.
+
+        Args:
+            path: The manifest.
+            starts: The bytes at which its utterances' lines begin, if that is known.
+            version: The size and time that the manifest had before it was read for that.
+
+        Raises:
+            ManifestError: It cannot be read.
+
+        """
+        self.path = path
+        self._version = version or version_of(path)
+        found = line_starts(path) if starts is None else starts
+        self._starts = np.asarray(found, dtype=np.int64)
+        self._remembered = lru_cache(N_REMEMBERED)(self._read)
+
+    def __len__(self) -> int:
+        """Return the number of utterances."""
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, index: int) -> Utterance: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Utterance]: ...
+    def __getitem__(self, index: int | slice) -> Utterance | list[Utterance]:
+        """Return an utterance, or a list of them."""
+        if isinstance(index, slice):
+            return list(self.at(range(*index.indices(len(self)))))
+        return self._remembered(range(len(self))[index])
+
+    def __iter__(self) -> Iterator[Utterance]:
+        """Yield the utterances in order."""
+        return self.at(range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether `other` holds the same utterances, as a list does."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def at(self, positions: Iterable[int]) -> Iterator[Utterance]:
+        """Yield the utterances at `positions`.
+
+        Raises:
+            ManifestError: The manifest has changed since it was looked at.
+
+        """
+        self._check_version()
+        with self.path.open("rb") as file:
+            for position in positions:
+                start = int(self._starts[position])
+                if file.tell() != start:
+                    file.seek(start)
+                yield self._parse(position, file.readline())
+        self._check_version()
+
+    def _read(self, position: int) -> Utterance:
+        # A manifest that was only touched disturbs no job; a changed line has another utt_id, or
+        # gives an embedding with another provenance.
+        with self.path.open("rb") as file:
+            file.seek(int(self._starts[position]))
+            return self._parse(position, file.readline())
+
+    def _parse(self, position: int, line: bytes) -> Utterance:
+        try:
+            return parse_line(line_content(line, is_first=self._starts[position] == 0))
+        except ManifestError as problem:
+            self._check_version()
+            raise ManifestError(f"{self.path}: utterance {position}: {problem}") from problem
+
+    def _check_version(self) -> None:
+        if version_of(self.path) != self._version:
+            raise ManifestError(
+                f"{self.path}: changed while it was read; run the same command again"
+            )
+
+
+class LazyColumn(Sequence[Any]):
+    """Something of each utterance, which is made of its line when it is asked for."""
+
+    def __init__(self, utterances: Utterances, value: Callable[[Utterance], Any]) -> None:
+        """Take the utterances, and what makes something of one."""
+        self._utterances = utterances
+        self._value = value
+
+    def __len__(self) -> int:
+        """Return the number of utterances."""
+        return len(self._utterances)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return what is made of an utterance, or a list for a slice of them."""
+        if isinstance(index, slice):
+            return list(map(self._value, self._utterances[index]))
+        return self._value(self._utterances[index])
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield what is made of each utterance."""
+        return map(self._value, self._utterances)
+
+
+class UtterancesOfSpeakers(Mapping[str, list[str]]):
+    """The utt_ids of each speaker, in order, gathered when they are first asked for."""
+
+    def __init__(self, utterances: Utterances) -> None:
+        """Take all utterances."""
+        self._utterances = utterances
+
+    @cached_property
+    def _utt_ids(self) -> dict[str, list[str]]:
+        utt_ids: dict[str, list[str]] = {}
+        for utterance in self._utterances:
+            utt_ids.setdefault(utterance.speaker_id, []).append(utterance.utt_id)
+        return utt_ids
+
+    def __getitem__(self, speaker_id: str) -> list[str]:
+        """Return the utt_ids of a speaker."""
+        return self._utt_ids[speaker_id]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the speakers."""
+        return iter(self._utt_ids)
+
+    def __len__(self) -> int:
+        """Return the number of speakers."""
+        return len(self._utt_ids)

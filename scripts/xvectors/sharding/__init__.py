@@ -1,0 +1,1 @@
+"""Sharding: which job embeds which utterances, and what it reports."""

@@ -1,0 +1,74 @@
+"""Sharding: which job embeds which utterances.
+
+Shards are balanced by duration, and an utterance keeps its shard when others come or go, as
+far as balance allows, so that a changed manifest re-runs few jobs. Long utterances choose
+first: each stays in the shard that it had, if that has room, and else takes the emptiest one
+(without earlier shards this is longest-processing-time-first scheduling, Graham 1969,
+doi:10.1137/0117039, whose fullest shard is at most one utterance above a fair share).
+"""
+
+import hashlib
+import heapq
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Seconds of audio that the handling of one file is worth, whatever its length.
+FILE_OVERHEAD = 0.1
+# How far above a fair share, apart from its longest utterance, a shard may grow over time
+# before utterances move.
+TOLERANCE = 1.1
+Numbers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def assign_shards(
+    keys: Numbers, seconds: Floats, n_shards: int, earlier: Mapping[int, Numbers] | None = None
+) -> Numbers:
+    """Return the shard, 0 to `n_shards` - 1, of each of n utterances.
+
+    Args:
+        keys: The utterances' keys, shape (n,), see `utterance_key`.
+        seconds: Their durations, shape (n,).
+        n_shards: The number of shards.
+        earlier: For each shard the keys of the utterances that it had before, to be kept where
+            balance allows.
+
+    """
+    weights = seconds + FILE_OVERHEAD
+    room = TOLERANCE * float(weights.sum()) / n_shards + float(weights.max(initial=0.0))
+    loads = [0.0] * n_shards
+    shards = _earlier_of(keys, earlier or {})
+    longest_first = np.lexsort((keys, -weights))
+    newcomers = []
+    for i in longest_first.tolist():
+        shard = int(shards[i])
+        if shard < 0 or loads[shard] + weights[i] > room:
+            newcomers.append(i)
+        else:
+            loads[shard] += float(weights[i])
+    by_load = [(load, shard) for shard, load in enumerate(loads)]
+    heapq.heapify(by_load)
+    for i in newcomers:
+        load, shards[i] = by_load[0]
+        heapq.heapreplace(by_load, (load + float(weights[i]), int(shards[i])))
+    return shards
+
+
+def utterance_key(utt_id: str) -> int:
+    """Return a hash of an utterance's name, 64 bits, the same at all times."""
+    digest = hashlib.blake2b(utt_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
+
+
+def _earlier_of(keys: Numbers, earlier: Mapping[int, Numbers]) -> Numbers:
+    """Return the shard that each utterance had before, -1 for none."""
+    known = np.concatenate([np.zeros(0, dtype=np.int64), *earlier.values()])
+    sizes = [len(one) for one in earlier.values()]
+    shards = np.repeat(np.fromiter(earlier, np.int64, len(earlier)), sizes)
+    if not len(known):
+        return np.full(len(keys), -1)
+    order = known.argsort()
+    places = np.searchsorted(known, keys, sorter=order).clip(max=len(known) - 1)
+    return np.where(known[order[places]] == keys, shards[order[places]], -1)

@@ -1,0 +1,72 @@
+"""Index shards and the plan of a split."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from xvectors.audio.signal import Segment
+from xvectors.audio.versions import audio_version
+from xvectors.errors import ShardError
+from xvectors.files.checksummed_json import load_checksummed
+from xvectors.manifest.reading import locate_audio
+
+
+@dataclass(frozen=True)
+class IndexShard:
+    """The utterances of one job, in manifest order.
+
+    `positions` are the utterances' places in the manifest, which a runner gets as indices;
+    `wav_paths` and `segments` are as the manifest has them; `seconds` are 0 where the file
+    cannot be read;
+    `audio` is a hash of the audio files' names and versions, see `hash_audio`.
+    """
+
+    positions: list[int]
+    utt_ids: list[str]
+    wav_paths: list[str]
+    segments: list[Segment | None]
+    seconds: list[float]
+    audio: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The summary of a split's shards; `manifest` is a hash of the manifest's content."""
+
+    n_shards: int
+    n_utterances: int
+    audio_seconds: float
+    manifest: str
+
+
+def read_plan(path: Path) -> Plan | None:
+    """Return a split's plan, None where there is none or a damaged one."""
+    try:
+        return Plan(**load_checksummed(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def hash_audio(manifest_path: Path, wav_paths: Iterable[str]) -> str:
+    """Return a hash of audio files' names and present versions."""
+    digest = hashlib.sha256()
+    for wav_path in wav_paths:
+        version = audio_version(locate_audio(manifest_path, wav_path))
+        digest.update(f"{wav_path}\t{version}\n".encode())
+    return digest.hexdigest()
+
+
+def read_index_shard(path: Path) -> IndexShard:
+    """Read an index shard.
+
+    Raises:
+        ShardError: The file is missing or damaged.
+
+    """
+    try:
+        content = load_checksummed(path.read_bytes())
+        content["segments"] = [segment and Segment(*segment) for segment in content["segments"]]
+        return IndexShard(**content)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ShardError(f"{path}: no index shard ({error}); run the same command again") from error

@@ -1,0 +1,65 @@
+"""Done-markers: what a shard job accounts for."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xvectors.errors import ShardError
+from xvectors.files.atomic import write_atomically
+from xvectors.files.checksummed_json import dump_checksummed, load_checksummed
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An utterance that could not be embedded, and why."""
+
+    utt_id: str
+    wav_path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DoneMarker:
+    """The account of a finished shard job.
+
+    `n_written`, `audio_seconds` and `wall_seconds` (reading, embedding and writing) belong
+    together: they count what this job embedded, not what was there before. `startup_seconds`
+    are imports and loading. `encoder` is the encoder's fingerprint, `numerics` what else changes
+    vectors. `outputs` is a hash of the versions of the embeddings, see `hash_versions`, and
+    `storage` how they are kept.
+    """
+
+    n_utterances: int
+    n_written: int
+    n_skipped: int
+    n_failed: int
+    audio_seconds: float
+    startup_seconds: float
+    wall_seconds: float
+    device: str
+    precision: str
+    encoder: str | None
+    numerics: dict[str, Any]
+    outputs: str | None = None
+    failures: list[Failure] = field(default_factory=list)
+    storage: str = "files"
+
+
+def write_marker(path: Path, marker: DoneMarker) -> None:
+    """Write a done-marker."""
+    write_atomically(path, dump_checksummed(asdict(marker), indent=2))
+
+
+def read_marker(path: Path) -> DoneMarker:
+    """Read a done-marker.
+
+    Raises:
+        ShardError: The file is missing or damaged.
+
+    """
+    try:
+        content = load_checksummed(path.read_bytes())
+        content["failures"] = [Failure(**failure) for failure in content["failures"]]
+        return DoneMarker(**content)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ShardError(f"{path}: no done-marker; run the same command again") from error

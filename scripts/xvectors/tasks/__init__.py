@@ -1,0 +1,1 @@
+"""Tasks: providers, runners and the pipeline that a shard job runs."""

@@ -1,0 +1,47 @@
+"""What a runner leaves, and where."""
+
+from collections.abc import Iterable
+
+from omegaconf import DictConfig
+
+from xvectors.config.imports import import_class
+from xvectors.config.layout import Layout
+from xvectors.storage.base import Storage
+from xvectors.storage.file_storage import FileStorage
+from xvectors.storage.packed_storage import PackedStorage
+from xvectors.tasks.runner import BaseRunner
+from xvectors.tasks.xvectors import XVectorRunner
+
+
+def runner_class(config: DictConfig) -> type[BaseRunner]:
+    """Return the runner that a resolved configuration names."""
+    found: type[BaseRunner] = import_class(config.xvector.runner, "xvector.runner")
+    return found
+
+
+def storage_of(config: DictConfig, split: str, shard: str, utt_ids: Iterable[str] = ()) -> Storage:
+    """Return where the embeddings of a shard are kept.
+
+    Args:
+        config: A resolved configuration.
+        split: Name of the split.
+        shard: Name of the shard.
+        utt_ids: Its utterances, for whoever asks which are current, or adds some.
+
+    """
+    folder = Layout.of(config).embeddings(split)
+    if config.xvector.storage == "packed":
+        return PackedStorage(folder, shard, utt_ids)
+    runner = runner_class(config)
+    return FileStorage(folder, runner.output_path, runner.check_output)
+
+
+def can_pack(runner: type[BaseRunner]) -> bool:
+    """Tell whether a runner keeps its embeddings wherever it is told to."""
+    own = ("forward", "pipeline", "output_path", "check_output")
+    return all(getattr(runner, name) is getattr(XVectorRunner, name) for name in own)
+
+
+def makes_embeddings(runner: type[BaseRunner]) -> bool:
+    """Tell whether what a runner leaves is checked to be speaker embeddings."""
+    return runner.check_output is XVectorRunner.check_output

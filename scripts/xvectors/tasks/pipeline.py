@@ -1,0 +1,283 @@
+"""Work in three pipeline: load one by one, compute in batches, store one by one.
+
+A shard job on a CPU overlaps them: threads load what comes next and store what is done, while
+the computing goes on in the thread that asks for the outcomes. On a GPU it goes through them batch
+by batch, in several processes.
+"""
+
+import copy
+import math
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Condition
+from typing import Any, NamedTuple, Self
+
+from xvectors.errors import TaskError, UtteranceError, XVectorsError
+
+# Batches that are loaded ahead, and that may wait to be stored, beside the one that is computed.
+BATCHES_AHEAD = 3
+BATCHES_BEHIND = 3
+N_WRITERS = 2
+# What may be loaded and wait: ten minutes of audio at 16 kHz, 40 MB. A batch has half of it.
+MAX_LOADED_BYTES = 600 * 16000 * 4
+# An index with what became of it: an outcome to come, or the exception that it met before.
+Settled = tuple[int, Future[Any] | BaseException]
+
+
+class Loaded(NamedTuple):
+    """An index with what was loaded of it: an item and its size, or the exception that it met."""
+
+    idx: int
+    item: Any
+    error: BaseException | None = None
+    n_bytes: int = 0
+
+
+class Pipeline(ABC):
+    """What is done to an index: `load` makes an item of it, `store` an outcome of that.
+
+    Attributes:
+        encoder: None, or the `Encoder` that `load` and `compute` make use of, by `read` and `embed`
+            alone. On a GPU it then embeds for several processes, in which the pipeline run.
+
+    """
+
+    encoder: Any = None
+
+    def with_encoder(self, encoder: Any) -> Self:
+        """Return the same pipeline with another encoder, for another process."""
+        other = copy.copy(self)
+        other.encoder = encoder
+        return other
+
+    @abstractmethod
+    def load(self, index: int) -> Any:
+        """Return what `compute` needs of an index; runs in threads, several at a time.
+
+        Raises:
+            UtteranceError: This one cannot be processed.
+
+        """
+
+    @abstractmethod
+    def compute(self, items: list[Any]) -> Sequence[Any]:
+        """Return as many results as there are items, in their order."""
+
+    @abstractmethod
+    def store(self, item: Any, result: Any) -> Any:
+        """Keep an item's result and return the outcome; runs in threads, several at a time.
+
+        Raises:
+            UtteranceError: This one cannot be processed.
+
+        """
+
+    def n_bytes(self, item: Any) -> int:
+        """Return the memory that an item takes, by which loading ahead is bounded."""
+        return 0
+
+
+def run_sequential(pipeline: Pipeline, indices: Iterable[int]) -> Iterator[Any]:
+    """Yield the outcomes of indices, in order, one stage after the other."""
+    items = (pipeline.load(index) for index in indices)
+    loaded = (
+        Loaded(number, item, None, pipeline.n_bytes(item)) for number, item in enumerate(items)
+    )
+    for batch in _batches(loaded, sys.maxsize, MAX_LOADED_BYTES // 2):
+        found = [one.item for one in batch]
+        yield from map(pipeline.store, found, _compute(pipeline, found))
+
+
+def run_by_batch(
+    pipeline: Pipeline, indices: Iterable[int], batch_size: int, max_bytes: int
+) -> Iterator[list[tuple[int, Any]]]:
+    """Yield batches of indices with their outcomes, one stage after the other.
+
+    What goes wrong with one costs only that one, as with `run_threaded`.
+
+    Args:
+        pipeline: What is done to each index.
+        indices: Those that follow each other are computed together.
+        batch_size: The most that are computed together.
+        max_bytes: The memory that a batch may take, beside its last item.
+
+    """
+    for batch in _batches((_load(pipeline, index) for index in indices), batch_size, max_bytes):
+        results = _compute_or_fail(pipeline, [one.item for one in batch if not one.error])
+        yield [(one.idx, one.error or _store(pipeline, one.item, next(results))) for one in batch]
+        # The next batch is loaded before they get other values.
+        del batch, results
+
+
+def _load(pipeline: Pipeline, index: int) -> Loaded:
+    try:
+        item = pipeline.load(index)
+    except Exception as error:
+        return Loaded(index, None, error)
+    return Loaded(index, item, None, pipeline.n_bytes(item))
+
+
+def _store(pipeline: Pipeline, item: Any, result: Any) -> Any:
+    if isinstance(result, BaseException):
+        return result
+    try:
+        return pipeline.store(item, result)
+    except Exception as error:
+        return error
+
+
+def run_threaded(
+    pipeline: Pipeline, indices: Iterable[int], batch_size: int, n_readers: int
+) -> Generator[tuple[int, Any], None, None]:
+    """Yield each index, in order, with its outcome or the exception that it met in some stage.
+
+    A batch that cannot be computed is computed once more one by one, so that what is wrong
+    with an item costs only that item; only the project's own errors other than `UtteranceError`,
+    which are about more than one item, end it. Close the generator to stop early. Either way
+    what is computed by then is still stored.
+
+    Args:
+        pipeline: What is done to each index.
+        indices: Those that follow each other are computed together.
+        batch_size: The most that are computed together.
+        n_readers: Threads that load.
+
+    """
+    readers, writers = ThreadPoolExecutor(n_readers), ThreadPoolExecutor(N_WRITERS)
+    budget = _MemoryBudget()
+    storing: deque[list[Settled]] = deque()
+    try:
+        ahead = _load_ahead(pipeline, indices, readers, budget, BATCHES_AHEAD * batch_size)
+        for batch in _batches(ahead, batch_size, MAX_LOADED_BYTES // 2):
+            storing.append([])
+            results = _compute_or_fail(pipeline, [one.item for one in batch if not one.error])
+            for one in batch:
+                result = one.error or next(results)
+                is_failed = isinstance(result, BaseException)
+                outcome = result if is_failed else writers.submit(pipeline.store, one.item, result)
+                storing[-1].append((one.idx, outcome))
+            if len(storing) > BATCHES_BEHIND:
+                yield from _outcomes(storing.popleft())
+        for settled in storing:
+            yield from _outcomes(settled)
+    finally:
+        budget.open()
+        readers.shutdown(cancel_futures=True)
+        writers.shutdown()
+
+
+class _MemoryBudget:
+    """Room for what is loaded ahead: whoever loads waits until there is some."""
+
+    def __init__(self) -> None:
+        self._n_bytes: float = 0
+        self._wanted: int | None = None
+        self._changed = Condition()
+
+    def wait(self, index: int) -> None:
+        """Wait for room; there always is for what is `want`ed."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._n_bytes <= MAX_LOADED_BYTES or self._wanted == index
+            )
+
+    def want(self, index: int) -> None:
+        with self._changed:
+            self._wanted = index
+            self._changed.notify_all()
+
+    def take(self, n_bytes: float) -> None:
+        """Take room, or with a negative number give it back."""
+        with self._changed:
+            self._n_bytes += n_bytes
+            self._changed.notify_all()
+
+    def open(self) -> None:
+        """Let nobody wait any more."""
+        self.take(-math.inf)
+
+
+def _load_ahead(
+    pipeline: Pipeline,
+    indices: Iterable[int],
+    readers: ThreadPoolExecutor,
+    budget: _MemoryBudget,
+    n_ahead: int,
+) -> Iterator[Loaded]:
+    """Yield indices in order, with an item or an exception; those after them are loading."""
+
+    def load(index: int) -> tuple[Any, int]:
+        budget.wait(index)
+        item = pipeline.load(index)
+        n_bytes = pipeline.n_bytes(item)
+        budget.take(n_bytes)
+        return item, n_bytes
+
+    def loaded(index: int, future: Future[Any]) -> Loaded:
+        budget.want(index)
+        if error := future.exception():
+            return Loaded(index, None, error)
+        item, n_bytes = future.result()
+        budget.take(-n_bytes)
+        return Loaded(index, item, None, n_bytes)
+
+    ahead: deque[tuple[int, Future[Any]]] = deque()
+    for index in indices:
+        ahead.append((index, readers.submit(load, index)))
+        if len(ahead) > n_ahead:
+            yield loaded(*ahead.popleft())
+    while ahead:
+        yield loaded(*ahead.popleft())
+
+
+def _batches(loaded: Iterable[Loaded], batch_size: int, max_bytes: int) -> Iterator[list[Loaded]]:
+    """Yield what is loaded in batches, smaller ones where it takes more than so much memory."""
+    batch: list[Loaded] = []
+    n_bytes = 0
+    for one in loaded:
+        batch.append(one)
+        n_bytes += one.n_bytes
+        if len(batch) == batch_size or n_bytes > max_bytes:
+            yield batch
+            batch, n_bytes = [], 0
+    if batch:
+        yield batch
+
+
+def _compute_or_fail(pipeline: Pipeline, items: list[Any]) -> Iterator[Any]:
+    """Yield the result of each item, or the exception that it raises on its own."""
+    try:
+        results: Sequence[Any] | None = _compute(pipeline, items)
+    except Exception as error:
+        if isinstance(error, XVectorsError) and not isinstance(error, UtteranceError):
+            raise
+        results = [error] if len(items) == 1 else None
+    # Out here, what the failed batch has in memory no longer hangs on a traceback.
+    if results is not None:
+        yield from results
+        return
+    for item in items:
+        yield from _compute_or_fail(pipeline, [item])
+
+
+def _compute(pipeline: Pipeline, items: list[Any]) -> Sequence[Any]:
+    results: Any = pipeline.compute(items) if items else []
+    got = f"{len(results)} results" if hasattr(results, "__len__") else type(results).__name__
+    if got != f"{len(items)} results":
+        raise TaskError(
+            f"{type(pipeline).__name__}.compute returned {got} for {len(items)} items: return one "
+            "result per item, in their order"
+        )
+    found: Sequence[Any] = results
+    return found
+
+
+def _outcomes(settled: list[Settled]) -> Iterator[tuple[int, Any]]:
+    for index, outcome in settled:
+        if isinstance(outcome, Future):
+            yield index, outcome.exception() or outcome.result()
+        else:
+            yield index, outcome

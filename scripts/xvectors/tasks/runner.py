@@ -1,0 +1,225 @@
+"""Runners: what processes utterances, by their index, in an environment."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar
+
+from tqdm import tqdm
+
+from xvectors.errors import TaskError
+from xvectors.storage.pt_file import load_tensor
+from xvectors.tasks.pipeline import Pipeline
+from xvectors.tasks.provider import Environment, EnvironmentProvider
+
+Item = TypeVar("Item")
+
+
+class Outcome(TypedDict, total=False):
+    """What became of an utterance: `status` is ok, skipped or failed, then with a `reason`."""
+
+    utt_id: str
+    status: str
+    reason: str
+
+
+class BaseRunner(ABC):
+    """Feeds indices to ``forward``, with what it asks for from the provider's environment."""
+
+    def __init__(self, provider: EnvironmentProvider, batch_size: int | None = None) -> None:
+        """Take indices one at a time, or, with a `batch_size`, in lists of at most so many.
+
+        Raises:
+            TaskError: The batch size is below 1, or ``forward`` is no static method.
+
+        """
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+            raise TaskError(
+                f"batch_size is {batch_size!r}: give an integer from 1 on, or None for no batches"
+            )
+        if not isinstance(inspect.getattr_static(type(self), "forward"), staticmethod):
+            raise TaskError(f"{type(self).__name__}.forward: make it a @staticmethod, without self")
+        self.provider = provider
+        self.batch_size = batch_size
+
+    @staticmethod
+    @abstractmethod
+    def forward(idx: Any, **env: Any) -> Any:
+        """Process one utterance, or several.
+
+        Args:
+            idx: A position in the manifest, or a list of them when the runner has a batch size.
+            env: Name as parameters the entries of the environment that you need.
+
+        Returns:
+            A result, or a list with one result per index, in order. Under the shard rules a
+            result may be an `Outcome`; without one the output file speaks for itself.
+
+        Raises:
+            UtteranceError: This utterance cannot be processed; all others can.
+
+        """
+
+    @staticmethod
+    def output_path(output_dir: Path, utt_id: str) -> Path:
+        """Return the file that ``forward`` leaves for an utterance.
+
+        By it the shard rules tell what is done, check it and list it.
+        """
+        return output_dir / f"{utt_id}.pt"
+
+    @staticmethod
+    def check_output(path: Path) -> Any:
+        """Raise an exception unless the file that ``forward`` has left is sound.
+
+        By default it must hold one tensor, whatever is in it, which is returned.
+        """
+        import torch  # noqa: PLC0415 - asked for once per split only
+
+        tensor = load_tensor(path)
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError("holds no tensor")
+        return tensor
+
+    @staticmethod
+    def pipeline(**env: Any) -> Pipeline:
+        """Return what ``forward`` does as pipeline, which a shard job overlaps.
+
+        This is for speed and may be left out. A class that has it has ``forward`` too, which
+        does the same; a subclass with a ``forward`` of its own and no pipeline goes without.
+
+        Args:
+            env: Name as parameters the entries of the environment that you need.
+
+        """
+        raise NotImplementedError
+
+    def __call__(self, indices: Sequence[int]) -> list[Any]:
+        """Build the environment once and return the results, one per index, in their order."""
+        env = check_environment(self.provider.build_env_local(), "build_env_local")
+        indices = [int(index) for index in indices]
+        results: list[Any] = []
+        with tqdm(total=len(indices), unit="utt") as bar:
+            for batch in batches(indices, self.batch_size):
+                results += self.process(batch, env)
+                bar.update(len(batch))
+        return results
+
+    def process(self, batch: Sequence[int], env: Environment) -> list[Any]:
+        """Return ``forward``'s results for a batch, one per index.
+
+        Raises:
+            TaskError: ``forward`` asks for what the environment lacks, or returns another
+                number of results than it got indices.
+
+        """
+        arguments = self._arguments(self.forward, env, n_own=1)
+        if self.batch_size is None:
+            return [self.forward(index, **arguments) for index in batch]
+        results = self.forward(list(batch), **arguments)
+        is_sequence = isinstance(results, list | tuple)
+        if not is_sequence or len(results) != len(batch):
+            got = f"{len(results)} results" if is_sequence else f"a {type(results).__name__}"
+            raise TaskError(
+                f"{type(self).__name__}.forward returned {got} for {len(batch)} indices: "
+                "return a list with one result per index, in their order"
+            )
+        return list(results)
+
+    def build_pipeline(self, env: Environment) -> Pipeline:
+        """Return the runner's pipeline, or, where it has none, ``forward`` as the middle one."""
+        owner = next(kind for kind in type(self).__mro__ if "forward" in vars(kind))
+        if "pipeline" not in vars(owner):
+            return _ForwardPipeline(self, env)
+        pipeline = self.pipeline(**self._arguments(self.pipeline, env))
+        if not isinstance(pipeline, Pipeline):
+            raise TaskError(
+                f"{type(self).__name__}.pipeline returned a {type(pipeline).__name__}: return an "
+                "object of a class that is derived from Pipeline"
+            )
+        return pipeline
+
+    def _arguments(
+        self, function: Callable[..., Any], env: Environment, n_own: int = 0
+    ) -> Environment:
+        """Return the entries of `env` that a function names after its `n_own` first parameters.
+
+        A function that names `output_path` gets this class's, unless the environment has one.
+        """
+        parameters = list(inspect.signature(function).parameters.values())[n_own:]
+        if any(parameter.name == "output_path" for parameter in parameters):
+            env = {"output_path": self.output_path, **env}
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            wanted = set(env)
+        else:
+            wanted = {parameter.name for parameter in parameters}
+        required = {parameter.name for parameter in parameters if _is_required(parameter)}
+        missing = sorted(required - set(env))
+        if missing:
+            raise TaskError(
+                f"{type(self).__name__}.{function.__name__} asks for {', '.join(missing)}, which "
+                f"the environment of {type(self.provider).__name__} lacks (it has "
+                f"{', '.join(sorted(env))}): add it there, or rename the parameter"
+            )
+        return {name: env[name] for name in wanted & set(env)}
+
+
+class _ForwardPipeline(Pipeline):
+    """A runner's ``forward`` as the only thing that is done."""
+
+    def __init__(self, runner: BaseRunner, env: Environment) -> None:
+        self.runner = runner
+        self.env = env
+
+    def load(self, index: int) -> int:
+        return index
+
+    def compute(self, items: list[int]) -> list[Any]:
+        return self.runner.process(items, self.env)
+
+    def store(self, item: int, result: Any) -> Any:
+        return result
+
+
+def batches(items: Sequence[Item], batch_size: int | None) -> Iterator[Sequence[Item]]:
+    """Yield `items` in order, at most `batch_size` at a time; None means one at a time."""
+    step = batch_size or 1
+    for start in range(0, len(items), step):
+        yield items[start : start + step]
+
+
+def check_environment(env: Any, method: str) -> Environment:
+    """Return `env` if it is a dict.
+
+    Raises:
+        TaskError: It is not; the message names the provider's `method` that made it.
+
+    """
+    if not isinstance(env, dict):
+        raise TaskError(
+            f"{method} made an environment of type {type(env).__name__}: make a dict, "
+            "from the names of forward's parameters to their values"
+        )
+    return env
+
+
+def build_worker_environment(provider: EnvironmentProvider) -> Environment:
+    """Build the environment as a worker does, with the function that the provider returns.
+
+    Raises:
+        TaskError: The provider returns no function, or the function makes no dict.
+
+    """
+    setup = provider.build_worker_setup_fn()
+    if not callable(setup):
+        raise TaskError(
+            f"{type(provider).__name__}.build_worker_setup_fn returned a "
+            f"{type(setup).__name__}: return a function that builds the environment"
+        )
+    return check_environment(setup(), "build_worker_setup_fn")
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    is_variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    return parameter.default is parameter.empty and not is_variadic

@@ -1,0 +1,1 @@
+"""Speaker verification: trial lists, scores and error rates."""

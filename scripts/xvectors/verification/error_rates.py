@@ -1,0 +1,120 @@
+"""Speaker verification: how well scores tell same-speaker trials from different-speaker ones.
+
+A trial is accepted when its score reaches a threshold. The two error rates, misses (of target
+trials: same speaker) and false alarms (of non-target trials: different speakers), follow from
+the threshold; everything here is read off those two curves.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.results.vectors import Floats
+
+CONFIDENCE = 0.95
+# How often speakers are drawn for an interval.
+N_DRAWS = 200
+
+
+class ScoredTrials(NamedTuple):
+    """Scored pairs of utterances.
+
+    `scores` is float64 of shape (n,), `is_target` bool of shape (n,), and `speakers` integers
+    of shape (n, 2), the numbers of the two utterances' speakers.
+    """
+
+    scores: Floats
+    is_target: NDArray[np.bool_]
+    speakers: NDArray[np.int64]
+
+
+class ErrorRates(NamedTuple):
+    """Misses and false alarms, 0 to 1, at each threshold; the last threshold accepts nothing.
+
+    Three float64 arrays of shape (distinct scores + 1,), the thresholds ascending: misses rise
+    from 0 to 1, false alarms fall from 1 to 0.
+    """
+
+    thresholds: Floats
+    misses: Floats
+    false_alarms: Floats
+
+
+def error_rates(trials: ScoredTrials, weights: Floats | None = None) -> ErrorRates:
+    """Return the error rates at every threshold at which they change.
+
+    Args:
+        trials: At least one target and one non-target trial.
+        weights: How much each trial counts, shape (n,); None for alike.
+
+    """
+    weights = np.ones(len(trials.scores)) if weights is None else weights
+    order = np.argsort(trials.scores, kind="stable")
+    scores, is_target, weights = trials.scores[order], trials.is_target[order], weights[order]
+    starts = np.append(np.flatnonzero(np.diff(scores, prepend=-np.inf)), len(scores))
+    rejected = [
+        np.concatenate([[0.0], np.cumsum(np.where(kind, weights, 0.0))])
+        for kind in (is_target, ~is_target)
+    ]
+    misses, rejections = (below[starts] / below[-1] for below in rejected)
+    return ErrorRates(np.append(scores, np.inf)[starts], misses, 1 - rejections)
+
+
+def equal_error_rate(rates: ErrorRates) -> float:
+    """Return the rate, 0 to 1, at which misses equal false alarms.
+
+    Between the two thresholds where they cross, both are taken to be linear.
+    """
+    gap = rates.misses - rates.false_alarms
+    after = int(np.argmax(gap >= 0))
+    share = gap[after] / (gap[after] - gap[after - 1])
+    return float(rates.misses[after] - share * (rates.misses[after] - rates.misses[after - 1]))
+
+
+def equal_error_interval(
+    trials: ScoredTrials, n_draws: int = N_DRAWS, seed: int = 0
+) -> tuple[float, float]:
+    """Return the confidence interval, at 95 %, of the equal error rate over other speakers.
+
+    Trials that share a speaker are not independent, so speakers are drawn with replacement, not
+    trials: a pair of speakers counts as often as both were drawn together (the pigeonhole
+    bootstrap, Owen 2007, doi:10.1214/07-AOAS122), and the interval lies between the percentiles.
+
+    Args:
+        trials: At least one target and one non-target trial.
+        n_draws: How often speakers are drawn.
+        seed: Of the random numbers.
+
+    """
+    # Sorted once, they need no sorting in each draw.
+    order = np.argsort(trials.scores, kind="stable")
+    trials = ScoredTrials(trials.scores[order], trials.is_target[order], trials.speakers[order])
+    random = np.random.default_rng(seed)
+    n_speakers = int(trials.speakers.max()) + 1
+    found = []
+    for _ in range(n_draws):
+        drawn = np.bincount(random.integers(n_speakers, size=n_speakers), minlength=n_speakers)
+        first, second = drawn[trials.speakers[:, 0]], drawn[trials.speakers[:, 1]]
+        same = trials.speakers[:, 0] == trials.speakers[:, 1]
+        weights = np.where(same, first, first * second).astype(np.float64)
+        if weights[trials.is_target].any() and weights[~trials.is_target].any():
+            found.append(equal_error_rate(error_rates(trials, weights)))
+    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def min_dcf(rates: ErrorRates, p_target: float) -> float:
+    """Return the smallest detection cost at any threshold, with costs of 1 for either error.
+
+    It is divided by that of the better of accepting all and rejecting all, so that 1 is the
+    cost of a system that knows nothing (NIST 2016 Speaker Recognition Evaluation Plan, section
+    3.1).
+
+    Args:
+        rates: The error rates of the trials.
+        p_target: The prior probability, 0 to 1, that a trial is a target.
+
+    """
+    costs = p_target * rates.misses + (1 - p_target) * rates.false_alarms
+    return float(costs.min() / min(p_target, 1 - p_target))

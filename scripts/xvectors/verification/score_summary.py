@@ -1,0 +1,131 @@
+"""Scores of trials as the pages show them: histograms, error rates, DET curve."""
+
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.results.vectors import Floats
+from xvectors.verification.error_rates import (
+    ErrorRates,
+    ScoredTrials,
+    equal_error_interval,
+    equal_error_rate,
+    error_rates,
+    min_dcf,
+)
+
+N_BINS = 60
+# Prior probabilities of a target trial, as VoxCeleb's and NIST's evaluations have them.
+P_TARGETS = (0.01, 0.05)
+MAX_DET_POINTS = 400
+
+
+class EqualError(NamedTuple):
+    """An equal error rate, its 95 % confidence interval (0 to 1) and the threshold it is at."""
+
+    rate: float
+    low: float
+    high: float
+    threshold: float
+
+
+class ScoreSummary(NamedTuple):
+    """Two histograms over the same bins, and what a threshold would make of the scores.
+
+    `edges` has shape (bins + 1,); `same` and `different`, shape (bins,), are the shares of the
+    target and of the non-target trials in each bin. `equal_error` is None unless there are trials
+    of both kinds.
+    """
+
+    n_same: int
+    n_different: int
+    n_speakers: int
+    edges: Floats
+    same: Floats
+    different: Floats
+    equal_error: EqualError | None
+
+
+class ScoreReport(NamedTuple):
+    """What there is to say of one kind of score of trials of both kinds.
+
+    `costs` are the minimum detection costs by prior probability.
+    """
+
+    kind: str
+    scores: ScoreSummary
+    equal_error: EqualError
+    costs: dict[float, float]
+    curve: "DetCurve"
+
+
+class DetCurve(NamedTuple):
+    """Points of a DET curve; `x` and `y` are the normal deviates of false alarms and misses.
+
+    On such axes normally distributed scores give a straight line (Martin et al. 1997, "The DET
+    curve in assessment of detection task performance", Eurospeech).
+    """
+
+    false_alarms: Floats
+    misses: Floats
+    x: Floats
+    y: Floats
+
+
+def report_scores(kind: str, trials: ScoredTrials) -> ScoreReport:
+    """Return what there is to say of a kind of score, `cosine` say, of trials of both kinds."""
+    rates = error_rates(trials)
+    scores = summarize_scores(trials)
+    if scores.equal_error is None:
+        raise ValueError("trials of one kind alone have no error rates")
+    costs = {p_target: min_dcf(rates, p_target) for p_target in P_TARGETS}
+    return ScoreReport(kind, scores, scores.equal_error, costs, det_curve(rates))
+
+
+def summarize_scores(trials: ScoredTrials) -> ScoreSummary:
+    """Return the summary of at least one trial."""
+    low, high = float(trials.scores.min()), float(trials.scores.max())
+    # All alike still take a bin of some width.
+    edges = np.histogram_bin_edges([low, max(high, low + 1e-6)], N_BINS)
+    same, different = (
+        np.histogram(np.clip(trials.scores[kind], edges[0], edges[-1]), edges)[0]
+        for kind in (trials.is_target, ~trials.is_target)
+    )
+    return ScoreSummary(
+        int(same.sum()),
+        int(different.sum()),
+        len(np.unique(trials.speakers)),
+        edges,
+        same / max(same.sum(), 1),
+        different / max(different.sum(), 1),
+        _equal_error(trials) if same.any() and different.any() else None,
+    )
+
+
+def det_curve(rates: ErrorRates) -> DetCurve:
+    """Return at most `MAX_DET_POINTS` points at which both error rates lie within 0 and 1."""
+    within = (rates.misses > 0) & (rates.misses < 1)
+    within &= (rates.false_alarms > 0) & (rates.false_alarms < 1)
+    where = np.flatnonzero(within)
+    if len(where) > MAX_DET_POINTS:
+        # Evenly along the curve: thresholds crowd where it is of least interest.
+        way = _deviates(rates.misses[where]) - _deviates(rates.false_alarms[where])
+        wanted = np.linspace(way[0], way[-1], MAX_DET_POINTS)
+        where = where[np.unique(np.searchsorted(way, wanted).clip(max=len(way) - 1))]
+    false_alarms, misses = rates.false_alarms[where], rates.misses[where]
+    return DetCurve(false_alarms, misses, _deviates(false_alarms), _deviates(misses))
+
+
+def _equal_error(trials: ScoredTrials) -> EqualError:
+    rates = error_rates(trials)
+    crossing = int(np.argmax(rates.misses >= rates.false_alarms))
+    low, high = equal_error_interval(trials)
+    threshold = min(float(rates.thresholds[crossing]), float(trials.scores.max()))
+    return EqualError(equal_error_rate(rates), low, high, threshold)
+
+
+def _deviates(rates: NDArray[np.float64]) -> Floats:
+    deviate = NormalDist().inv_cdf
+    return np.array([deviate(rate) for rate in rates])

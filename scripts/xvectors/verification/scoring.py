@@ -1,0 +1,195 @@
+"""Scoring trial lists: pairs of utterances, and how well their cosine tells who speaks."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from xvectors.config.layout import Layout
+from xvectors.errors import TrialsError
+from xvectors.files.atomic import replacing, write_atomically
+from xvectors.results.speakers import Speakers, read_speakers
+from xvectors.results.tables import IndexRow, load_embeddings
+from xvectors.results.vectors import Floats, Vectors, normalize_lengths
+from xvectors.verification.error_rates import CONFIDENCE, ScoredTrials
+from xvectors.verification.score_summary import ScoreReport, report_scores
+from xvectors.verification.trials import Trial, find_utterances, read_trials
+
+logger = logging.getLogger(__name__)
+
+TRIALS_AT_A_TIME = 65536
+UTTERANCES_AT_A_TIME = 1024
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Speakers against whom scores are normalized.
+
+    `means` are their embeddings, float32 of shape (n, dim) and length 1; of an utterance's
+    scores against them the `top` highest count.
+    """
+
+    means: Vectors
+    top: int
+
+    @classmethod
+    def of(cls, speakers: Speakers, top: int) -> "Cohort":
+        """Return the cohort of all speakers.
+
+        Raises:
+            TrialsError: There are too few to tell how scores spread.
+
+        """
+        if min(len(speakers.speaker_ids), top) < 2:  # noqa: PLR2004 - a spread needs two
+            raise TrialsError("xvector.cohort: fewer than 2 speakers; name a split with more")
+        return cls(normalize_lengths(speakers.means), top)
+
+
+def score_trials(config: DictConfig, name: str) -> list[ScoreReport]:
+    """Score one of the configuration's trial lists, and write its scores and error rates.
+
+    Args:
+        config: A resolved configuration.
+        name: Of the list, a key of ``trials``.
+
+    Returns:
+        What there is to say of the cosines, and with a cohort of the normalized ones too.
+
+    Raises:
+        TrialsError: Lines of the list are wrong, or name utterances that are not there.
+
+    """
+    xvector, layout = config.xvector, Layout.of(config)
+    path = Path(xvector.trials[name])
+    trials, rows = find_utterances(path, read_trials(path), layout, list(xvector.splits))
+    cohort = None
+    if xvector.cohort is not None:
+        cohort = Cohort.of(read_speakers(layout.speakers(xvector.cohort)), xvector.cohort_size)
+    plain, normalized = cosine_scores(trials, rows, cohort)
+    reports = {"score": report_scores("cosine", plain)}
+    if normalized is not None:
+        reports["normalized_score"] = report_scores("normalized cosine", normalized)
+    for report in reports.values():
+        logger.info("%s: %s", name, _in_words(report))
+    write_scores(layout.scores(name), trials, plain, normalized)
+    results = {kind: _as_json(report) for kind, report in reports.items()}
+    content = {"trials": str(path), "cohort": xvector.cohort, **results}
+    write_atomically(layout.error_rates(name), json.dumps(content, indent=2).encode() + b"\n")
+    return list(reports.values())
+
+
+def cosine_scores(
+    trials: list[Trial], rows: Mapping[str, IndexRow], cohort: Cohort | None
+) -> tuple[ScoredTrials, ScoredTrials | None]:
+    """Return the cosine of every trial's embeddings, and with a cohort its normalized score too.
+
+    A score s of the utterances a and b becomes the mean of (s - m) / d for both, where m and d
+    are the mean and the standard deviation of the utterance's highest scores against the cohort
+    (adaptive s-norm, Matejka et al., "Analysis of score normalization in multilingual speaker
+    recognition", Interspeech 2017, section 2.2).
+
+    Args:
+        trials: The trials.
+        rows: Their utterances, by name.
+        cohort: The speakers for normalization, if any.
+
+    Raises:
+        TrialsError: An utterance cannot be normalized.
+
+    """
+    names = sorted({name for trial in trials for name in (trial.utt1, trial.utt2)})
+    number = {name: i for i, name in enumerate(names)}
+    pairs = np.array([(number[trial.utt1], number[trial.utt2]) for trial in trials])
+    embeddings = load_embeddings(rows[name] for name in names)
+    vectors = normalize_lengths(np.stack(list(embeddings)))
+    speaker_ids = [rows[name].speaker_id for name in names]
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(speaker_ids))}
+    speakers = np.array([numbers[name] for name in speaker_ids])[pairs]
+    is_target = np.array([trial.is_target for trial in trials])
+    scores = np.concatenate(
+        [
+            np.einsum("ij,ij->i", vectors[part[:, 0]], vectors[part[:, 1]], dtype=np.float64)
+            for part in _parts(pairs, TRIALS_AT_A_TIME)
+        ]
+    )
+    plain = ScoredTrials(scores, is_target, speakers)
+    if cohort is None:
+        return plain, None
+    mean, deviation = cohort_statistics(vectors, cohort)
+    for name, spread in zip(names, deviation, strict=True):
+        if not spread > 0:
+            raise TrialsError(
+                f"{name}: its scores against the cohort are all alike, so none can be normalized; "
+                "take another split as xvector.cohort"
+            )
+    first, second = pairs.T
+    normalized = (scores - mean[first]) / deviation[first]
+    normalized += (scores - mean[second]) / deviation[second]
+    return plain, plain._replace(scores=normalized / 2)
+
+
+def cohort_statistics(vectors: Vectors, cohort: Cohort) -> tuple[Floats, Floats]:
+    """Return the mean and the standard deviation of each vector's highest cohort scores.
+
+    Args:
+        vectors: Of length 1, shape (n, dim).
+        cohort: The cohort.
+
+    Returns:
+        Two arrays of shape (n,).
+
+    """
+    found = []
+    for part in _parts(vectors, UTTERANCES_AT_A_TIME):
+        highest = np.sort(part @ cohort.means.T, axis=1)[:, -cohort.top :].astype(np.float64)
+        found.append((highest.mean(axis=1), highest.std(axis=1)))
+    means, deviations = zip(*found, strict=True)
+    return np.concatenate(means), np.concatenate(deviations)
+
+
+def write_scores(
+    path: Path, trials: list[Trial], plain: ScoredTrials, normalized: ScoredTrials | None
+) -> None:
+    """Write the table of the scores: label, utt1, utt2, score, and normalized_score if there is."""
+    header = ["label", "utt1", "utt2", "score"]
+    columns = [plain.scores]
+    if normalized is not None:
+        header.append("normalized_score")
+        columns.append(normalized.scores)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("\t".join(header) + "\n")
+        for trial, *scores in zip(trials, *columns, strict=True):
+            fields = [str(int(trial.is_target)), trial.utt1, trial.utt2]
+            file.write("\t".join(fields + [f"{score:.6f}" for score in scores]) + "\n")
+
+
+def _as_json(report: ScoreReport) -> dict[str, Any]:
+    rate, low, high, _ = report.equal_error
+    return {
+        "n_targets": report.scores.n_same,
+        "n_nontargets": report.scores.n_different,
+        "eer": rate,
+        "eer_interval": {"low": low, "high": high, "confidence": CONFIDENCE},
+        "min_dcf": {str(p_target): cost for p_target, cost in report.costs.items()},
+    }
+
+
+def _in_words(report: ScoreReport) -> str:
+    rate, low, high, _ = report.equal_error
+    costs = ", ".join(f"{cost:.4f} (p {p_target})" for p_target, cost in report.costs.items())
+    n_trials = report.scores.n_same + report.scores.n_different
+    return (
+        f"{report.kind} of {n_trials} trials: EER {rate:.2%} "
+        f"({CONFIDENCE:.0%} interval {low:.2%} to {high:.2%}), minDCF {costs}"
+    )
+
+
+def _parts(rows: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
