@@ -1,11 +1,15 @@
-# What newcomers and CI type. Every target works on a bare machine with Python 3.11 and make.
+# What newcomers and CI type. Every target works on a bare machine with Python 3.11 or newer and make.
 PYTHON ?= python3
 VENV := .venv
+# make splits names at spaces.
+ifneq ($(words $(CURDIR)),1)
+$(error "$(CURDIR)" has a space in it, and make cannot work there: move the clone)
+endif
 BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test soak lint format espnet rawnet m4a fuzz audio-table lock sbom audit benchmark scale \
+.PHONY: run test soak lint format espnet rawnet fuzz audio-table lock sbom audit benchmark scale \
 	demo picture clean
 
 run: $(VENV)/.run
@@ -25,6 +29,7 @@ lint: $(VENV)/.dev
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports --no-timing
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
@@ -33,17 +38,17 @@ format: $(VENV)/.dev
 	ruff format .
 	snakefmt Snakefile workflow
 
-# What the toolkits besides SpeechBrain need, and audio that libsndfile does not read.
-espnet rawnet m4a: %: $(VENV)/.%
+# The packages of the toolkits besides SpeechBrain.
+espnet rawnet: %: $(VENV)/.%
 
 # Feeds every reader with what a search for bugs comes up with; an hour in all.
-fuzz: $(VENV)/.dev $(VENV)/.m4a $(VENV)/.fuzz
+fuzz: $(VENV)/.dev $(VENV)/.fuzz
 	for target in manifest config audio files; do \
 		python -m tests.fuzz.fuzz $$target --seconds 900 || exit 1; \
 	done
 
 # Reads every kind of audio, and hours of it, and prints what came out, see docs/audio.md.
-audio-table: $(VENV)/.dev $(VENV)/.m4a
+audio-table: $(VENV)/.dev
 	python -m tests.benchmark.audio_table --hours
 
 # Speed, memory and exactness against SpeechBrain's own ways; half an hour on an idle machine.
@@ -76,6 +81,8 @@ TOOLS := $(VENV)/tools
 
 # A stamp per environment: installed once, and again when its lock changes.
 $(VENV)/.run: envs/build.lock envs/requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python %d.%d is too old: \
+	install Python 3.11 or newer and type: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -r envs/build.lock
 	$(INSTALL) -r envs/requirements.lock
@@ -87,7 +94,7 @@ $(VENV)/.dev: $(VENV)/.run envs/requirements-dev.lock
 	touch $@
 
 # Without what ESPnet requires and its speaker encoders do not use, see envs/espnet.txt.
-$(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.m4a $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.run envs/%.lock
+$(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.run envs/%.lock
 	$(INSTALL) --no-deps -r envs/$*.lock
 	touch $@
 
@@ -106,19 +113,19 @@ lock: $(VENV)/.tools
 	$(COMPILE) envs/requirements.txt -o envs/requirements.lock
 	$(COMPILE) envs/requirements-dev.txt -c envs/requirements.lock -o envs/requirements-dev.lock
 	echo setuptools | $(COMPILE) - -c envs/requirements.lock -o envs/build.lock
-	for extra in espnet rawnet m4a fuzz; do \
+	for extra in espnet rawnet fuzz; do \
 		$(COMPILE) --no-deps envs/$$extra.txt -o envs/$$extra.lock || exit 1; done
 	$(COMPILE) envs/tools.txt -o envs/tools.lock
 
 # What the workflow and its toolkits run with, as CycloneDX; needs no network once the tools are there.
 sbom: $(VENV)/.tools
-	cat envs/requirements.lock envs/espnet.lock envs/m4a.lock | $(TOOLS)/bin/cyclonedx-py requirements \
+	cat envs/requirements.lock envs/espnet.lock | $(TOOLS)/bin/cyclonedx-py requirements \
 		--index-url pkg:pypi --pyproject pyproject.toml --output-reproducible -o - - \
 		| $(TOOLS)/bin/python envs/sbom.py > envs/sbom.cdx.json
 
 # Licences of all that is installed, and known vulnerabilities; fails where a package cannot be asked
 # about, so that silence never passes for a clean result.
-audit: $(VENV)/.tools $(VENV)/.dev $(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.m4a
+audit: $(VENV)/.tools $(VENV)/.dev $(VENV)/.espnet $(VENV)/.rawnet
 	python -m tests.licences docs/licences.md
-	for lock in requirements-dev espnet rawnet m4a; do \
+	for lock in requirements-dev espnet rawnet; do \
 		$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r envs/$$lock.lock || exit 1; done

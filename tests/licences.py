@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 ENVS = Path(__file__).resolve().parents[1] / "envs"
-LOCKS = ("requirements", "requirements-dev", "espnet", "rawnet", "m4a")
+LOCKS = ("requirements", "requirements-dev", "espnet", "rawnet")
 # SPDX identifiers. MPL-2.0 and the LGPL bind changes to their own files, not what uses them.
 ACCEPTED = {
     "0BSD",

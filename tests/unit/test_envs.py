@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 ENVS = Path(__file__).resolve().parents[2] / "envs"
-PINS = ["requirements", "requirements-dev", "espnet", "rawnet", "m4a", "fuzz", "tools"]
+PINS = ["requirements", "requirements-dev", "espnet", "rawnet", "fuzz", "tools"]
 
 
 def pinned(name):
@@ -51,7 +51,7 @@ def test_locks_have_hashes_and_name_no_host(name):
 
 def test_one_environment_takes_the_same_versions_from_every_lock():
     common = locked("requirements")
-    for name in ("requirements-dev", "build", "espnet", "rawnet", "m4a"):
+    for name in ("requirements-dev", "build", "espnet", "rawnet"):
         for package, versions in locked(name).items():
             assert versions == common.get(package, versions), f"{name}: {package}"
 
@@ -61,7 +61,7 @@ def test_the_bill_of_materials_is_that_of_the_locks():
     found = {(c["name"], c["version"]) for c in json.loads(text)["components"]}
     assert found == {
         (package, version)
-        for name in ("requirements", "espnet", "m4a")
+        for name in ("requirements", "espnet")
         for package, versions in locked(name).items()
         for version in versions
     }, "make sbom"
