@@ -29,7 +29,7 @@ lint: $(VENV)/.dev
 	ruff check .
 	ruff format --check .
 	mypy
-	lint-imports --no-timing
+	lint-imports --no-logo
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
