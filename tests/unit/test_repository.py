@@ -1,0 +1,74 @@
+"""The repository, held against what the places ask for in which people find it."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CATALOG_KEYS = {"mandatory-flags", "software-stack-deployment", "report"}
+DEPLOYMENTS = {"conda", "apptainer", "apptainer+conda"}
+
+
+def read(name: str) -> str:
+    return (REPOSITORY / name).read_text(encoding="utf-8")
+
+
+def test_the_workflow_catalog_takes_it_up():
+    """As snakemake-workflow-catalog's "Adding workflows" and generate-catalog.py have it."""
+    readme = read("README.md").lower()
+    assert "snakemake" in readme
+    assert "workflow" in readme
+    assert (REPOSITORY / "workflow" / "Snakefile").is_file()
+    assert list((REPOSITORY / "workflow" / "rules").glob("*.smk"))
+    assert read("config/README.md").startswith("# ")
+    settings = yaml.safe_load(read(".snakemake-workflow-catalog.yml"))
+    assert settings.keys() == {"usage"}
+    usage = settings["usage"]
+    assert usage.keys() <= CATALOG_KEYS
+    assert usage["mandatory-flags"]["desc"]
+    assert usage["software-stack-deployment"].keys() <= DEPLOYMENTS
+    assert usage["report"] is True
+
+
+def test_every_rule_that_runs_a_script_names_its_conda_environment():
+    for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"):
+        rules = re.split(r"^(?=\s*(?:rule|checkpoint)\b)", path.read_text(), flags=re.MULTILINE)
+        for rule in rules:
+            if "script:" in rule:
+                assert "conda:" in rule, f"{path.name}: {rule.splitlines()[0]}"
+
+
+def test_the_container_is_built_by_the_steps_of_make_run():
+    steps = re.findall(r"^RUN (make .+)$", read("Containerfile"), flags=re.MULTILINE)
+    assert steps == ["make .venv/.packages", "make .venv/.run"]
+    plan = subprocess.run(
+        ["make", "--dry-run", "--always-make", "run"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for stamp in (step.removeprefix("make ") for step in steps):
+        assert f"touch {stamp}" in plan
+
+
+def test_continuous_integration_runs_what_ci_run_does():
+    jobs = yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]
+    steps = [step.get("run", "") for job in jobs.values() for step in job["steps"]]
+    for command in ("make lint", "make run"):
+        assert any(step.startswith(command) for step in steps)
+        assert command in read(".ci/run")
+    markers = {
+        line.partition(":")[0]
+        for line in read("pyproject.toml")
+        .split("markers = [")[1]
+        .split("]")[0]
+        .replace('"', "")
+        .split("\n")
+        if ":" in line
+    }
+    parts = jobs["test"]["strategy"]["matrix"]["part"]
+    assert {part for part in parts if " " not in part} == {marker.strip() for marker in markers}
+    assert parts[0] == " and ".join(f"not {part}" for part in parts[1:])
