@@ -130,6 +130,6 @@ sbom: $(VENV)/.tools
 # Licences of all that is installed, and known vulnerabilities; fails where a package cannot be asked
 # about, so that silence never passes for a clean result.
 audit: $(VENV)/.tools $(VENV)/.dev $(VENV)/.espnet $(VENV)/.rawnet
-	python -m tests.licences docs/licences.md
+	python -m envs.licences docs/licences.md
 	for lock in requirements-dev espnet rawnet; do \
 		$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r envs/$$lock.lock || exit 1; done

@@ -10,7 +10,7 @@ import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 from speechbrain.inference.classifiers import EncoderClassifier
 
-from .checkout import DEMO, Checkout
+from tests.support.checkout import DEMO, Checkout
 
 # The contract's tolerance: of an embedding's largest element.
 TOLERANCE = 1e-4

@@ -16,12 +16,11 @@ import numpy as np
 import soundfile
 import torch
 
+from tests.support.checkout import DEMO
+from tests.support.m4a import write_m4a
 from xvectors.audio.reading import read_signal
 from xvectors.audio.resampling import Normalizer
 from xvectors.errors import UtteranceError
-
-from ..checkout import DEMO
-from ..m4a import write_m4a
 
 RATE = 16000
 KINDS = ["WAV", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "MP3", "NIST"]

@@ -9,7 +9,7 @@ from torchaudio.functional import resample
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = REPOSITORY / "config" / "demo"
-sys.path.insert(0, str(REPOSITORY / "tests"))
+sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
 
 from random_encoder import HYPERPARAMS, write_random_encoder  # noqa: E402 - this is no package
 

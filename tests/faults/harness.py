@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
+from tests.support.checkout import Checkout
 from xvectors.errors import ShardError
 from xvectors.storage.journal import list_journals, read_journal
 from xvectors.storage.packs import list_packs, read_pack
 
-from ..checkout import Checkout
 from .fork_server import ForkServer, Job
 
 SUFFIXES = (".pt", ".safetensors")

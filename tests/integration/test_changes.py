@@ -8,8 +8,8 @@ import pytest
 import soundfile
 import torch
 
-from ..checkout import changed
-from ..random_encoder import write_random_encoder
+from tests.support.checkout import changed
+from tests.support.random_encoder import write_random_encoder
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ..checkout import changed
+from tests.support.checkout import changed
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ..checkout import PROVIDER
+from tests.support.checkout import PROVIDER
 
 pytestmark = pytest.mark.integration
 

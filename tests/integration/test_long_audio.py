@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ..checkout import DEMO
+from tests.support.checkout import DEMO
 
 pytestmark = pytest.mark.integration
 

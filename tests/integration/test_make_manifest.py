@@ -3,8 +3,8 @@
 import pytest
 import soundfile
 
-from ..checkout import changed
-from ..corpora import MAKERS, copy, demo_audio, make_folder
+from tests.support.checkout import changed
+from tests.support.corpora import MAKERS, copy, demo_audio, make_folder
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from ..checkout import PROVIDER, REPOSITORY, changed
+from tests.support.checkout import PROVIDER, REPOSITORY, changed
 
 pytestmark = pytest.mark.integration
 

@@ -6,7 +6,7 @@ import soundfile
 from pyarrow import parquet
 from safetensors.numpy import load_file
 
-from ..kaldi_files import read_vectors
+from tests.support.kaldi_files import read_vectors
 
 pytestmark = pytest.mark.integration
 

@@ -2,11 +2,10 @@
 
 import pytest
 
+from tests.scale.corpus import make_manifest
+from tests.scale.run import SPLIT, Bench, Cost, slopes, summarize
 from xvectors.manifest.reading import read_manifest
 from xvectors.sharding.markers import read_marker
-
-from ..scale.corpus import make_manifest
-from ..scale.run import SPLIT, Bench, Cost, slopes, summarize
 
 pytestmark = pytest.mark.integration
 N_UTTERANCES = 70

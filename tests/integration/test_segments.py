@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.support.checkout import changed
 from xvectors.storage.provenance import parse_provenance
 from xvectors.storage.pt_file import read_provenance
-
-from ..checkout import changed
 
 pytestmark = pytest.mark.integration
 

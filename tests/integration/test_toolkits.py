@@ -10,7 +10,7 @@ import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 
 from tests.conftest import TOLERANCE
-from tests.toolkit_models import CHECKPOINT, make_espnet_encoder, make_rawnet_checkpoint
+from tests.support.toolkit_models import CHECKPOINT, make_espnet_encoder, make_rawnet_checkpoint
 from xvectors.config.toolkits import TOOLKITS, installed_version, missing_packages
 from xvectors.storage.provenance import parse_provenance
 from xvectors.storage.pt_file import read_provenance

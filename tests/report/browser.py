@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Frame, Page, sync_playwright
 
-from ..debian import DebianError, install
+from tests.support.debian import DebianError, install
 
 PACKAGES = ("chromium", "fonts-dejavu-core", "fonts-wqy-microhei")
 PROGRAM = "chromium"

@@ -4,6 +4,7 @@ import time
 import numpy as np
 import pytest
 
+from tests.support.made_split import SHARDS, make_marker, make_split, make_voices
 from xvectors.config.layout import Layout, shard_names
 from xvectors.report.charts import OTHERS_COLOUR
 from xvectors.report.page import MAX_PAGE_BYTES
@@ -15,7 +16,6 @@ from xvectors.sharding.markers import write_marker
 from xvectors.verification.error_rates import ScoredTrials
 from xvectors.verification.score_summary import MAX_DET_POINTS, report_scores
 
-from ..made_split import SHARDS, make_marker, make_split, make_voices
 from .browser import marks_of, n_colours, n_marks, point_at
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"

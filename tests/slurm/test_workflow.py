@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ..checkout import PROVIDER, Checkout, kill_group
+from tests.support.checkout import PROVIDER, Checkout, kill_group
+
 from .cluster import NODES, Cluster, wait_for
 
 TASK = (

@@ -13,7 +13,7 @@ if missing_packages("espnet"):
 from espnet2.main_funcs.pack_funcs import pack
 
 from tests.conftest import TOLERANCE
-from tests.toolkit_models import (
+from tests.support.toolkit_models import (
     CHECKPOINT,
     ESPNET_MODELS,
     Trap,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.checkout import DEMO
 from xvectors import XVectorProvider, XVectorRunner
 from xvectors.audio.signal import Signal
 from xvectors.encoders.encoder import Encoder, load_encoder
@@ -18,8 +19,6 @@ from xvectors.errors import ShardError, TaskError, UtteranceError
 from xvectors.job import encoder_server
 from xvectors.job.encoder_server import BATCH_BYTES, SharedSignals, _die_with, run_in_processes
 from xvectors.tasks.pipeline import Pipeline, run_threaded
-
-from ...checkout import DEMO
 
 
 @pytest.fixture(scope="module")

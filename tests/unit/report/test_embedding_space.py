@@ -3,6 +3,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from tests.support.made_split import make_voices
 from xvectors.report.embedding_space import (
     coherence,
     fit_to_speakers,
@@ -11,8 +12,6 @@ from xvectors.report.embedding_space import (
     scored_pairs,
 )
 from xvectors.results.vectors import normalize_lengths
-
-from ...made_split import make_voices
 
 # At 0 and 60 degrees one speaker, at 90 and 180 the other: every cosine is known.
 ANGLES = np.radians([0, 60, 90, 180])

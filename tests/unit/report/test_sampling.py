@@ -2,10 +2,9 @@ from collections import Counter
 
 import pytest
 
+from tests.support.made_split import make_rows
 from xvectors.report.sampling import add_up, sample_rows
 from xvectors.results.tables import IndexRow
-
-from ...made_split import make_rows
 
 
 def sample(speakers: list[str], limit: int) -> list[IndexRow]:

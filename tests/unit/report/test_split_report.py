@@ -2,14 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.made_split import SHARDS, make_marker, make_rows, make_split, make_voices
 from xvectors.config.layout import Layout
 from xvectors.errors import ShardError
 from xvectors.report import split_report
 from xvectors.report.split_page import draw_report
 from xvectors.report.split_report import gather, speeds, view_speakers
 from xvectors.results.tables import FailureRow
-
-from ...made_split import SHARDS, make_marker, make_rows, make_split, make_voices
 
 
 def test_speeds_are_of_shards_that_embedded_something():

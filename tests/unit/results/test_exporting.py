@@ -5,14 +5,13 @@ from pyarrow import parquet
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from tests.support.kaldi_files import read_vectors
 from xvectors.errors import ExportError, ShardError
 from xvectors.results import exporting, sorting
 from xvectors.results.exporting import export_kaldi, export_parquet, export_safetensors
 from xvectors.results.speakers import average_speakers
 from xvectors.results.tables import IndexRow, write_index
 from xvectors.storage import safetensors_file
-
-from ...kaldi_files import read_vectors
 
 DIM = 5
 

@@ -1,11 +1,10 @@
 import pytest
 import torch
 
+from tests.support.toolkit_models import Trap
 from xvectors.errors import ShardError
 from xvectors.results.tables import load_embedding, read_failures, read_index
 from xvectors.tasks.xvectors import XVectorRunner
-
-from ...toolkit_models import Trap
 
 
 @pytest.mark.parametrize("as_zip", [True, False])

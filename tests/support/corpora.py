@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import lhotse
 
-from .checkout import DEMO
+from tests.support.checkout import DEMO
 
 
 class Expected(NamedTuple):

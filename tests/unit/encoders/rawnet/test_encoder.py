@@ -8,7 +8,7 @@ if missing_packages("rawnet"):
     pytest.skip("asteroid-filterbanks is not installed: make rawnet", allow_module_level=True)
 
 from tests.conftest import TOLERANCE
-from tests.toolkit_models import Trap, make_rawnet_checkpoint, note_tf32, speech
+from tests.support.toolkit_models import Trap, make_rawnet_checkpoint, note_tf32, speech
 from xvectors.encoders.device import has_bf16
 from xvectors.encoders.encoder import load_encoder
 from xvectors.encoders.rawnet.encoder import RawNetEncoder

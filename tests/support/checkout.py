@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = REPOSITORY / "config" / "demo"
 CHECKOUT = ("Snakefile", "workflow", "scripts", "profiles", "envs", "config")
 

@@ -12,7 +12,7 @@ from espnet2.asr.frontend.asteroid_frontend import AsteroidFrontend
 from espnet2.spk.encoder.rawnet3_encoder import RawNet3Encoder
 from espnet2.spk.pooling.chn_attn_stat_pooling import ChnAttnStatPooling
 
-from tests.toolkit_models import make_rawnet_checkpoint
+from tests.support.toolkit_models import make_rawnet_checkpoint
 from xvectors.encoders.rawnet.network import RawNet3
 
 

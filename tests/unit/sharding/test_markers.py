@@ -2,11 +2,10 @@ import os
 
 import pytest
 
+from tests.support.made_split import make_marker
 from xvectors.errors import ShardError
 from xvectors.files.atomic import hash_versions
 from xvectors.sharding.markers import Failure, read_marker, write_marker
-
-from ..made_split import make_marker
 
 
 def test_a_marker_comes_back(tmp_path):

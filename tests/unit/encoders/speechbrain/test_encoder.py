@@ -10,6 +10,8 @@ from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.nnet.pooling import StatisticsPooling
 from speechbrain.processing.features import spectral_magnitude
 
+from tests.support.random_encoder import HYPERPARAMS, write_random_encoder
+from tests.support.toolkit_models import Trap, note_tf32
 from xvectors.encoders.device import has_bf16
 from xvectors.encoders.speechbrain import chunked_ecapa
 from xvectors.encoders.speechbrain import encoder as encoder_module
@@ -17,9 +19,6 @@ from xvectors.encoders.speechbrain.encoder import SAMPLE_RATE, SpeechBrainEncode
 from xvectors.encoders.speechbrain.features import decibels, filters_of
 from xvectors.encoders.speechbrain.ragged_ecapa import RaggedEcapa, is_covered
 from xvectors.errors import EncoderError
-
-from ...random_encoder import HYPERPARAMS, write_random_encoder
-from ...toolkit_models import Trap, note_tf32
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-from ..licences import ENVS, accepted, licence, locked
+from envs.licences import ENVS, accepted, licence, locked
 
 
 def test_every_installed_package_has_an_accepted_licence():

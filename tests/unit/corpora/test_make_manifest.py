@@ -10,15 +10,8 @@ import pytest
 import soundfile
 import yaml
 
-from xvectors.__main__ import command_parser, main
-from xvectors.config.resolving import corpus_schema, schema_problems
-from xvectors.corpora.kinds import READERS, options_of
-from xvectors.corpora.make_manifest import make_manifest
-from xvectors.errors import CorpusError, XVectorsError
-from xvectors.manifest.reading import read_manifest
-
-from ..checkout import REPOSITORY
-from ..corpora import (
+from tests.support.checkout import REPOSITORY
+from tests.support.corpora import (
     MAKERS,
     copy,
     demo_audio,
@@ -28,6 +21,12 @@ from ..corpora import (
     make_vctk,
     write,
 )
+from xvectors.__main__ import command_parser, main
+from xvectors.config.resolving import corpus_schema, schema_problems
+from xvectors.corpora.kinds import READERS, options_of
+from xvectors.corpora.make_manifest import make_manifest
+from xvectors.errors import CorpusError, XVectorsError
+from xvectors.manifest.reading import read_manifest
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from hyperpyyaml import load_hyperpyyaml
 
-DEMO = Path(__file__).resolve().parents[1] / "config" / "demo"
+DEMO = Path(__file__).resolve().parents[2] / "config" / "demo"
 sys.path.insert(0, str(DEMO))
 
 from train_encoder import save_encoder  # noqa: E402 - it lies beside the demo

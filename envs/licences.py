@@ -1,6 +1,6 @@
 """The licences of what is installed, against those that this project accepts.
 
-    python -m tests.licences docs/licences.md
+    python -m envs.licences docs/licences.md
 
 lists every package of the locks that is installed here.
 """
@@ -12,7 +12,7 @@ from email.message import Message
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
-ENVS = Path(__file__).resolve().parents[1] / "envs"
+ENVS = Path(__file__).resolve().parent
 LOCKS = ("requirements", "requirements-dev", "espnet", "rawnet")
 # SPDX identifiers. MPL-2.0 and the LGPL bind changes to their own files, not what uses them.
 ACCEPTED = {

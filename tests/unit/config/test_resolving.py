@@ -10,7 +10,7 @@ from xvectors.config.resolving import SCHEMA, resolve_config, shards_of_split
 from xvectors.errors import ConfigError
 from xvectors.run.checks import check_config, check_manifests
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 KEYS = yaml.safe_load(SCHEMA.read_text())["properties"]["xvector"]["properties"]
 
 # The shape of the training_config.yaml of ESPnet3's TTS numerics.
@@ -288,8 +288,8 @@ def test_what_is_all_there_passes(corpus, demo_encoder):
             "xvector.corpora.other: its manifest, same.tsv, is that of train too",
         ),
         (
-            {"runner": "tests.unit.test_config.OtherRunner", "exports": ["parquet"]},
-            "xvector.exports: tests.unit.test_config.OtherRunner leaves no speaker embeddings",
+            {"runner": f"{__name__}.OtherRunner", "exports": ["parquet"]},
+            f"xvector.exports: {__name__}.OtherRunner leaves no speaker embeddings",
         ),
         ({"manifest_paths": {"train": "none.tsv"}}, "train: no such manifest: none.tsv"),
         ({"pretrained_model": "/none/here"}, "xvector.pretrained_model: no such folder"),

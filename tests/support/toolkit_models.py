@@ -9,7 +9,7 @@ import soundfile
 import torch
 import yaml
 
-from .checkout import DEMO
+from tests.support.checkout import DEMO
 
 # As in the numerics egs2/voxceleb/spk1, only smaller.
 MEL = {

@@ -14,7 +14,7 @@ from xvectors.audio.signal import Segment
 from xvectors.errors import UtteranceError
 
 pytest.importorskip("av", reason="needs PyAV: make m4a")
-from ...m4a import write_m4a
+from tests.support.m4a import write_m4a
 
 RATE = 16000
 normalizer = Normalizer(RATE)
