@@ -11,9 +11,7 @@ from speechbrain.dataio.preprocess import AudioNormalizer
 from speechbrain.inference.classifiers import EncoderClassifier
 
 from tests.support.checkout import DEMO, Checkout
-
-# The contract's tolerance: of an embedding's largest element.
-TOLERANCE = 1e-4
+from tests.support.closeness import TOLERANCE
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import soundfile
 import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 
-from tests.conftest import TOLERANCE
+from tests.support.closeness import TOLERANCE
 from tests.support.toolkit_models import CHECKPOINT, make_espnet_encoder, make_rawnet_checkpoint
 from xvectors.config.toolkits import TOOLKITS, installed_version, missing_packages
 from xvectors.storage.provenance import parse_provenance

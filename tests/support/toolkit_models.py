@@ -67,6 +67,7 @@ def make_espnet_encoder(folder: Path, name: str = "ecapa") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     config = SpeakerTask.get_default_config() | ESPNET_MODELS[name] | {"spk_num": 7}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.manual_seed(0)
     model = Speech2Embedding(folder / "config.yaml", None).spk_model
     save_random(model, folder / CHECKPOINT, wrap=False)
     return folder
@@ -76,6 +77,7 @@ def make_rawnet_checkpoint(path: Path) -> Path:
     """Write a checkpoint with the names of the published one; return its path."""
     from xvectors.encoders.rawnet.network import RawNet3  # noqa: PLC0415
 
+    torch.manual_seed(0)
     network = RawNet3(channels=64, frame_channels=96, dim=24)
     # The published network has two layers that it makes no use of.
     network.bn1, network.bn6 = torch.nn.BatchNorm1d(16), torch.nn.BatchNorm1d(24)

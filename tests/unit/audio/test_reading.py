@@ -13,7 +13,6 @@ from xvectors.audio.opening import durations
 from xvectors.audio.reading import read_signal
 from xvectors.audio.resampling import Normalizer
 from xvectors.audio.signal import Segment
-from xvectors.audio.versions import audio_version
 from xvectors.errors import UtteranceError
 
 RATE = 16000
@@ -145,22 +144,6 @@ def test_a_file_that_is_replaced_while_it_is_read(tmp_path):
 
     with pytest.raises(UtteranceError, match="changed while it was read"):
         read_signal(str(path), Replacing(RATE))
-
-
-def test_durations_come_from_headers(tmp_path):
-    soundfile.write(tmp_path / "a.flac", speechlike(1.5, 8000), 8000)
-    (tmp_path / "b.wav").write_bytes(b"rubbish")
-    paths = [str(tmp_path / name) for name in ("a.flac", "b.wav", "none.wav")]
-    assert durations(paths) == [1.5, 0.0, 0.0]
-
-
-def test_a_version_changes_with_size_and_with_time(tmp_path):
-    path = tmp_path / "a.wav"
-    path.write_bytes(b"1")
-    first = audio_version(str(path))
-    path.write_bytes(b"22")
-    assert audio_version(str(path)) != first
-    assert audio_version(str(tmp_path / "none")) is None
 
 
 def test_a_raw_file_is_no_audio(tmp_path):

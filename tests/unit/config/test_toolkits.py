@@ -3,14 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from xvectors.config import toolkits
 from xvectors.config.imports import import_class
 from xvectors.config.resolving import resolve_config
 from xvectors.config.toolkits import ENVS, TOOLKITS, installed_version, missing_packages
 from xvectors.encoders.encoder import Encoder
 from xvectors.encoders.identity import collect_numerics
 from xvectors.errors import ConfigError
-from xvectors.run.checks import check_config
 
 
 def test_the_schema_and_the_table_name_the_same_toolkits():
@@ -41,19 +39,6 @@ def test_the_default_model_and_the_version_are_the_toolkits(toolkit, model):
     assert collect_numerics(config)["toolkit_version"] == version
     mine = {"toolkit": toolkit, "pretrained_model": "my/model"}
     assert resolve_config({"xvector": mine}).xvector.pretrained_model == "my/model"
-
-
-def test_what_is_not_installed_is_one_line_before_any_job_starts(tmp_path, corpus, monkeypatch):
-    (tmp_path / "espnet.txt").write_text("# why\n\nnone-a==1\nnone-b==1\nnone-c==1\nnone-d==1\n")
-    monkeypatch.setattr(toolkits, "ENVS", tmp_path)
-    xvector = {"toolkit": "espnet", "splits": ["train"]}
-    xvector["manifest_paths"] = {"train": str(corpus / "train.tsv")}
-    with pytest.raises(ConfigError) as error:
-        check_config(resolve_config({"xvector": xvector}), "my.yaml")
-    assert str(error.value) == (
-        "my.yaml: xvector.toolkit: espnet needs packages that are not installed "
-        "(none-a, none-b, none-c, ...): make espnet"
-    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ if missing_packages("espnet"):
 
 from espnet2.main_funcs.pack_funcs import pack
 
-from tests.conftest import TOLERANCE
+from tests.support.closeness import assert_close
 from tests.support.toolkit_models import (
     CHECKPOINT,
     ESPNET_MODELS,
@@ -45,11 +45,6 @@ def speech2embedding(folder: Path) -> Speech2Embedding:
 def make_signals(encoder: EspnetEncoder) -> list[torch.Tensor]:
     """Speech of different lengths, some of the same, and of the shortest that is taken."""
     return speech([16000, encoder.min_samples, 8000, 16000, 16001, 16000, 30007, 8000])
-
-
-def assert_close(embeddings, expected):
-    difference = (embeddings - expected).abs().amax(1) / expected.abs().amax(1)
-    assert difference.max() <= TOLERANCE
 
 
 @pytest.mark.parametrize("n_samples", [1, 50000, 10**7])

@@ -3,16 +3,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from xvectors import UtteranceError
 from xvectors.config.layout import Layout
 from xvectors.config.resolving import resolve_config
 from xvectors.encoders.fetching import fetch_encoder
 from xvectors.errors import ShardError
 from xvectors.files.run_lock import RUN_VARIABLE, RunWatch
 from xvectors.job.shard_utterances import ShardPipeline, ShardUtterances
-from xvectors.job.tally import MAX_FAILURES_AT_FIRST, Tally, count
 from xvectors.manifest.reading import read_manifest
-from xvectors.sharding.index_shards import IndexShard
 from xvectors.sharding.splitting import split_manifest
 from xvectors.storage.file_storage import FileStorage
 from xvectors.storage.pt_file import read_provenance, save_embedding
@@ -102,43 +99,3 @@ def test_nothing_is_touched_once_the_next_run_has_begun(pipeline, storage, tmp_p
             stage()
     assert pipeline.pipeline.asked == ["load"]
     assert read_provenance(storage.path("a")) == b'{"by": "the next run"}'
-
-
-def shard_of(n_utterances: int) -> IndexShard:
-    columns = [[str(i) for i in range(n_utterances)]] * 2
-    rest = [[None] * n_utterances, [1.0] * n_utterances]
-    return IndexShard(list(range(n_utterances)), *columns, *rest, audio="")
-
-
-def test_many_unexpected_failures_without_a_success_are_a_defect():
-    work, shard = Tally(), shard_of(2 * MAX_FAILURES_AT_FIRST + 1)
-    for i in range(MAX_FAILURES_AT_FIRST):
-        count(shard, 2 * i, ValueError("odd"), work)
-        count(shard, 2 * i + 1, UtteranceError("bad file"), work)
-    assert len(work.failures) == 2 * MAX_FAILURES_AT_FIRST
-    with pytest.raises(ValueError, match="odd"):
-        count(shard, 2 * MAX_FAILURES_AT_FIRST, ValueError("odd"), work)
-
-
-def test_many_unexpected_failures_after_an_earlier_success_are_listed():
-    work, shard = Tally(n_skipped=1), shard_of(3 * MAX_FAILURES_AT_FIRST)
-    for i in range(3 * MAX_FAILURES_AT_FIRST):
-        count(shard, i, ValueError("odd"), work)
-    assert len(work.failures) == 3 * MAX_FAILURES_AT_FIRST
-
-
-def test_many_unexpected_failures_among_successes_are_listed():
-    work, shard = Tally(), shard_of(6 * MAX_FAILURES_AT_FIRST)
-    for i in range(3 * MAX_FAILURES_AT_FIRST):
-        count(shard, 2 * i, {"utt_id": "a", "status": "ok"}, work)
-        count(shard, 2 * i + 1, ValueError("odd"), work)
-    assert work.n_written == len(work.failures) == 3 * MAX_FAILURES_AT_FIRST
-
-
-@pytest.mark.parametrize(
-    "error",
-    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), SystemExit()],
-)
-def test_what_concerns_the_machine_ends_the_job_at_once(error):
-    with pytest.raises(type(error)):
-        count(shard_of(1), 0, error, Tally())

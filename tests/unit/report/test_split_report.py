@@ -6,7 +6,6 @@ from tests.support.made_split import SHARDS, make_marker, make_rows, make_split,
 from xvectors.config.layout import Layout
 from xvectors.errors import ShardError
 from xvectors.report import split_report
-from xvectors.report.split_page import draw_report
 from xvectors.report.split_report import gather, speeds, view_speakers
 from xvectors.results.tables import FailureRow
 
@@ -129,12 +128,3 @@ def test_pictures_show_some_of_a_large_sample(monkeypatch):
     assert view.neighbours is not None
     assert view.neighbours.shape == (7, 2)
     assert len(view.fit.own) == 20
-
-
-def test_a_page_that_snakemakes_report_cannot_show_is_named(tmp_path, monkeypatch, caplog):
-    config = make_split(tmp_path, *make_voices(2, 3))
-    draw_report(config, "train", SHARDS, 100, with_tsne=False)
-    assert "too large" not in caplog.text
-    monkeypatch.setattr("xvectors.report.split_page.MAX_PAGE_BYTES", 1000)
-    draw_report(config, "train", SHARDS, 100, with_tsne=False)
-    assert "train.report.html: too large for Snakemake's report" in caplog.text

@@ -1,10 +1,7 @@
-import os
-
 import pytest
 
 from tests.support.made_split import make_marker
 from xvectors.errors import ShardError
-from xvectors.files.atomic import hash_versions
 from xvectors.sharding.markers import Failure, read_marker, write_marker
 
 
@@ -19,19 +16,3 @@ def test_a_damaged_marker_is_none(tmp_path, content):
     (tmp_path / "0-of-1.done").write_bytes(content)
     with pytest.raises(ShardError, match="no done-marker; run the same command again"):
         read_marker(tmp_path / "0-of-1.done")
-
-
-def test_the_hash_of_outputs_tells_sizes_and_times(tmp_path):
-    paths = [tmp_path / "a", tmp_path / "b"]
-    for path in paths:
-        path.write_bytes(b"abc")
-    before = hash_versions(paths)
-    assert before == hash_versions(paths)
-    status = paths[0].stat()
-    os.utime(paths[0], ns=(0, status.st_mtime_ns - 1))
-    assert hash_versions(paths) != before
-    paths[0].write_bytes(b"ab")
-    os.utime(paths[0], ns=(0, status.st_mtime_ns))
-    assert hash_versions(paths) != before
-    paths[0].unlink()
-    assert hash_versions(paths) is None

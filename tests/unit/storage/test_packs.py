@@ -4,10 +4,12 @@ from safetensors.numpy import load_file
 
 from xvectors.errors import ShardError
 from xvectors.storage import packs
-from xvectors.storage.journal import Journal, list_journals, read_journal
+from xvectors.storage.journal import Journal, read_journal
 from xvectors.storage.packs import Pack, read_pack, write_pack
 
 NAMES = ["a", "b c", "ü{%s}"]
+
+
 ORIGIN = bytes(range(16))
 
 
@@ -29,39 +31,6 @@ def pack(journal, tmp_path):
     path = tmp_path / "0-of-2.safetensors"
     write_pack(path, dict(read_journal(journal.path)), {"provenance": '{"by": "me"}'})
     return path
-
-
-def test_a_journal_is_read_as_it_was_written(journal, tmp_path):
-    rows = dict(read_journal(journal.path))
-    assert list(rows) == NAMES
-    assert [row.origin for row in rows.values()] == [ORIGIN] * 3
-    assert np.stack([row.read() for row in rows.values()]).tobytes() == vectors().tobytes()
-    (tmp_path / ".0-of-2.rubbish.journal").touch()
-    assert list_journals(tmp_path) == {journal.path: "0-of-2"}
-
-
-def test_a_cut_off_journal_is_read_as_far_as_it_is_whole(journal):
-    whole = journal.path.read_bytes()
-    sizes = set()
-    for n_bytes in range(len(whole)):
-        journal.path.write_bytes(whole[:n_bytes])
-        rows = dict(read_journal(journal.path))
-        sizes.add(len(rows))
-        assert list(rows) == NAMES[: len(rows)]
-    assert sizes == {0, 1, 2}
-
-
-def test_no_flipped_bit_in_a_journal_makes_another_row(journal):
-    whole = journal.path.read_bytes()
-    wanted = dict(zip(NAMES, vectors(), strict=True))
-    for place in range(len(whole)):
-        flipped = bytearray(whole)
-        flipped[place] ^= 1 << place % 8
-        journal.path.write_bytes(flipped)
-        rows = dict(read_journal(journal.path))
-        assert len(rows) < len(NAMES)
-        for name, row in rows.items():
-            assert (row.read().tobytes(), row.origin) == (wanted[name].tobytes(), ORIGIN)
 
 
 def test_the_library_reads_a_pack(pack):

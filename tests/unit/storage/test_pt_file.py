@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from xvectors.storage import pt_file as embedding_file
-from xvectors.storage.pt_file import load_tensor, load_vector, vector_file
+from xvectors.storage.pt_file import (
+    discard,
+    load_tensor,
+    load_vector,
+    read_provenance,
+    save_embedding,
+    stamp,
+    vector_file,
+)
 
 
 def vector(n_numbers: int) -> np.ndarray:
@@ -85,3 +93,55 @@ def test_a_cut_off_file_is_no_vector(n_bytes, tmp_path):
     (tmp_path / "a.pt").write_bytes(vector_file(vector(192))[:n_bytes])
     with pytest.raises((EOFError, RuntimeError, ValueError, pickle.UnpicklingError)):
         load_vector(tmp_path / "a.pt")
+
+
+MADE_BY = b'{"encoder":"abc"}'
+
+
+def test_an_embedding_loads_as_before_and_carries_its_provenance(tmp_path):
+    path = tmp_path / "a.pt"
+    embedding = torch.randn(192)
+    save_embedding(embedding, path, MADE_BY)
+    assert torch.equal(torch.load(path, weights_only=True), embedding)
+    assert torch.equal(torch.load(path, weights_only=True, mmap=True), embedding)
+    assert read_provenance(path) == MADE_BY
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_a_row_of_a_batch_does_not_take_the_batch_along(tmp_path):
+    save_embedding(torch.zeros(1000, 192)[3], tmp_path / "row.pt", MADE_BY)
+    assert (tmp_path / "row.pt").stat().st_size < 3000
+
+
+def test_a_file_cut_short_anywhere_has_no_provenance(tmp_path):
+    path = tmp_path / "a.pt"
+    save_embedding(torch.randn(192), path, MADE_BY)
+    content = path.read_bytes()
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        assert read_provenance(path) is None
+
+
+def test_there_is_none_without_a_file(tmp_path):
+    assert read_provenance(tmp_path / "none.pt") is None
+
+
+def test_stamping_a_runners_own_tensor_file(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save({"pitch": torch.ones(3)}, path)
+    assert read_provenance(path) is None
+    stamp(path, MADE_BY)
+    assert read_provenance(path) == MADE_BY
+    assert torch.equal(torch.load(path, weights_only=True)["pitch"], torch.ones(3))
+
+
+def test_stamping_another_kind_of_file(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.ones(3))
+    stamp(path, MADE_BY)
+    assert read_provenance(path) == MADE_BY
+    assert np.array_equal(np.load(path), np.ones(3))
+    path.unlink()
+    assert read_provenance(path) is None
+    discard(path)
+    assert list(tmp_path.iterdir()) == []

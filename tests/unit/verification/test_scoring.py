@@ -12,7 +12,7 @@ from xvectors.results.speakers import Speakers, average_speakers
 from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
 from xvectors.verification import scoring
 from xvectors.verification.scoring import Cohort, cosine_scores, score_trials
-from xvectors.verification.trials import Trial, read_trials, utt_id_of
+from xvectors.verification.trials import Trial, utt_id_of
 
 # In the plane, by their angles in degrees: cosines are known.
 ANGLES = {"a-1": 0, "a-2": 60, "b-1": 90, "b-2": 120, "c-1": 180}
@@ -132,38 +132,6 @@ def test_voxceleb_paths_name_utterances(config, tmp_path):
     assert table[1][1:3] == ["a-1", "a-2"]
 
 
-def test_all_wrong_lines_are_named(tmp_path):
-    path = tmp_path / "list.txt"
-    path.write_text("1 a b\nyes a b\n0 a\n0 a b c\n")
-    with pytest.raises(TrialsError) as caught:
-        read_trials(path)
-    assert str(caught.value).splitlines() == [
-        f"{path}:2: label 'yes' is none of 1, 0, target, nontarget",
-        f"{path}:3: 2 fields, not label, utt1 and utt2",
-        f"{path}:4: 4 fields, not label, utt1 and utt2",
-    ]
-    path.write_text("5 a b\n" * 100)
-    with pytest.raises(TrialsError) as caught:
-        read_trials(path)
-    assert len(str(caught.value).splitlines()) == 21
-    assert str(caught.value).endswith("and 80 more")
-
-
-@pytest.mark.parametrize("content", ["", "1 a b\n1 a c\n"])
-def test_both_kinds_are_needed(tmp_path, content):
-    (tmp_path / "list.txt").write_text(content)
-    with pytest.raises(TrialsError, match="needs trials of both kinds"):
-        read_trials(tmp_path / "list.txt")
-
-
-@pytest.mark.parametrize("content", [b"1 \xff b\n0 a b\n", None])
-def test_a_list_that_cannot_be_read(tmp_path, content):
-    if content is not None:
-        (tmp_path / "list.txt").write_bytes(content)
-    with pytest.raises(TrialsError, match=r"list\.txt: cannot be read"):
-        read_trials(tmp_path / "list.txt")
-
-
 def test_unknown_utterances_are_refused_and_failed_ones_left_out(config, tmp_path, caplog):
     with pytest.raises(TrialsError, match=r"list\.txt:2: d-1 is in no split's manifest"):
         run(config, tmp_path, "1 a-1 a-2", "0 a-1 d-1")
@@ -189,14 +157,6 @@ def test_a_cohort_that_tells_nothing(config, tmp_path):
     config["xvector"] |= {"cohort": "cohort"}
     with pytest.raises(TrialsError, match="a-1: its scores against the cohort are all alike"):
         run(config, tmp_path, "1 a-1 a-2", "0 a-1 b-1")
-
-
-def test_a_list_in_kaldis_order(tmp_path):
-    (tmp_path / "list.txt").write_text("\ufeffa b target\na c nontarget\n", encoding="utf-8")
-    assert [trial[:3] for trial in read_trials(tmp_path / "list.txt")] == [
-        (True, "a", "b"),
-        (False, "a", "c"),
-    ]
 
 
 def test_a_cohort_of_one_speaker():

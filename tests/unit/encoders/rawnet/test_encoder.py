@@ -7,7 +7,7 @@ from xvectors.config.toolkits import missing_packages
 if missing_packages("rawnet"):
     pytest.skip("asteroid-filterbanks is not installed: make rawnet", allow_module_level=True)
 
-from tests.conftest import TOLERANCE
+from tests.support.closeness import assert_close
 from tests.support.toolkit_models import Trap, make_rawnet_checkpoint, note_tf32, speech
 from xvectors.encoders.device import has_bf16
 from xvectors.encoders.encoder import load_encoder
@@ -40,11 +40,6 @@ def embed_as_the_recipe_does(encoder: RawNetEncoder, signal: torch.Tensor) -> to
     starts = np.linspace(0, len(audio) - 48000, num=10)
     windows = np.stack([audio[int(start) : int(start) + 48000] for start in starts])
     return encoder.network(torch.from_numpy(windows)).mean(0)
-
-
-def assert_close(embeddings, expected):
-    difference = (embeddings - expected).abs().amax(1) / expected.abs().amax(1)
-    assert difference.max() <= TOLERANCE
 
 
 @pytest.mark.parametrize("n_windows", [1, 10, 1000])

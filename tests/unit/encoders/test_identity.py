@@ -1,0 +1,15 @@
+from omegaconf import OmegaConf
+
+from xvectors.config.resolving import resolve_config
+from xvectors.encoders.identity import collect_numerics
+
+
+def test_the_recipe_holds_what_changes_vectors_and_nothing_else():
+    base = {"pretrained_model": "a/b"}
+    numerics = collect_numerics(resolve_config({"xvector": base}))
+    for same in ({"batch_size": None}, {"n_shards": 3}, {"device": "cpu"}, {"on_error": "skip"}):
+        assert collect_numerics(resolve_config({"xvector": base | same})) == numerics
+    for other in ({"precision": "bf16"}, {"toolkit": "espnet"}, {"runner": "mine.Runner"}):
+        assert collect_numerics(resolve_config({"xvector": base | other})) != numerics
+    assert numerics["toolkit_version"]
+    assert OmegaConf.create(numerics)  # plain values, as Snakemake's params need

@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import pytest
+
+from xvectors import BaseRunner
+from xvectors.config import toolkits
+from xvectors.config.resolving import resolve_config
+from xvectors.errors import ConfigError
+from xvectors.run.checks import check_config, check_manifests
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+class OtherRunner(BaseRunner):
+    @staticmethod
+    def forward(idx):
+        return idx
+
+
+def settings(corpus: Path, encoder: Path, **others) -> dict:
+    xvector = {
+        "pretrained_model": str(encoder),
+        "splits": ["train"],
+        "manifest_paths": {"train": str(corpus / "train.tsv")},
+    }
+    return {"xvector": xvector | others}
+
+
+def test_what_is_all_there_passes(corpus, demo_encoder):
+    check_config(resolve_config(settings(corpus, demo_encoder)))
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"splits": ["train", "dev"]}, "manifest_paths.dev: no such manifest: data/manifest/dev"),
+        (
+            {
+                "corpora": {
+                    "train": {"kind": "folder", "path": ".", "pattern": "{speaker}/*"},
+                    "other": {"kind": "folder", "path": ".", "pattern": "{speaker}/*"},
+                },
+                "manifest_paths": {"train": "same.tsv", "other": "same.tsv"},
+            },
+            "xvector.corpora.other: its manifest, same.tsv, is that of train too",
+        ),
+        (
+            {"runner": f"{__name__}.OtherRunner", "exports": ["parquet"]},
+            f"xvector.exports: {__name__}.OtherRunner leaves no speaker embeddings",
+        ),
+        ({"manifest_paths": {"train": "none.tsv"}}, "train: no such manifest: none.tsv"),
+        ({"pretrained_model": "/none/here"}, "xvector.pretrained_model: no such folder"),
+        ({"pretrained_model": "./none"}, "xvector.pretrained_model: no such folder"),
+        ({"pretrained_model": "tests"}, "xvector.pretrained_model: tests has no hyperparams.yaml"),
+        ({"pretrained_model": None, "spk_embed_tag": "x"}, "XVectorProvider needs an encoder"),
+        ({"save_path": "Makefile"}, "xvector.save_path: Makefile is no folder"),
+        ({"n_shards": {"dev": 2}}, "xvector.n_shards.dev: no such split"),
+        ({"pretrained_model": "Makefile"}, "Makefile is no encoder of this toolkit: give a folder"),
+        ({"pretrained_model": "some/model.pt"}, "no such folder or file: some/model.pt"),
+        ({"provider": "nowhere.Provider"}, "xvector.provider: cannot import 'nowhere.Provider'"),
+        ({"runner": "xvectors.NoRunner"}, "xvector.runner: cannot import 'xvectors.NoRunner'"),
+        ({"runner": "xvectors.tasks"}, "xvector.runner: xvectors.tasks is no BaseRunner"),
+        ({"runner": "xvectors.XVectorProvider"}, "xvectors.XVectorProvider is no BaseRunner"),
+        ({"provider": "xvectors.EnvironmentProvider"}, "lacks build_env_local, build_worker_setup"),
+        ({"save_path": "a{b}"}, "xvector.save_path: a{b} has a brace"),
+        (
+            {"corpora": {"train": {"kind": "ljspeech", "path": "none"}}},
+            "xvector.corpora.train.path: no such file or folder: none",
+        ),
+        (
+            {"corpora": {"train": {"kind": "vctk", "path": "tests", "subsets": ["a"]}}},
+            "xvector.corpora.train.subsets: no option of vctk (path, microphone)",
+        ),
+        (
+            {"corpora": {"train": {"kind": "folder", "path": "tests"}}},
+            "xvector.corpora.train.pattern: folder needs it",
+        ),
+    ],
+)
+def test_what_is_not_there_is_one_line(corpus, demo_encoder, others, message, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    with pytest.raises(ConfigError) as error:
+        check_config(resolve_config(settings(corpus, demo_encoder, **others)), "my.yaml")
+    assert str(error.value).startswith("my.yaml: ")
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_split_with_a_corpus_needs_no_manifest_yet(corpus, demo_encoder):
+    given = settings(corpus, demo_encoder, splits=["dev"], manifest_paths={})
+    given["xvector"]["corpora"] = {"dev": {"kind": "folder", "path": str(corpus)}}
+    given["xvector"]["corpora"]["dev"]["pattern"] = "{speaker}_*.wav"
+    config = resolve_config({"data_dir": "/mine", **given})
+    assert config.xvector.manifest_paths.dev == "/mine/manifest/dev.tsv"
+    check_config(config)
+    check_manifests(config)
+    assert resolve_config(config) == config
+
+
+def test_shards_of_splits_that_are_not_asked_for(corpus, demo_encoder):
+    others = {"n_shards": {"train": 2, "valid": 1}}
+    check_config(resolve_config(settings(corpus, demo_encoder, **others)))
+
+
+def test_what_is_not_installed_is_one_line_before_any_job_starts(tmp_path, corpus, monkeypatch):
+    (tmp_path / "espnet.txt").write_text("# why\n\nnone-a==1\nnone-b==1\nnone-c==1\nnone-d==1\n")
+    monkeypatch.setattr(toolkits, "ENVS", tmp_path)
+    xvector = {"toolkit": "espnet", "splits": ["train"]}
+    xvector["manifest_paths"] = {"train": str(corpus / "train.tsv")}
+    with pytest.raises(ConfigError) as error:
+        check_config(resolve_config({"xvector": xvector}), "my.yaml")
+    assert str(error.value) == (
+        "my.yaml: xvector.toolkit: espnet needs packages that are not installed "
+        "(none-a, none-b, none-c, ...): make espnet"
+    )

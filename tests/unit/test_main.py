@@ -1,0 +1,79 @@
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.support.checkout import REPOSITORY
+from tests.support.corpora import (
+    make_libritts,
+)
+from xvectors.__main__ import command_parser, main
+from xvectors.config.resolving import corpus_schema, schema_problems
+from xvectors.corpora.kinds import READERS
+from xvectors.corpora.make_manifest import make_manifest
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """The manifest to be made, in a folder that is not there yet."""
+    return tmp_path / "manifests" / "train.tsv"
+
+
+def test_the_documented_commands_and_configurations_are_the_same():
+    rows = [
+        [cell.strip().strip("`") for cell in line.split("|")[2:4]]
+        for line in (REPOSITORY / "docs" / "manifests.md").read_text().splitlines()
+        if line.startswith("| ") and "kind:" in line
+    ]
+    for command, configuration in rows:
+        words = ["make_manifest", *shlex.split(command), "--output", "x"]
+        asked = vars(command_parser().parse_args(words))
+        del asked["output"], asked["run"]
+        (corpus,) = yaml.safe_load(configuration).values()
+        assert {
+            name: value for name, value in asked.items() if name not in ("output", "run")
+        } == corpus
+        assert list(schema_problems(corpus, corpus_schema())) == []
+    assert [command.split()[0] for command, _ in rows] == list(READERS)
+
+
+def test_the_command_makes_the_same_manifest(tmp_path, manifest):
+    corpus = make_libritts(tmp_path).options
+    make_manifest(corpus | {"subsets": ["test-clean", "dev-clean"]}, manifest)
+    command = [sys.executable, "-m", "xvectors", "make_manifest", "libritts", corpus["path"]]
+    command += ["--subsets", "test-clean", "dev-clean", "--output", str(tmp_path / "other.tsv")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (tmp_path / "other.tsv").read_bytes() == manifest.read_bytes()
+    assert "other.tsv: 3 utterances, 2 speakers" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vctk", ".", "--microphone", "mic3"], "error: microphone: must be one of mic1, mic2"),
+        (["folder", ".", "--pattern", "*.wav"], "error: pattern: '*.wav' does not match"),
+        (["folder", ".", "--pattern", "{speaker}/{x}.wav"], "error: pattern: no such name: {x}"),
+        (["libritts", "/none"], "error: path: no such file or folder: /none"),
+    ],
+)
+def test_a_bad_command_is_one_line(arguments, message, manifest):
+    with pytest.raises(SystemExit) as error:
+        main(["make_manifest", *arguments, "--output", str(manifest)])
+    assert str(error.value.code).startswith(message)
+    assert len(str(error.value.code).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["folder", "."], "the following arguments are required: --pattern"),
+        (["ljspeech", ".", "--subsets", "a"], "unrecognized arguments: --subsets a"),
+        (["timit", "."], "invalid choice: 'timit'"),
+    ],
+)
+def test_a_command_that_does_not_fit_its_kind(arguments, message, manifest, capsys):
+    with pytest.raises(SystemExit):
+        main(["make_manifest", *arguments, "--output", str(manifest)])
+    assert message in capsys.readouterr().err
