@@ -1,0 +1,336 @@
+"""Speaker labels held against the embeddings: which may be wrong, and which utterances repeat.
+
+An utterance with a wrong label is closer to another speaker than to its own. Its margin is its
+cosine to its own speaker's mean less its cosine to the nearest other speaker's. Wrong labels spoil
+the means that they are held against, so there are two rounds: the second one takes the means
+without the utterances that the first one found closer to another speaker.
+
+How low a margin must be follows from the margins of the split. Most labels are right, so the
+upper half of the margins, which wrong labels hardly reach, tells how the margins of right labels
+spread (an empirical null, Efron 2004, doi:10.1198/016214504000000089). The threshold is the
+largest margin at which no more than a given share of the utterances below it are expected to have
+a right label (Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x). No utterance
+is suspect that is closer to its own speaker than to any other.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from statistics import NormalDist
+from tempfile import TemporaryFile
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.errors import ShardError
+from xvectors.files.atomic import replacing, write_atomically
+from xvectors.manifest.lines import numbered_lines
+from xvectors.manifest.reading import locate_audio
+from xvectors.results.tables import load_embeddings, read_index
+from xvectors.results.vectors import Floats, Vectors, normalize_lengths
+
+COLUMNS = (
+    "utt_id",
+    "speaker_id",
+    "own",
+    "nearest_speaker",
+    "nearest",
+    "margin",
+    "duplicate_of",
+    "verdict",
+)
+# Rows that are compared with all speakers at a time.
+BLOCK_ROWS = 4096
+# Scores that are in memory at a time, 256 MB.
+MAX_SCORES = 2**26
+N_ROUNDS = 2
+# A normal distribution's median absolute deviation in standard deviations.
+MAD_OF_NORMAL = NormalDist().inv_cdf(0.75)
+
+Numbers = NDArray[np.int64]
+
+
+class Labelled(NamedTuple):
+    """The utterances of a split in the order of its table.
+
+    `speakers` are the names, sorted; `labels`, int64 of shape (n,), are each utterance's place in
+    them; `vectors`, float32 of shape (n, dim), have length 1 and lie on disk; `duplicate_of`,
+    int64 of shape (n,), is the first utterance that has the same embedding, -1 for none.
+    """
+
+    utt_ids: list[str]
+    speakers: list[str]
+    labels: Numbers
+    vectors: Vectors
+    duplicate_of: Numbers
+
+
+class Scores(NamedTuple):
+    """Cosines of each utterance, shape (n,).
+
+    `own` is to the mean of its speaker's other utterances, NaN where there are none; `nearest` is
+    to the nearest other speaker's mean, NaN where there is none, and `nearest_speaker` its number.
+    """
+
+    own: Floats
+    nearest: Floats
+    nearest_speaker: Numbers
+
+    @property
+    def margin(self) -> Floats:
+        """`own` less `nearest`, shape (n,)."""
+        return self.own - self.nearest
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The margin below which a label is suspect.
+
+    `center` and `spread` are the mean and the standard deviation of the margins of right labels;
+    `margin` is None where no margin is low enough; `n_wrong` estimates how many labels are wrong.
+    """
+
+    margin: float | None
+    center: float
+    spread: float
+    n_wrong: int
+
+
+def check_labels(
+    index: Path,
+    table: Path,
+    summary: Path,
+    false_discovery_rate: float,
+    metadata: Mapping[str, str],
+) -> None:
+    """Write the table of all labels with a verdict on each, and the numbers behind it.
+
+    Args:
+        index: The table of the split's embedded utterances.
+        table: ``<split>.labels.tsv``, see `COLUMNS`.
+        summary: ``<split>.labels.json``, the threshold, counts and an estimate of wrong labels.
+        false_discovery_rate: Share of suspects, 0 to 1, whose label may be right.
+        metadata: What the summary tells besides.
+
+    """
+    with TemporaryFile(dir=table.parent) as store:
+        labelled = read_labelled(index, store)
+        scores = score_labels(labelled.vectors, labelled.labels, len(labelled.speakers))
+        threshold = choose_threshold(scores.margin, false_discovery_rate)
+        verdicts = judge(scores, threshold)
+        with replacing(table) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write("\t".join(COLUMNS) + "\n")
+            file.writelines("\t".join(row) + "\n" for row in _rows(labelled, scores, verdicts))
+    counts = {verdict: verdicts.count(verdict) for verdict in ("ok", "suspect", "single")}
+    content: dict[str, Any] = {
+        "n_utterances": len(labelled.utt_ids),
+        "n_speakers": len(labelled.speakers),
+        **counts,
+        "duplicates": int((labelled.duplicate_of >= 0).sum()),
+        "false_discovery_rate": false_discovery_rate,
+        "threshold": asdict(threshold),
+        **metadata,
+    }
+    write_atomically(summary, json.dumps(content, indent=2).encode() + b"\n")
+
+
+def write_clean_manifest(manifest: Path, table: Path, output: Path) -> None:
+    """Write the lines of a manifest whose utterances are embedded and not suspect.
+
+    They may be used from where they lie: a relative wav_path becomes absolute.
+
+    Args:
+        manifest: The split's manifest.
+        table: Its table of labels.
+        output: The manifest to write.
+
+    """
+    clean = _clean_utt_ids(table)
+    wanted = next(clean, None)
+    with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for _, _, line in numbered_lines(manifest):
+            utt_id, wav_path, *others = line.decode().split("\t")
+            if utt_id == wanted:
+                path = locate_audio(manifest.absolute(), wav_path)
+                file.write("\t".join([utt_id, path, *others]) + "\n")
+                wanted = next(clean, None)
+    if wanted is not None:
+        raise ShardError(
+            f"{manifest}: has changed since {table} was written; rerun the same command"
+        )
+
+
+def _clean_utt_ids(table: Path) -> Iterator[str]:
+    """Yield the utterances of a table of labels that are not suspect, in its order."""
+    with table.open(encoding="utf-8", newline="\n") as file:
+        next(file)
+        for line in file:
+            fields = line.rstrip("\n").split("\t")
+            if fields[-1] != "suspect":
+                yield fields[0]
+
+
+def read_labelled(index: Path, store: Any) -> Labelled:
+    """Read a split's embeddings once, and keep them normalized in an open binary file."""
+    utt_ids, names = [], []
+    for row in read_index(index):
+        utt_ids.append(row.utt_id)
+        names.append(row.speaker_id)
+    speakers, labels = np.unique(np.array(names, dtype=object), return_inverse=True)
+    dim = 0
+    hashes = np.zeros(len(utt_ids), dtype=np.int64)
+    for i, embedding in enumerate(load_embeddings(read_index(index))):
+        dim = len(embedding)
+        digest = blake2b(embedding.astype("<f4").tobytes(), digest_size=8).digest()
+        hashes[i] = int.from_bytes(digest, "little", signed=True)
+        store.write(normalize_lengths(embedding[None])[0].astype(np.float32).tobytes())
+    store.flush()
+    shape = (len(utt_ids), dim)
+    vectors = np.memmap(store, np.float32, "r", shape=shape) if dim else np.zeros(shape, np.float32)
+    return Labelled(
+        utt_ids, list(speakers), labels.astype(np.int64), vectors, _first_of_same(hashes)
+    )
+
+
+def score_labels(vectors: Vectors, labels: Numbers, n_speakers: int) -> Scores:
+    """Return the cosines of utterances to their own and to the nearest other speaker.
+
+    Args:
+        vectors: Of length 1, shape (n, dim).
+        labels: Numbers of their speakers, from 0, shape (n,).
+        n_speakers: The number of speakers.
+
+    """
+    counted = np.ones(len(labels), dtype=bool)
+    for number in range(N_ROUNDS):
+        scores = _score(vectors, labels, counted, n_speakers)
+        if number < N_ROUNDS - 1:
+            counted = _trusted(scores.margin, labels)
+    return scores
+
+
+def choose_threshold(margins: Floats, false_discovery_rate: float) -> Threshold:
+    """Return the threshold for margins, of which NaN do not count.
+
+    The number of wrong labels is that of the margins below 0, less those that right labels
+    explain (Storey 2002, doi:10.1111/1467-9868.00346).
+    """
+    known = np.sort(margins[~np.isnan(margins)])
+    if len(known) == 0:
+        return Threshold(None, 0.0, 0.0, 0)
+    center = float(np.median(known))
+    spread = float(np.median(known[known >= center] - center)) / MAD_OF_NORMAL
+    null = NormalDist(center, max(spread, 1e-9))
+    negative = known[known < 0]
+    chances = np.array([null.cdf(margin) for margin in negative])
+    ranks = np.arange(1, len(negative) + 1)
+    passed = np.flatnonzero(chances <= false_discovery_rate * ranks / len(known))
+    margin = float(negative[passed[-1]]) if len(passed) else None
+    below = null.cdf(0.0)
+    n_wrong = max(0, round((len(negative) - len(known) * below) / max(1 - below, 1e-9)))
+    return Threshold(margin, center, spread, n_wrong)
+
+
+def judge(scores: Scores, threshold: Threshold) -> list[str]:
+    """Return a verdict on each label: ok, suspect, or single for a speaker's only utterance."""
+    highest = -np.inf if threshold.margin is None else threshold.margin
+    with np.errstate(invalid="ignore"):
+        suspect = scores.margin <= highest
+    verdicts = np.where(np.isnan(scores.own), "single", np.where(suspect, "suspect", "ok"))
+    return [str(verdict) for verdict in verdicts]
+
+
+def _first_of_same(hashes: Numbers) -> Numbers:
+    """Return for each hash the place of the first one that is equal, -1 for the first itself."""
+    _, firsts, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    first = firsts[inverse].astype(np.int64)
+    first[first == np.arange(len(hashes))] = -1
+    return first
+
+
+def _blocks(n_rows: int, n_speakers: int) -> Iterator[slice]:
+    size = max(1, min(BLOCK_ROWS, MAX_SCORES // max(n_speakers, 1)))
+    for start in range(0, n_rows, size):
+        yield slice(start, min(start + size, n_rows))
+
+
+def _score(
+    vectors: Vectors, labels: Numbers, counted: NDArray[np.bool_], n_speakers: int
+) -> Scores:
+    """Return the scores against means of the utterances that are counted."""
+    sums, all_sums = (
+        _sums(vectors, labels, chosen, n_speakers) for chosen in (counted, np.ones_like(counted))
+    )
+    n_counted = np.bincount(labels, counted, minlength=n_speakers)
+    n_all = np.bincount(labels, minlength=n_speakers)
+    means = _means(sums)
+    n = len(labels)
+    own, nearest = np.full(n, np.nan), np.full(n, np.nan)
+    nearest_speaker = np.zeros(n, dtype=np.int64)
+    for block in _blocks(n, n_speakers):
+        rows, label = np.asarray(vectors[block], dtype=np.float64), labels[block]
+        weight = counted[block].astype(np.float64)
+        others = sums[label] - rows * weight[:, None]
+        # Where none of the others is counted, all of them are.
+        none = n_counted[label] - weight <= 0
+        others[none] = (all_sums[label] - rows)[none]
+        cosines = (rows * _means(others)).sum(axis=1)
+        own[block] = np.where(n_all[label] > 1, cosines, np.nan)
+        if n_speakers > 1:
+            scores = np.asarray(vectors[block]) @ means.T
+            scores[np.arange(len(label)), label] = -np.inf
+            nearest_speaker[block] = scores.argmax(axis=1)
+            nearest[block] = scores.max(axis=1)
+    return Scores(own, nearest, nearest_speaker)
+
+
+def _sums(vectors: Vectors, labels: Numbers, counted: NDArray[np.bool_], n_speakers: int) -> Floats:
+    """Return the sum of each speaker's counted vectors, shape (speakers, dim)."""
+    sums = np.zeros((n_speakers, vectors.shape[1]))
+    for block in _blocks(len(labels), 1):
+        label = labels[block]
+        order = np.argsort(label, kind="stable")
+        present, starts = np.unique(label[order], return_index=True)
+        rows = np.asarray(vectors[block], dtype=np.float64) * counted[block][:, None]
+        sums[present] += np.add.reduceat(rows[order], starts)
+    return sums
+
+
+def _means(sums: Floats) -> Vectors:
+    """Return the directions of sums, which are those of the means."""
+    return normalize_lengths(sums.astype(np.float32))
+
+
+def _trusted(margins: Floats, labels: Numbers) -> NDArray[np.bool_]:
+    """Tell which utterances to take a speaker's mean of: no margin below 0, but at least half."""
+    # By speaker, and within a speaker from the highest margin to the lowest.
+    order = np.lexsort((-np.nan_to_num(margins, nan=np.inf), labels))
+    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    sizes = np.diff(np.append(starts, len(labels)))
+    places = np.arange(len(labels)) - np.repeat(starts, sizes)
+    trusted = np.empty(len(labels), dtype=bool)
+    trusted[order] = places < np.repeat((sizes + 1) // 2, sizes)
+    return trusted | ~(margins < 0)
+
+
+def _rows(labelled: Labelled, scores: Scores, verdicts: list[str]) -> Iterator[list[str]]:
+    for i, verdict in enumerate(verdicts):
+        first = int(labelled.duplicate_of[i])
+        has_nearest = not np.isnan(scores.nearest[i])
+        yield [
+            labelled.utt_ids[i],
+            labelled.speakers[labelled.labels[i]],
+            _number(scores.own[i]),
+            labelled.speakers[scores.nearest_speaker[i]] if has_nearest else "",
+            _number(scores.nearest[i]),
+            _number(scores.margin[i]),
+            labelled.utt_ids[first] if first >= 0 else "",
+            verdict,
+        ]
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6f}"
