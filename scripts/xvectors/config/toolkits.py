@@ -40,7 +40,7 @@ class Toolkit:
             return f"{source} has no {missing[0]}, as encoders have" if missing else None
         if source.suffix not in self.single_files:
             kinds = " or ".join(["a folder", *(f"a {suffix} file" for suffix in self.single_files)])
-            return f"{source} is no encoder of this toolkit: give {kinds}"
+            return f"{source} is not an encoder of this toolkit: give {kinds}"
         for name in self.single_files[source.suffix]:
             if not (source.parent / name).is_file():
                 return f"{source} has no {name} beside it"
@@ -55,7 +55,7 @@ TOOLKITS = {
         files=("hyperparams.yaml",),
     ),
     "espnet": Toolkit(
-        encoder="xvectors.encoders.espnet.EspnetEncoder",
+        encoder="xvectors.encoders.espnet.encoder.EspnetEncoder",
         package="espnet",
         default_model="espnet/voxcelebs12_rawnet3",
         files=("**/*.pth", "**/*.yaml"),

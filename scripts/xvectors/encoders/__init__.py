@@ -1,4 +1,4 @@
-"""Encoders: what every toolkit's gives, `encoder`, a module per toolkit, and what they share.
+"""Encoders: the interface, a module or folder per toolkit, and their shared parts.
 
-Importing this imports nothing: `toolkits` is read where PyTorch is not wanted.
+Importing this package imports nothing else, because some of its modules are used without PyTorch.
 """

@@ -1,4 +1,4 @@
-"""How much goes through a network at a time, by the device's memory."""
+"""The size of batches, adapted to the device's memory."""
 
 import logging
 import math
@@ -12,25 +12,25 @@ from xvectors.errors import UtteranceError
 
 logger = logging.getLogger(__name__)
 
-# After so many batches without running out of memory, twice as much is tried again.
+# After this many batches without running out of memory, the limit is doubled again.
 BATCHES_BEFORE_GROWING = 50
 
 
 class BatchBudget:
-    """Divides utterances among batches, and makes these smaller when memory runs out.
+    """Divides utterances into batches, and makes them smaller when memory runs out.
 
-    A batch costs what it takes padded to its longest: its number of utterances times that. Lengths
-    and costs are in whatever unit an encoder likes, frames or samples.
+    The cost of a batch is its number of utterances times the length of its longest. Lengths and
+    costs are in the encoder's unit, for example frames or samples.
 
     Attributes:
-        limit: What batches may cost now; a single utterance goes through however long it is.
-        longest: The length up to which an utterance goes through as a whole, where an encoder can
-            do longer ones in pieces.
+        limit: Highest cost of a batch at present. A single utterance may exceed it.
+        longest: Greatest length of an utterance that is embedded as a whole. It applies to
+            encoders that can process longer ones in pieces.
 
     """
 
     def __init__(self, limit: int, device: torch.device, longest: float = math.inf) -> None:
-        """Allow batches that cost `limit`, in the memory of a device."""
+        """Allow batches up to a cost of `limit` in the memory of a device."""
         self.limit = self._most = limit
         self.longest = longest
         self._device = device
@@ -43,20 +43,20 @@ class BatchBudget:
         lengths: Sequence[int],
         in_pieces: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> list[torch.Tensor]:
-        """Apply a network to batch after batch, utterances of similar length together.
+        """Apply a network to batches of utterances of similar length.
 
         Args:
             network: Maps a batch of signals to a tensor with a row for each.
-            signals: Of an utterance each.
-            lengths: What counts as the length of each signal.
-            in_pieces: Maps a signal to its row in less memory, whatever the signal's length.
+            signals: One per utterance.
+            lengths: The length of each signal in the unit of `limit`.
+            in_pieces: Maps a signal of any length to its row, using less memory.
 
         Returns:
             The results in the order of `signals`.
 
         Raises:
-            UtteranceError: A single utterance is too much for a device that is free otherwise.
-            torch.OutOfMemoryError: It is too much for a device that others use too.
+            UtteranceError: A single utterance is too long for a device that is otherwise free.
+            torch.OutOfMemoryError: It is too long for a device that other processes use, too.
 
         """
         waiting = deque(sorted(range(len(signals)), key=lambda i: lengths[i]))
@@ -74,7 +74,7 @@ class BatchBudget:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                # What the failed batch has in memory hangs on the traceback.
+                # The traceback keeps the failed batch in memory.
                 problem = error.with_traceback(None)
             if problem is None:
                 self._grow()
@@ -84,7 +84,7 @@ class BatchBudget:
         return [results[i] for i in range(len(signals))]
 
     def _take(self, waiting: deque[int], lengths: Sequence[int], longest: float) -> list[int]:
-        """Return the next batch: as many as the limit allows, or one that is too long."""
+        """Return the next batch: as many as the limit allows, or a single longer one."""
         batch = [waiting.popleft()]
         while waiting and lengths[waiting[0]] <= longest:
             if (len(batch) + 1) * lengths[waiting[0]] > self.limit:
@@ -93,20 +93,22 @@ class BatchBudget:
         return batch
 
     def _grow(self) -> None:
-        """Count a batch that went well."""
+        """Count a batch that fitted into memory, and raise the limit after enough of them."""
         self._n_good += 1
         if self._n_good == BATCHES_BEFORE_GROWING:
             self._n_good = 0
             self.limit = min(2 * self.limit, self._most)
 
     def _shrink(self, n: int, length: int, has_pieces: bool, problem: RuntimeError) -> None:
-        """Allow less than `n` utterances of a length, or raise the problem if there is no less."""
+        """Allow fewer than `n` utterances of this length, or raise the problem if that is none."""
         free_unused_memory(self._device)
         self._n_good = 0
         if n > 1:
             self.limit = min(self.limit, n * length) // 2
             share = self.limit / self._most
-            logger.warning("out of memory: going on with batches of %.1f %% the size", 100 * share)
+            logger.warning(
+                "out of memory: continuing with batches of %.1f %% the size", 100 * share
+            )
         elif has_pieces and length <= self.longest:
             self.longest = length - 1
         elif isinstance(problem, torch.OutOfMemoryError) and is_mostly_free(self._device):

@@ -1,4 +1,4 @@
-"""Checkpoints as data: tensors by name, and nothing that could run."""
+"""Checkpoints read as data: tensors by name, and no code."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +11,19 @@ MAX_REASON = 300
 
 
 def read_checkpoint(path: Path) -> Mapping[str, object]:
-    """Return what a file of `torch.save` holds; only tensors and plain containers are loaded.
+    """Load a file of `torch.save` that holds tensors and plain containers only.
 
     Raises:
-        EncoderError: The file is cut off or no checkpoint, or there is code in its pickle.
+        EncoderError: The file is cut off or not a checkpoint, or its pickle contains code.
 
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged archive or pickle may raise
+    except Exception as error:  # a damaged archive or pickle may raise anything
         raise EncoderError(
-            f"{path}: cannot be read as weights ({type(error).__name__}): it is cut off, or no "
-            "checkpoint, or holds objects besides tensors, which are refused as they may run code"
+            f"{path}: cannot be read as weights ({type(error).__name__}): it is cut off, or not "
+            "a checkpoint, or holds objects besides tensors, which are refused because they may "
+            "run code"
         ) from error
     if not isinstance(content, Mapping):
         raise EncoderError(f"{path}: holds a {type(content).__name__}, not weights by name")
@@ -33,12 +34,12 @@ def load_weights(network: torch.nn.Module, weights: Mapping[str, object], path: 
     """Fill a network with the weights of the checkpoint at `path`.
 
     Raises:
-        EncoderError: They are not exactly the network's, in name and shape.
+        EncoderError: Their names or shapes are not exactly the network's.
 
     """
     try:
         network.load_state_dict(weights)
-    except Exception as error:  # wrong names and shapes, but also values that are no tensors
+    except Exception as error:  # wrong names and shapes, but also values that are not tensors
         reason = " ".join(str(error).split())
         reason = reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]} ..."
         raise EncoderError(f"{path}: not the weights of this network: {reason}") from error

@@ -1,54 +1,73 @@
-"""The device that an encoder computes on: which one, how exactly, and without waiting for it."""
+"""The device that an encoder computes on: its choice, its arithmetic, its memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from xvectors.errors import EncoderError, first_line
 
-# Of what is larger, hours of audio, no copy is made from which a GPU could copy by itself.
+# Larger tensors, hours of audio, are not copied to pinned memory first.
 MAX_PINNED_BYTES = 2**28
-# The words of cuFFT, cuDNN and cuBLAS where memory is short (ATen/native/cuda/CuFFTUtils.h,
-# ATen/cuda/Exceptions.h).
-LIBRARIES_WITHOUT_MEMORY = (
+# Messages of CUDA, cuFFT, cuDNN and cuBLAS that may mean a lack of memory
+# (ATen/native/cuda/CuFFTUtils.h, ATen/cuda/Exceptions.h, ATen/native/cudnn/Conv_v8.cpp).
+OUT_OF_MEMORY_SIGNS = (
+    "CUDA error: out of memory",
+    "CUDA out of memory",
     "cuFFT error",
     "cuDNN error",
+    "unable to find an engine to execute this computation",
+    "Unable to find a valid cuDNN algorithm",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_NOT_INITIALIZED",
 )
-# The share of a GPU's memory that one process may have if no other needs much.
+# Share of a GPU's memory that one process can have if no other needs much.
 MOSTLY = 0.8
 
 
 @contextmanager
-def float32_products() -> Iterator[None]:
-    """Let GPUs compute products in float32 for now, whatever the precision is."""
-    allowed = torch.backends.cuda.matmul.allow_tf32
-    allow_tf32(False)
+def tf32_products(allowed: bool) -> Iterator[None]:
+    """Temporarily allow GPUs to round float32 products to TF32, or forbid it.
+
+    PyTorch has one switch for the whole process, so only one thread at a time may do this.
+    """
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = allowed
     try:
         yield
     finally:
-        allow_tf32(allowed)
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
 
 
-def allow_tf32(allowed: bool) -> None:
-    """Let GPUs round float32 products to TF32, or not, from now on."""
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
+@contextmanager
+def float32_products() -> Iterator[None]:
+    """Temporarily disable TF32."""
+    with tf32_products(False):
+        yield
 
 
 def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return a tensor of the CPU on a device, without waiting for what that has to do before."""
+    """Copy a tensor from the CPU to a device without waiting for the device's other work.
+
+    If no memory can be pinned, the copy waits.
+    """
     if device.type == "cuda" and tensor.nbytes <= MAX_PINNED_BYTES:
-        tensor = tensor.pin_memory()
+        try:
+            tensor = tensor.pin_memory()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
     return tensor.to(device, non_blocking=True)
 
 
 def record_event(device: torch.device) -> torch.cuda.Event | None:
-    """Return an event after all that a GPU has to do by now, for which one waits idly.
+    """Record an event after all work that a GPU has been given; return None for a CPU.
 
-    PyTorch itself would keep a processor busy with waiting.
+    Waiting for this event leaves the processor idle. PyTorch's default would keep it busy.
     """
     if device.type != "cuda":
         return None
@@ -60,21 +79,21 @@ def record_event(device: torch.device) -> torch.cuda.Event | None:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Tell whether a GPU has no memory left, for PyTorch or for one of CUDA's libraries.
 
-    Those have memory of their own, and not always a name for the lack of it.
+    The libraries allocate memory of their own, and often report a lack of it in other words.
     """
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    return any(sign in str(error) for sign in LIBRARIES_WITHOUT_MEMORY)
+    return any(sign in str(error) for sign in OUT_OF_MEMORY_SIGNS)
 
 
 def free_unused_memory(device: torch.device) -> None:
-    """Give back the memory of a GPU that PyTorch keeps for later."""
+    """Return to the GPU the memory that PyTorch keeps for later use."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def is_mostly_free(device: torch.device) -> bool:
-    """Tell whether no other process has much of a GPU's memory."""
+    """Tell whether other processes use little of a GPU's memory."""
     if device.type != "cuda":
         return True
     free, total = torch.cuda.mem_get_info(device)
@@ -82,7 +101,7 @@ def is_mostly_free(device: torch.device) -> bool:
 
 
 def why_no_gpu() -> str:
-    """Return what PyTorch says of why it can use no GPU."""
+    """Return the reason that PyTorch gives for not using a GPU."""
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:
@@ -100,17 +119,43 @@ def has_bf16(device: str) -> bool:
 
 
 def choose_device(device: str | None) -> str:
-    """Return `device`, or, for None, ``cuda`` where there is a GPU and ``cpu`` elsewhere.
+    """Return `device`, or for None ``cuda`` if there is a GPU and ``cpu`` otherwise.
 
     Raises:
-        EncoderError: A GPU is asked for that is not there.
+        EncoderError: The GPU does not exist, or this build of PyTorch does not support it.
 
     """
     if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device != "cpu":
         number = int(device.partition(":")[2] or 0)
         n_gpus = torch.cuda.device_count()
         if number >= n_gpus:
-            raise EncoderError(f"xvector.device: no {device} here, there are {n_gpus} GPUs")
+            raise EncoderError(
+                f"xvector.device: there is no {device}, the number of GPUs here is {n_gpus}"
+            )
+    if device != "cpu":
+        _check_architecture(device)
     return device
+
+
+def _check_architecture(device: str) -> None:
+    """Raise EncoderError if this build of PyTorch has no code for a GPU."""
+    built = torch.cuda.get_arch_list()
+    if not built:
+        return
+    capability = torch.cuda.get_device_capability(device)
+    if not any(_runs_on(capability, *architecture.split("_")) for architecture in built):
+        raise EncoderError(
+            f"xvector.device: this build of PyTorch has no code for {device}, whose compute "
+            f"capability is {capability[0]}.{capability[1]} (it has {', '.join(built)}); install a "
+            "build that has it, or use xvector.device: cpu"
+        )
+
+
+def _runs_on(capability: tuple[int, int], kind: str, version: str) -> bool:
+    """Tell whether a GPU runs code of an architecture such as ``sm_90a`` or ``compute_120``."""
+    major, minor = divmod(int(version.rstrip("af")), 10)
+    if kind == "compute":  # PTX, which newer GPUs compile for themselves
+        return (major, minor) <= capability
+    return major == capability[0] and minor <= capability[1]

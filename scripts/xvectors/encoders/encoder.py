@@ -1,4 +1,4 @@
-"""Encoders: what a toolkit must give so that everything else is shared."""
+"""The interface of encoders: the part that each toolkit implements."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -12,14 +12,19 @@ from xvectors.audio.resampling import Normalizer
 from xvectors.audio.signal import Segment, Signal
 from xvectors.config.imports import import_class
 from xvectors.config.toolkits import toolkit_named
-from xvectors.encoders.device import allow_tf32, float32_products, has_bf16, record_event
+from xvectors.encoders.device import float32_products, has_bf16, record_event, tf32_products
+from xvectors.encoders.threads import use_safe_threads
 from xvectors.errors import EncoderError, UtteranceError
+
+# One thread at a time submits work to the device, and the others prepare the next batches. The
+# lock is the whole process's, because PyTorch's switches for TF32 are.
+_submitting = Lock()
 
 
 class Encoder(ABC):
     """A speaker encoder on its device.
 
-    A toolkit's own one is constructed with source, device and precision, see `load_encoder`.
+    Subclasses are constructed with source, device and precision, see `load_encoder`.
 
     Attributes:
         sample_rate: Rate in Hz of the signals that it embeds.
@@ -31,20 +36,17 @@ class Encoder(ABC):
     min_samples: int
 
     def __init__(self, device: str, precision: str) -> None:
-        """Settle where and how it computes."""
+        """Set the device and the precision."""
         self.device = torch.device(device)
         self.precision = precision
-        # GPUs round float32 products to TF32 only when asked (PyTorch's default is a mix).
-        allow_tf32(precision == "tf32")
         self.normalizer = Normalizer(self.sample_rate, self.device)
-        # What is given to a GPU by one thread is computed while others prepare what comes next.
-        self._submitting = Lock()
+        self._use_safe_threads()
 
     @abstractmethod
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone.
 
-        One thread at a time is in here, in inference mode.
+        It is called by one thread at a time, in inference mode.
 
         Args:
             signals: float32 tensors of shape (samples,), at `sample_rate`, at least `min_samples`
@@ -58,7 +60,7 @@ class Encoder(ABC):
     def embed(self, signals: Sequence[Signal | torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone.
 
-        Several threads may do so at once.
+        Several threads may call it at once.
 
         Args:
             signals: As `read` returns them, or float32 tensors of shape (samples,), at
@@ -69,31 +71,41 @@ class Encoder(ABC):
 
         """
         with torch.inference_mode():
-            with self._submitting:
+            with _submitting, tf32_products(self.precision == "tf32"):
+                self._use_safe_threads()
                 with float32_products():
                     at_rate = self.normalizer.normalize_together(self.with_rates(signals))
                 embeddings = self.embed_on_device(at_rate).float()
-                # In the queue before whatever another thread submits, and without waiting here.
+                # Queued before the work of other threads, and without waiting here.
                 embeddings = embeddings.to("cpu", non_blocking=True)
                 computed = record_event(self.device)
             if computed:
                 computed.synchronize()
             return embeddings
 
+    def _use_safe_threads(self) -> None:
+        """Make sure that the calling thread computes right products, see `use_safe_threads`."""
+        if self.device.type == "cpu":
+            dtypes = [torch.float32, *([torch.bfloat16] if self.precision == "bf16" else [])]
+            use_safe_threads(*dtypes)
+
     def with_rates(self, signals: Sequence[Signal | torch.Tensor]) -> list[Signal]:
-        """Return signals with their rates; mere tensors have the encoder's."""
+        """Return signals with their rates; tensors are at the encoder's."""
         return [
             signal if isinstance(signal, Signal) else Signal(signal, self.sample_rate)
             for signal in signals
         ]
 
     def read(self, path: str, segment: Segment | None = None) -> Signal:
-        """Read a file, or a segment of it, as `embed` takes it; several threads may do so at once.
+        """Read a file, or a segment of it, for `embed`.
+
+        Several threads may call it at once.
 
         Raises:
             UtteranceError: It cannot be read (see `read_signal`), or is too short.
 
         """
+        self._use_safe_threads()
         signal = read_signal(path, self.normalizer, segment)
         n_samples = self.normalizer.n_samples(signal)
         if n_samples < self.min_samples:
@@ -104,16 +116,16 @@ class Encoder(ABC):
         return signal
 
     def autocast(self) -> torch.autocast:
-        """Return a context in which products are computed in bf16, if that is the precision."""
+        """Return a context that computes products in bf16 if that is the precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 def embed_by_length(
     network: Callable[[torch.Tensor], torch.Tensor], items: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """Return the embeddings, (items, dim), those of the same length going together.
+    """Return the embeddings, (items, dim), computed in batches of equal length.
 
-    This is exact for every network that treats the items of a batch alike, if none is padded.
+    This is exact for every network that treats the items of an unpadded batch independently.
 
     Args:
         network: Maps a batch, (items, length, ...), to (items, dim).
@@ -133,13 +145,13 @@ def load_encoder(toolkit: str, source: Path, device: str, precision: str) -> Enc
 
     Raises:
         EncoderError: The files are missing, damaged or of another kind, the toolkit is not
-            installed, or the device lacks the precision.
+            installed, or the device does not support the precision.
 
     """
     if precision == "bf16" and not has_bf16(device):
         raise EncoderError(
-            f"xvector.precision: bf16 is not native to this machine's {device}, where it would "
-            "only be slow; use fp32"
+            f"xvector.precision: bf16 is not native to this machine's {device} and would only be "
+            "slow; use fp32"
         )
     encoder_class = import_class(toolkit_named(toolkit).encoder, "xvector.toolkit")
     encoder: Encoder = encoder_class(source, device, precision)

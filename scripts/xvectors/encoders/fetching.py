@@ -1,4 +1,4 @@
-"""Fetching an encoder: from the hub or a local folder into one folder of plain files."""
+"""Fetching an encoder from the hub or a local folder into one folder of plain files."""
 
 import json
 import shutil
@@ -18,19 +18,19 @@ from xvectors.files.atomic import parse_json, write_atomically
 
 
 def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
-    """Bring an encoder into the folder of `description`, and then write that.
+    """Copy an encoder into the folder of `description`, and then write the description.
 
-    The folder holds copies, no links, so that jobs on any node can load them at the same time.
-    `description` becomes JSON: `source` as configured, `revision` (the hub's commit, null for a
+    The folder holds copies rather than links, so that jobs on any node can load them at the same
+    time. `description` is JSON: `source` as configured, `revision` (the hub's commit, null for a
     local folder), `fingerprint` (of the files' names and contents, null without an encoder).
 
     Args:
         pretrained_model: A hub id, optionally with ``@revision``, or a local folder or file;
-            None for no encoder at all.
+            None if there is no encoder.
         description: Path of ``encoder.json``.
 
     Raises:
-        EncoderError: The hub cannot be reached, or there is no encoder at that place.
+        EncoderError: The hub cannot be reached, or there is no encoder at that path.
 
     """
     about: dict[str, Any] = {"source": pretrained_model, "files": files_version(pretrained_model)}
@@ -38,7 +38,9 @@ def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
     source = None if pretrained_model is None else locate_encoder(pretrained_model)
     folder = description.parent
     if source is not None and source.resolve() == folder.resolve():
-        raise EncoderError(f"{source} is where the encoder would be copied to; give the original")
+        raise EncoderError(
+            f"{source} is the folder that the encoder is copied to; give the original"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     description.unlink(missing_ok=True)
     for path in list(folder.iterdir()):
@@ -58,9 +60,9 @@ def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
 
 
 def describes(description: Path, pretrained_model: str | None) -> bool:
-    """Tell whether `description` is of this encoder as it is now, and of the copy beside it.
+    """Tell whether `description` matches both this encoder as it is now and the copy beside it.
 
-    The copy is read, the encoder's own files are not.
+    The copy is read, but not the encoder's own files.
     """
     try:
         about = parse_json(description.read_bytes())
@@ -75,7 +77,7 @@ def describes(description: Path, pretrained_model: str | None) -> bool:
 
 
 def read_fingerprint(description: Path) -> str | None:
-    """Return the fingerprint in an ``encoder.json``, None where there is no encoder.
+    """Return the fingerprint in an ``encoder.json``, None if there is no encoder.
 
     Raises:
         EncoderError: The description is missing or damaged.
@@ -85,6 +87,6 @@ def read_fingerprint(description: Path) -> str | None:
         fingerprint: str | None = parse_json(description.read_bytes())["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(
-            f"{description}: no description of an encoder; delete it and run the same command again"
+            f"{description}: not a description of an encoder; delete it and rerun the same command"
         ) from error
     return fingerprint

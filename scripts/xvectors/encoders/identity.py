@@ -1,4 +1,4 @@
-"""The identity of embeddings: everything that changes the vectors."""
+"""The identity of embeddings: everything that the vectors depend on."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from xvectors.config.toolkits import TOOLKITS, installed_version
 from xvectors.encoders.fetching import read_fingerprint
 from xvectors.files.checksummed_json import canonical_json
 
-# Raise it whenever the vectors change by more than rounding.
+# Increase this when the vectors change by more than rounding.
 NUMERICS_VERSION = 1
 
 
 def collect_numerics(config: DictConfig) -> dict[str, Any]:
-    """Return all that changes vectors, except the encoder and the audio themselves."""
+    """Return everything that the vectors depend on, except for the encoder and the audio."""
     xvector = config.xvector
     return {
         "toolkit": xvector.toolkit,
@@ -27,7 +27,7 @@ def collect_numerics(config: DictConfig) -> dict[str, Any]:
 
 
 def describe_origin(config: DictConfig) -> dict[str, str]:
-    """Return, as metadata of files that hold many embeddings, what made them: JSON."""
+    """Return the provenance of embeddings as JSON, for the metadata of files that hold many."""
     encoder = read_fingerprint(Layout.of(config).encoder)
     provenance = collect_numerics(config) | {
         "encoder": encoder,

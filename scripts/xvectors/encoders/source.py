@@ -1,4 +1,4 @@
-"""The source of an encoder: its folder or file, and the fingerprint of what is in it."""
+"""The source of an encoder: its folder or file, and the fingerprint of its contents."""
 
 import hashlib
 import os
@@ -12,22 +12,22 @@ from pathlib import Path
 from xvectors.config.toolkits import is_local
 from xvectors.errors import EncoderError
 
-# What a toolkit may read when it loads an encoder; pictures, examples and texts about it are
-# no part of it and do not change its fingerprint.
+# Suffixes of files that a toolkit may read when it loads an encoder. Pictures, examples and texts
+# about the encoder do not belong to it and do not change its fingerprint.
 ENCODER_SUFFIXES = ("yaml", "json", "txt", "py", "ckpt", "pt", "pth", "bin", "model", "safetensors")
 FINGERPRINT_DIGITS = 32
-# What ESPnet writes beside a checkpoint, and what it packs both into.
+# ESPnet's checkpoint, the configuration beside it, and the archive that it packs both into.
 CHECKPOINT_SUFFIX, CHECKPOINT_CONFIG = ".pth", "config.yaml"
 ARCHIVE_SUFFIX = ".zip"
-# What zipfile raises for an archive that is cut off, altered, packed in another way, or encrypted.
+# Errors of zipfile for an archive that is cut off, altered, encrypted or compressed in another way.
 DAMAGED_ARCHIVE = (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError)
 
 
 def locate_encoder(pretrained_model: str) -> Path:
-    """Return the local folder or file of an encoder, downloaded first if it is on the hub."""
+    """Return the local folder or file of an encoder. Download it first if it is on the hub."""
     if is_local(pretrained_model):
         return Path(pretrained_model)
-    import huggingface_hub  # noqa: PLC0415 - only those who ask the hub pay for it
+    import huggingface_hub  # noqa: PLC0415 - slow, and needed for the hub only
 
     name, _, revision = pretrained_model.partition("@")
     try:
@@ -36,7 +36,7 @@ def locate_encoder(pretrained_model: str) -> Path:
             revision=revision or None,
             allow_patterns=[f"*.{suffix}" for suffix in ENCODER_SUFFIXES],
         )
-    except Exception as error:  # the hub's client raises many kinds, from many libraries
+    except Exception as error:  # the hub's client raises errors of many libraries
         raise EncoderError(
             f"cannot fetch {pretrained_model!r} from the Hugging Face hub "
             f"({type(error).__name__}), and there is no such folder here; without a network, copy "
@@ -47,7 +47,7 @@ def locate_encoder(pretrained_model: str) -> Path:
 
 @contextmanager
 def unpacked(source: Path) -> Iterator[Path]:
-    """Give an archive's content as a folder for a while, and anything else as it is.
+    """Unpack an archive into a temporary folder; yield other sources unchanged.
 
     Raises:
         EncoderError: The archive is damaged.
@@ -61,15 +61,15 @@ def unpacked(source: Path) -> Iterator[Path]:
             with zipfile.ZipFile(source) as archive:
                 archive.extractall(folder)
         except DAMAGED_ARCHIVE as error:
-            raise EncoderError(f"{source}: no archive, or cut off: {error}") from error
+            raise EncoderError(f"{source}: not an archive, or cut off: {error}") from error
         yield Path(folder)
 
 
 def encoder_files(source: Path) -> list[Path]:
-    """Return the files of an encoder: those in a folder, or a file and its configuration.
+    """Return the files of an encoder: those of a folder, or a file and its configuration.
 
     Raises:
-        EncoderError: There is no such folder, or no file in it.
+        EncoderError: There is no such folder, or it is empty.
 
     """
     if source.is_file():
@@ -77,7 +77,7 @@ def encoder_files(source: Path) -> list[Path]:
         has_config = source.suffix == CHECKPOINT_SUFFIX and config.is_file()
         return [config, source] if has_config else [source]
     if not source.is_dir():
-        raise EncoderError(f"no encoder at {source}: give a folder that is there, or a hub id")
+        raise EncoderError(f"no encoder at {source}: give an existing folder or a hub id")
     visible = [
         path
         for path in sorted(source.rglob("*"))
@@ -87,7 +87,7 @@ def encoder_files(source: Path) -> list[Path]:
     ]
     known = [path for path in visible if path.suffix[1:] in ENCODER_SUFFIXES]
     if not visible:
-        raise EncoderError(f"{source}: no encoder, the folder is empty")
+        raise EncoderError(f"{source}: not an encoder, the folder is empty")
     return known or visible
 
 
@@ -103,12 +103,12 @@ def fingerprint_of(source: Path) -> str:
 
 
 def files_version(pretrained_model: str | None) -> list[list[str | int]] | None:
-    """Return names, sizes and times of an encoder's files, None where there are none.
+    """Return names, sizes and times of an encoder's files, or None if they are not on this machine.
 
-    It tells, without reading them, whether the files may have changed. There are none of one on the
-    hub, nor need a cluster's node see those that the submit host has: jobs load the copy.
+    This shows whether the files may have changed without reading them. An encoder on the hub has no
+    local files, and a cluster's node need not see those of the submit host: jobs load the copy.
     """
-    # Unlike Path.exists, it takes names that are too long for a path.
+    # Unlike Path.exists, this accepts names that are too long for a path.
     if pretrained_model is None or not os.path.exists(pretrained_model):  # noqa: PTH110
         return None
     statuses = [(path, path.stat()) for path in encoder_files(Path(pretrained_model))]

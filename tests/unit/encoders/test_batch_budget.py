@@ -57,7 +57,7 @@ def test_out_of_memory_makes_batches_smaller(caplog, error):
     lengths = [10] * 50 + [20] * 10
     assert run(budget, network, *lengths) == lengths
     assert budget.limit == 125
-    assert "out of memory: going on with batches of 12.5 % the size" in caplog.text
+    assert "out of memory: continuing with batches of 12.5 % the size" in caplog.text
     assert len(caplog.records) == 2
     caplog.clear()
     assert run(budget, network, *lengths) == lengths

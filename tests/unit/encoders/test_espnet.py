@@ -23,7 +23,8 @@ from tests.support.toolkit_models import (
 )
 from xvectors.encoders.device import has_bf16
 from xvectors.encoders.encoder import load_encoder
-from xvectors.encoders.espnet import EspnetEncoder, Speech2Embedding
+from xvectors.encoders.espnet.encoder import EspnetEncoder
+from xvectors.encoders.espnet.workarounds import Speech2Embedding
 from xvectors.encoders.fetching import fetch_encoder
 from xvectors.errors import EncoderError
 
@@ -161,16 +162,16 @@ def test_a_checkpoint_that_is_cut_off(bad):
 
 def test_code_in_a_checkpoint_is_not_run(bad, tmp_path):
     change_weights(bad, lambda weights: weights | {"loss.trap": Trap(tmp_path / "sprung")})
-    assert_refused(bad, "refused as they may run code")
+    assert_refused(bad, "refused because they may run code")
     assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("encoder: !!python/object/apply:os.mkdir [sprung]", "no YAML of plain data"),
-        ("- a", "holds no settings"),
-        ("a: [", "no YAML of plain data"),
+        ("encoder: !!python/object/apply:os.mkdir [sprung]", "not YAML of plain data"),
+        ("- a", "has no settings"),
+        ("a: [", "not YAML of plain data"),
         ("encoder: none", "ESPnet cannot build this encoder"),
         ("use_adapter: true", "use_adapter is not supported"),
     ],
@@ -197,7 +198,7 @@ def test_an_encoder_that_does_not_work(bad):
         (["a.pth", "b.pth", "config.yaml"], "2 .pth files where one is needed"),
         (["config.yaml"], "0 .pth files where one is needed"),
         (["a.pth"], "config.yaml is missing"),
-        (["meta.yaml"], "meta.yaml: holds no settings"),
+        (["meta.yaml"], "meta.yaml: has no settings"),
     ],
 )
 def test_a_folder_that_is_no_encoder(tmp_path, names, message):

@@ -76,7 +76,7 @@ def test_an_archive_is_unpacked(tmp_path, encoder):
 def test_an_archive_that_is_cut_off(tmp_path, encoder, n_bytes):
     archive = Path(shutil.make_archive(str(tmp_path / "model"), "zip", encoder))
     archive.write_bytes(archive.read_bytes()[:n_bytes])
-    with pytest.raises(EncoderError, match=r"model.zip: no archive, or cut off") as error:
+    with pytest.raises(EncoderError, match=r"model.zip: not an archive, or cut off") as error:
         fetch_encoder(str(archive), tmp_path / ".encoder" / "encoder.json")
     assert len(str(error.value).splitlines()) == 1
     assert not (tmp_path / ".encoder" / "encoder.json").exists()
@@ -163,7 +163,7 @@ def test_an_encoder_in_the_hubs_cache_becomes_plain_files(tmp_path, encoder, mon
 @pytest.mark.parametrize("content", ["", "{}", "[]"])
 def test_a_damaged_description(tmp_path, content):
     (tmp_path / "encoder.json").write_text(content)
-    with pytest.raises(EncoderError, match="no description of an encoder"):
+    with pytest.raises(EncoderError, match="not a description of an encoder"):
         read_fingerprint(tmp_path / "encoder.json")
 
 

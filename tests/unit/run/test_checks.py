@@ -55,7 +55,10 @@ def test_what_is_all_there_passes(corpus, demo_encoder):
         ({"pretrained_model": None, "spk_embed_tag": "x"}, "XVectorProvider needs an encoder"),
         ({"save_path": "Makefile"}, "xvector.save_path: Makefile is no folder"),
         ({"n_shards": {"dev": 2}}, "xvector.n_shards.dev: no such split"),
-        ({"pretrained_model": "Makefile"}, "Makefile is no encoder of this toolkit: give a folder"),
+        (
+            {"pretrained_model": "Makefile"},
+            "Makefile is not an encoder of this toolkit: give a folder",
+        ),
         ({"pretrained_model": "some/model.pt"}, "no such folder or file: some/model.pt"),
         ({"provider": "nowhere.Provider"}, "xvector.provider: cannot import 'nowhere.Provider'"),
         ({"runner": "xvectors.NoRunner"}, "xvector.runner: cannot import 'xvectors.NoRunner'"),

@@ -1,4 +1,4 @@
-"""RawNet3 as the numerics of ESPnet2 and ESPnet3 use it: the mean over ten windows."""
+"""RawNet3 as the recipes of ESPnet2 and ESPnet3 use it: the mean over ten windows."""
 
 from pathlib import Path
 
@@ -7,20 +7,20 @@ import torch
 
 from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
-from xvectors.encoders.device import float32_products
+from xvectors.encoders.device import copy_to_device, float32_products
 from xvectors.encoders.encoder import Encoder
 from xvectors.encoders.rawnet.network import RawNet3
 from xvectors.errors import EncoderError
 
 SAMPLE_RATE = 16000
-# As in ESPnet's extract_spk_embed.py, and in the inference.py of RawNet3's authors: the network
-# was trained with segments of three seconds.
+# As in ESPnet's extract_spk_embed.py and the inference.py of RawNet3's authors: the network was
+# trained with segments of three seconds.
 WINDOW_SAMPLES = 3 * SAMPLE_RATE
 N_WINDOWS = 10
-# Windows that go through the network at a time; on a CPU more make nothing faster.
+# Windows of a batch. More are not faster on a CPU.
 CPU_WINDOWS = 10
 GPU_WINDOWS = 100
-# Layers that published checkpoints have and that have no effect on embeddings.
+# Layers of published checkpoints that have no effect on embeddings.
 UNUSED = ("bn1.", "bn6.")
 
 
@@ -40,45 +40,61 @@ class RawNetEncoder(Encoder):
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
         n_windows = [len(numpy.unique(_starts(len(signal)))) for signal in signals]
-        return torch.stack(self.budget.run(self._embed_pack, signals, n_windows))
+        return torch.stack(self.budget.run(self._embed_batch, signals, n_windows))
 
-    def _embed_pack(self, signals: list[torch.Tensor]) -> torch.Tensor:
+    def _embed_batch(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Return the embeddings, (signals, dim).
 
-        Windows that are the same, as most of a short signal are, go through the network once.
-        Only features are computed of all ten, and of one signal at a time, as ESPnet does: a
-        batch of another size rounds the sinc filters' products otherwise, and the logarithm of
-        what is nearly zero makes that 1e-4 of an embedding.
+        Equal windows, which are most of a short signal's, go through the network once. Only the
+        features are computed for all ten windows, one signal at a time, as ESPnet does: a batch
+        of another size rounds the sinc filters' products differently, and the logarithm of values
+        near zero turns that into 1e-4 of an embedding.
         """
-        features, copies = [], []
-        for signal in signals:
-            starts = _starts(len(signal))
+        starts = [_starts(len(signal)) for signal in signals]
+        firsts, copies = self._distinct(starts)
+        features = []
+        for signal, own_starts, own_firsts in zip(signals, starts, firsts, strict=True):
             long = _lengthen(signal)
-            windows = torch.stack([long[start : start + WINDOW_SAMPLES] for start in starts])
-            _, firsts, indices = numpy.unique(starts, return_index=True, return_inverse=True)
+            windows = torch.stack([long[start : start + WINDOW_SAMPLES] for start in own_starts])
             with float32_products():
-                features.append(self.network.features(windows)[torch.from_numpy(firsts)])
-            copies.append(torch.from_numpy(indices))
+                features.append(self.network.features(windows).index_select(0, own_firsts))
         with self.autocast():
             frames = self.network.frames(torch.cat(features))
         with float32_products():
             pooled = self.network.pool(frames.float())
-        found = torch.split(pooled, [len(one) for one in features])
-        pairs = zip(found, copies, strict=True)
-        return torch.stack([embeddings[indices].mean(0) for embeddings, indices in pairs])
+        return pooled.index_select(0, copies).view(len(signals), N_WINDOWS, -1).mean(1)
+
+    def _distinct(self, starts: list[numpy.ndarray]) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Find each signal's distinct windows.
+
+        Returns:
+            For each signal the numbers of its distinct windows, and for all windows of all
+            signals, (signals * N_WINDOWS,), their rows among the distinct ones. The indices are
+            copied to the device in one go, because each copy makes a GPU wait.
+
+        """
+        found = [numpy.unique(one, return_index=True, return_inverse=True) for one in starts]
+        n_distinct = [len(firsts) for _, firsts, _ in found]
+        offsets = numpy.cumsum([0, *n_distinct[:-1]])
+        firsts = [firsts for _, firsts, _ in found]
+        copies = [copies + offset for (_, _, copies), offset in zip(found, offsets, strict=True)]
+        indices = torch.from_numpy(numpy.concatenate(firsts + copies))
+        sizes = [*n_distinct, len(indices) - sum(n_distinct)]
+        *on_device, last = torch.split(copy_to_device(indices, self.device), sizes)
+        return on_device, last
 
 
 def _starts(n_samples: int) -> numpy.ndarray:
-    """Return the first samples of the ten windows; those of a short signal are nearly alike."""
+    """Return the first samples of the ten windows; most of a short signal's are equal."""
     last = max(n_samples - WINDOW_SAMPLES, 1 if n_samples < WINDOW_SAMPLES else 0)
     return numpy.linspace(0, last, N_WINDOWS).astype(int)
 
 
 def _lengthen(signal: torch.Tensor) -> torch.Tensor:
-    """Return a signal shorter than a window repeated up to a sample more than a window."""
+    """Repeat a signal that is shorter than a window to one sample more than a window."""
     if len(signal) >= WINDOW_SAMPLES:
         return signal
-    return signal[torch.arange(WINDOW_SAMPLES + 1) % len(signal)]
+    return signal[torch.arange(WINDOW_SAMPLES + 1, device=signal.device) % len(signal)]
 
 
 def _load_network(source: Path) -> RawNet3:
@@ -87,11 +103,13 @@ def _load_network(source: Path) -> RawNet3:
         raise EncoderError(f"{source}: {len(found)} .pt files where one is needed")
     weights = read_checkpoint(found[0]).get("model")
     if not isinstance(weights, dict):
-        raise EncoderError(f"{found[0]}: no RawNet3 checkpoint, there are no weights under `model`")
+        raise EncoderError(
+            f"{found[0]}: not a RawNet3 checkpoint, there are no weights under `model`"
+        )
     weights = {name: one for name, one in weights.items() if not name.startswith(UNUSED)}
     try:
         network = RawNet3.shaped_like(weights)
     except (KeyError, ValueError, AttributeError, IndexError) as error:
-        raise EncoderError(f"{found[0]}: not the weights of RawNet3: no {error}") from error
+        raise EncoderError(f"{found[0]}: not the weights of RawNet3: {error} is missing") from error
     load_weights(network, weights, found[0])
     return network.eval()

@@ -1,8 +1,8 @@
 """RawNet3, a speaker encoder for raw waveforms.
 
 Jung, Kim, Heo, Kim, Lee, Lee: "Pushing the limits of raw waveform speaker recognition",
-Interspeech 2022, in the form that its authors have published weights of; parameters have the
-names of that checkpoint.
+Interspeech 2022, in the form of the authors' published weights. Parameters have the names of that
+checkpoint.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ SINC_SAMPLES = 251
 SINC_STRIDE = 10
 SCALE = 8
 ATTENTION_CHANNELS = 128
-# Bounds of variances, whose roots are taken.
+# Bounds of variances before their square root is taken.
 MIN_VARIANCE = 1e-4
 MAX_VARIANCE = 1e4
 
 
 class RawNet3(nn.Module):
-    """The network, of (signals, samples) at 16 kHz to (signals, dim)."""
+    """The network. It maps (signals, samples) at 16 kHz to (signals, dim)."""
 
     def __init__(self, channels: int = 1024, frame_channels: int = 1536, dim: int = 256) -> None:
-        """Make a network with random weights, by default of the published size."""
+        """Create a network with random weights, by default of the published size."""
         super().__init__()
         self.preprocess = nn.Sequential(PreEmphasis(), nn.InstanceNorm1d(1, eps=1e-4, affine=True))
         self.conv1 = Encoder(ParamSincFB(channels // 4, SINC_SAMPLES, stride=SINC_STRIDE))
@@ -46,7 +46,7 @@ class RawNet3(nn.Module):
 
     @classmethod
     def shaped_like(cls, weights: Mapping[str, torch.Tensor]) -> "RawNet3":
-        """Make a network of the size that a checkpoint's weights have.
+        """Create a network of the size of a checkpoint's weights.
 
         Raises:
             KeyError, IndexError, AttributeError: They are not RawNet3's.
@@ -66,7 +66,7 @@ class RawNet3(nn.Module):
         return logarithms - logarithms.mean(-1, keepdim=True)
 
     def frames(self, features: torch.Tensor) -> torch.Tensor:
-        """Return what the attention sees, (signals, frame_channels, frames / 15)."""
+        """Return the input of the attention, (signals, frame_channels, frames / 15)."""
         first = self.layer1(features)
         second = self.layer2(first)
         short = functional.max_pool1d(first, 3)
@@ -86,10 +86,10 @@ class RawNet3(nn.Module):
 
 
 class PreEmphasis(nn.Module):
-    """Subtracts 0.97 of the sample before from every sample, the first from itself mirrored."""
+    """Subtracts 0.97 times the previous sample; the signal is mirrored at its start."""
 
     def __init__(self) -> None:
-        """Make the filter, which published checkpoints hold too."""
+        """Create the filter, which is also part of published checkpoints."""
         super().__init__()
         self.register_buffer("flipped_filter", torch.tensor([[[-PRE_EMPHASIS, 1.0]]]))
 
@@ -100,10 +100,10 @@ class PreEmphasis(nn.Module):
 
 
 class Res2Block(nn.Module):
-    """A residual block whose groups of channels pass on to the next, pooled and scaled."""
+    """A residual block in which each group of channels feeds the next, pooled and scaled."""
 
     def __init__(self, inputs: int, channels: int, dilation: int, pool: int = 1) -> None:
-        """Make a block that shortens the frames by `pool`."""
+        """Create a block with a factor `pool` fewer frames in its output."""
         super().__init__()
         self.width = channels // SCALE
         n_convs = SCALE - 1
@@ -141,7 +141,7 @@ class FeatureMapScaling(nn.Module):
     """Alpha feature map scaling (AFMS): (x + alpha) times a gate for each channel."""
 
     def __init__(self, channels: int) -> None:
-        """Make the gate."""
+        """Create the gate."""
         super().__init__()
         self.alpha = nn.Parameter(torch.ones(channels, 1))
         self.fc = nn.Linear(channels, channels)

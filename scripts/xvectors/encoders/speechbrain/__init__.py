@@ -1,1 +1,1 @@
-"""SpeechBrain's encoders, and faster forms of ECAPA-TDNN with the same numbers."""
+"""SpeechBrain's encoders, and faster forms of ECAPA-TDNN with the same results."""

@@ -1,9 +1,9 @@
-"""Long signals in little memory: ECAPA-TDNN chunk by chunk, exactly.
+"""ECAPA-TDNN chunk by chunk: long signals in little memory, exactly.
 
-What SpeechBrain computes in one go grows with the signal: an hour of speech would need tens of
-gigabytes. Here no more than a chunk of frames is in work at a time. Each chunk comes with a
-halo of neighbouring frames, as far as the convolutions look, so that its own frames see what
-they would see in the whole; at the signal's own ends the layers pad as ever.
+SpeechBrain's memory grows with the signal, and an hour of speech would need tens of gigabytes. Here
+only one chunk of frames is processed at a time. Each chunk comes with a halo of neighbouring
+frames, as wide as the convolutions reach, so its own frames get the same result as in the whole
+signal. At the ends of the signal the layers pad as usual.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ CHUNK_FRAMES = 3000
 
 
 class Chunk(NamedTuple):
-    """A segment of frames with its halo, and the place of its own frames within that."""
+    """A range of frames with its halo, and the position of its own frames in that range."""
 
     frames: slice
     own: slice
 
 
 def chunks(n_frames: int, halo: int) -> Iterator[Chunk]:
-    """Yield chunks whose own frames are `n_frames` in a row, `halo` frames around each."""
+    """Yield chunks that cover `n_frames`, each with up to `halo` frames on both sides."""
     for start in range(0, n_frames, CHUNK_FRAMES):
         end = min(start + CHUNK_FRAMES, n_frames)
         first, last = max(start - halo, 0), min(end + halo, n_frames)
@@ -46,9 +46,9 @@ def reflect_padding(convolution: Conv1d) -> int:
 class ChunkedEcapa:
     """ECAPA-TDNN on the features of one long signal.
 
-    What looks at the whole signal, the squeeze-and-excitation means and the attentive
-    statistics, is summed up over the chunks in float64, in one pass over the signal each, as
-    each depends on the one before.
+    Statistics of the whole signal (the squeeze-and-excitation means and the attentive statistics)
+    are summed over the chunks in float64. Each depends on the one before and takes one pass over
+    the signal.
     """
 
     def __init__(self, model: ECAPA_TDNN, features: torch.Tensor) -> None:
@@ -70,7 +70,7 @@ class ChunkedEcapa:
         return embedding
 
     def _gate(self, block: SERes2NetBlock) -> torch.Tensor:
-        """Return the channel weights, (1, channels, 1), of the block that comes next."""
+        """Return the channel weights, (1, channels, 1), of the next block."""
         total = torch.zeros(1, dtype=torch.float64, device=self.features.device)
         for chunk in self.chunks:
             squeezed = _before_gate(block, self._trunk(chunk)[-1])
@@ -107,8 +107,8 @@ class ChunkedEcapa:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and deviation weighted by attention, a softmax over all frames.
 
-        The running maximum keeps the exponentials in range; when it grows, what is summed so
-        far shrinks by the same factor.
+        A running maximum keeps the exponentials in range. When it grows, the sums so far are
+        scaled down by the same factor.
         """
         pooling = self.model.asp
         highest = torch.full_like(mean, -torch.inf, dtype=torch.float64)
@@ -137,6 +137,6 @@ class ChunkedEcapa:
 
 
 def _before_gate(block: SERes2NetBlock, x: torch.Tensor) -> torch.Tensor:
-    """Return what a block's squeeze-and-excitation averages, (1, channels, frames)."""
+    """Return the input of a block's squeeze-and-excitation, (1, channels, frames)."""
     squeezed: torch.Tensor = block.tdnn2(block.res2net_block(block.tdnn1(x)))
     return squeezed

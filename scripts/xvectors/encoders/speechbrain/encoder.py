@@ -1,4 +1,4 @@
-"""SpeechBrain's encoders: ECAPA-TDNN and the others of its EncoderClassifier family."""
+"""SpeechBrain's encoders: ECAPA-TDNN and the rest of the EncoderClassifier family."""
 
 import logging
 from pathlib import Path
@@ -17,15 +17,16 @@ from xvectors.encoders.speechbrain.chunked_ecapa import (
 )
 from xvectors.encoders.speechbrain.features import Features
 from xvectors.encoders.speechbrain.ragged_ecapa import RaggedEcapa, is_covered
+from xvectors.encoders.speechbrain.workarounds import local_overrides, numbered_device
 from xvectors.errors import EncoderError, first_line
 
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
-# ECAPA-TDNN keeps some twenty matrices of (frames, channels): a longer signal, beyond a minute, is
+# ECAPA-TDNN keeps some twenty matrices of (frames, channels). Signals of more than a minute are
 # embedded in chunks, with the same result, so that an hour of speech fits into memory.
 MAX_WHOLE_FRAMES = 6000
-# Frames of a pack. More make the products no faster, see docs/performance.md.
+# Frames of a batch. More do not make the products faster, see docs/performance.md.
 CPU_FRAMES = 3000
 GPU_FRAMES = 60000
 
@@ -46,12 +47,12 @@ class SpeechBrainEncoder(Encoder):
         self.hop_length = _hop_length(self.classifier.mods["compute_features"])
         self.min_samples = _min_samples(model, self.hop_length)
         self.features = Features(self.classifier.mods, self.device)
-        self.packed = _pack(model, precision, self.device)
-        self.budget = _budget(self.packed, self.device)
+        self.ragged = _ragged_form(model, precision, self.device)
+        self.budget = _budget(self.ragged, self.device)
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
-        network = self.packed.embed if self.packed else self._embed_by_length
+        network = self.ragged.embed if self.ragged else self._embed_by_length
         has_pieces = isinstance(self.classifier.mods["embedding_model"], ECAPA_TDNN)
         found = self.budget.run(
             lambda batch: network(self._features(batch)),
@@ -62,12 +63,12 @@ class SpeechBrainEncoder(Encoder):
         return torch.stack(found)
 
     def _features(self, signals: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Return features, (frames, mels) each; in float32, as a spectrogram has a wide range."""
+        """Return features, (frames, mels) each, in float32: spectrograms have a wide range."""
         with float32_products():
             return self.features(signals)
 
     def _embed_in_pieces(self, signal: torch.Tensor) -> torch.Tensor:
-        """Return the embedding, shape (dim,), of a signal, with little of it in work at a time."""
+        """Return the embedding, shape (dim,), of a long signal, using little memory."""
         with float32_products():
             features = self.features.of_long(signal)
         with self.autocast():
@@ -85,46 +86,41 @@ class SpeechBrainEncoder(Encoder):
         return found.flatten(1)
 
 
-def _pack(model: torch.nn.Module, precision: str, device: torch.device) -> RaggedEcapa | None:
-    """Return the fast form of a model, None (which is said) where there is none."""
+def _ragged_form(
+    model: torch.nn.Module, precision: str, device: torch.device
+) -> RaggedEcapa | None:
+    """Return the fast form of a model, or None, with a log line, if there is none."""
     if not is_covered(model):
         name = type(model).__name__
-        logger.info("no fast form of %s: only utterances of equal length go together", name)
+        logger.info("no fast form of %s: only utterances of equal length are batched", name)
         return None
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     return RaggedEcapa(model, dtype, padded=device.type != "cpu")
 
 
-def _budget(packed: RaggedEcapa | None, device: torch.device) -> BatchBudget:
-    """Return the frames of a batch: on a GPU as many as are of use and fit its free memory."""
+def _budget(ragged: RaggedEcapa | None, device: torch.device) -> BatchBudget:
+    """Return the budget of a batch: on a GPU as many frames as help and fit its free memory."""
     if device.type != "cuda":
         return BatchBudget(CPU_FRAMES, device, MAX_WHOLE_FRAMES)
-    if packed is None:
+    if ragged is None:
         return BatchBudget(GPU_FRAMES, device, MAX_WHOLE_FRAMES)
     free, _ = torch.cuda.mem_get_info(device)
-    n_frames = min(GPU_FRAMES, free // (2 * packed.bytes_per_frame))
+    n_frames = min(GPU_FRAMES, free // (2 * ragged.bytes_per_frame))
     return BatchBudget(n_frames, device, max(n_frames, MAX_WHOLE_FRAMES))
 
 
 def _load_classifier(source: Path, device: str) -> EncoderClassifier:
-    """Load a folder as SpeechBrain does, but with its paths pointing into the folder itself."""
-    hyperparams = source / "hyperparams.yaml"
-    if not hyperparams.is_file():
-        raise EncoderError(f"{source}: no SpeechBrain encoder, hyperparams.yaml is missing")
-    # The hub's own files name their hub id there, which would be asked at every load.
-    names_path = any(
-        line.startswith("pretrained_path:")
-        for line in hyperparams.read_text(encoding="utf-8").splitlines()
-    )
+    """Load a folder as SpeechBrain does, but from the folder alone."""
+    if not (source / "hyperparams.yaml").is_file():
+        raise EncoderError(f"{source}: not a SpeechBrain encoder, hyperparams.yaml is missing")
     try:
         return EncoderClassifier.from_hparams(
             source=str(source),
             savedir=None,
-            overrides={"pretrained_path": str(source)} if names_path else {},
-            # SpeechBrain warns of a device without a number.
-            run_opts={"device": "cuda:0" if device == "cuda" else device},
+            overrides=local_overrides(source),
+            run_opts={"device": numbered_device(device)},
         )
-    except Exception as error:  # whatever a damaged yaml or checkpoint may raise
+    except Exception as error:  # a damaged yaml or checkpoint may raise anything
         raise EncoderError(
             f"{source}: SpeechBrain cannot load this encoder: "
             f"{type(error).__name__}: {first_line(error)}"
@@ -132,15 +128,15 @@ def _load_classifier(source: Path, device: str) -> EncoderClassifier:
 
 
 def _hop_length(compute_features: torch.nn.Module) -> int:
-    """Return the samples between two frames; 10 ms for features that do not tell."""
+    """Return the samples between two frames, 10 ms if the features do not say."""
     return getattr(getattr(compute_features, "compute_STFT", None), "hop_length", 160)
 
 
 def _min_samples(model: torch.nn.Module, hop_length: int) -> int:
     """Return the samples that give one frame more than the widest reflect padding.
 
-    Reflecting needs more frames than it adds on a side; a centred STFT gives
-    1 + samples // hop frames.
+    Reflection needs more frames than it adds on a side. A centred STFT gives 1 + samples // hop
+    frames.
     """
     padding = max(map(reflect_padding, reflecting_convolutions(model)), default=0)
     return max(padding * hop_length, 1)

@@ -1,4 +1,4 @@
-"""Normalized features, as a SpeechBrain classifier's own modules give them for a signal alone."""
+"""Normalized features, equal to those of a SpeechBrain classifier for each signal alone."""
 
 import copy
 from typing import Any
@@ -13,18 +13,18 @@ from xvectors.encoders.speechbrain.chunked_ecapa import chunks
 
 
 class Features:
-    """Computes features in whatever form suits the device and the length."""
+    """Computes features in the form that suits the device and the length."""
 
     def __init__(self, modules: Any, device: torch.device) -> None:
         """Take a classifier's modules, on their device."""
         self.compute: Any = modules["compute_features"]
         self.normalize: Any = modules["mean_var_norm"]
         self.device = device
-        # A GPU likes few operations; on a CPU nothing is gained by computing on padding.
+        # Few operations suit a GPU. A CPU gains nothing from computing on padding.
         self.together = device.type != "cpu"
         self._is_plain = is_plain_fbank(self.compute)
         if self._is_plain:
-            # SpeechBrain would copy both at every call, and wait until the GPU has nothing to do.
+            # SpeechBrain would copy both at every call, and wait for the GPU each time.
             stft, filterbank = self.compute.compute_STFT, self.compute.compute_fbanks
             stft.window = stft.window.to(device)
             self._filters = filters_of(filterbank).to(device)
@@ -49,8 +49,8 @@ class Features:
     def _together(self, signals: list[torch.Tensor]) -> list[torch.Tensor]:
         """Compute features of padded signals.
 
-        The zeros behind a signal are those that a centred STFT reads behind its end anyway. So
-        its own frames stay as they are, and only what looks at all frames needs a mask.
+        A centred STFT reads zeros behind a signal's end anyway, so padding does not change its own
+        frames. Only operations on all frames need a mask.
         """
         padded = pad_sequence(signals, batch_first=True)
         spectrogram = spectral_magnitude(self.compute.compute_STFT(padded))
@@ -66,7 +66,7 @@ class Features:
 
 
 def is_plain_fbank(compute_features: torch.nn.Module) -> bool:
-    """Tell whether features are a centred filterbank in decibels and nothing else."""
+    """Tell whether features are just a centred filterbank in decibels."""
     if type(compute_features) is not Fbank or compute_features.deltas or compute_features.context:
         return False
     stft: Any = compute_features.compute_STFT
@@ -74,7 +74,7 @@ def is_plain_fbank(compute_features: torch.nn.Module) -> bool:
 
 
 def filters_of(filterbank: Filterbank) -> torch.Tensor:
-    """Return the matrix, (frequencies, mels), by which a filterbank multiplies spectrograms."""
+    """Return the matrix, (frequencies, mels), that a filterbank multiplies spectrograms by."""
     plain = copy.copy(filterbank)
     plain.log_mel = False
     with torch.no_grad():
@@ -83,13 +83,13 @@ def filters_of(filterbank: Filterbank) -> torch.Tensor:
 
 
 def decibels(filterbank: Filterbank, energies: torch.Tensor) -> torch.Tensor:
-    """Return energies in decibels as a filterbank does, but with no cut below the loudest."""
+    """Return energies in decibels as a filterbank does, but without its limit to `top_db`."""
     levels = torch.log10(energies.clamp(min=filterbank.amin)) * float(filterbank.multiplier)
     return levels - float(filterbank.multiplier * filterbank.db_multiplier)
 
 
 def is_sentence_mean(normalize: torch.nn.Module) -> bool:
-    """Tell whether a normalization subtracts an utterance's own mean and nothing else."""
+    """Tell whether a normalization just subtracts an utterance's own mean."""
     if type(normalize) is not InputNormalization or normalize.std_norm:
         return False
     return bool(normalize.norm_type == "sentence" and normalize.length_dim == 1)
@@ -98,9 +98,9 @@ def is_sentence_mean(normalize: torch.nn.Module) -> bool:
 def fbank_in_chunks(fbank: Fbank, signal: torch.Tensor) -> torch.Tensor:
     """Return ``fbank(signal)``, shape (1, frames, mels), from a signal of shape (1, samples).
 
-    SpeechBrain cuts decibels off at `top_db` below the loudest value of its input. A chunk's
-    own cut lies at or below that of the whole, so cutting once more afterwards is exact, as
-    long as frames that see a chunk's inner edge stay out of it.
+    SpeechBrain limits decibels to `top_db` below the loudest value of its input. A chunk's limit
+    is at or below that of the whole signal, so limiting again afterwards is exact, provided that
+    frames affected by a chunk's inner edge are dropped first.
     """
     stft, filterbank = fbank.compute_STFT, fbank.compute_fbanks
     hop = stft.hop_length

@@ -88,8 +88,8 @@ def without(content, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content["model"], "no RawNet3 checkpoint, there are no weights under"),
-        (lambda content: {"model": 3}, "no RawNet3 checkpoint, there are no weights under"),
+        (lambda content: content["model"], "not a RawNet3 checkpoint, there are no weights under"),
+        (lambda content: {"model": 3}, "not a RawNet3 checkpoint, there are no weights under"),
         (lambda content: [content], "holds a list, not weights by name"),
         (lambda content: {"model": {"a": torch.ones(1)}}, "not the weights of RawNet3"),
         (lambda content: without(content, "fc6.bias"), 'Missing key.* "fc6.bias"'),
@@ -118,7 +118,7 @@ def test_a_checkpoint_that_is_cut_off(checkpoint, tmp_path):
 def test_code_in_a_checkpoint_is_not_run(checkpoint, tmp_path, as_zip):
     content = torch.load(checkpoint, weights_only=True) | {"trap": Trap(tmp_path / "sprung")}
     torch.save(content, tmp_path / "bad.pt", _use_new_zipfile_serialization=as_zip)
-    assert_refused(tmp_path / "bad.pt", "refused as they may run code")
+    assert_refused(tmp_path / "bad.pt", "refused because they may run code")
     assert not (tmp_path / "sprung").exists()
 
 

@@ -29,7 +29,7 @@ def test_the_size_of_packs_does_not_matter(encoder, signals, alone, monkeypatch,
 
 @pytest.mark.parametrize("n_frames", [400, 10**6])
 def test_the_form_for_gpus(encoder, signals, alone, monkeypatch, n_frames):
-    monkeypatch.setattr(encoder.packed, "padded", True)
+    monkeypatch.setattr(encoder.ragged, "padded", True)
     monkeypatch.setattr(encoder.features, "together", True)
     monkeypatch.setattr(encoder.budget, "limit", n_frames)
     assert_close(encoder.embed(signals), alone)
@@ -45,14 +45,14 @@ def test_how_long_signals_go_whole_does_not_matter(encoder, signals, alone, monk
 def test_without_prepacked_products(demo_encoder, signals, alone, monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     plain = SpeechBrainEncoder(demo_encoder, "cpu", "fp32")
-    assert plain.packed.first.product.prepacked is None
+    assert plain.ragged.first.product.prepacked is None
     assert_close(plain.embed(signals), alone)
 
 
 def test_a_model_without_a_fast_form(demo_encoder, signals, alone, monkeypatch):
     monkeypatch.setattr(encoder_module, "is_covered", lambda model: False)
     slow = SpeechBrainEncoder(demo_encoder, "cpu", "fp32")
-    assert slow.packed is None
+    assert slow.ragged is None
     assert_close(slow.embed(signals), alone)
     same_length = [signal[: len(signals[0])] for signal in signals if len(signal) > 30000]
     assert_close(slow.embed(same_length), encoder_alone(slow, same_length))
@@ -124,7 +124,7 @@ def test_silence_gets_an_embedding_like_speechbrains(encoder, reference):
 def test_bf16_stays_close(demo_encoder, encoder, signals, padded):
     exact = encoder.embed(signals)
     in_bf16 = SpeechBrainEncoder(demo_encoder, "cpu", "bf16")
-    in_bf16.packed.padded = padded
+    in_bf16.ragged.padded = padded
     rounded = in_bf16.embed(signals)
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(exact, rounded).min() >= 0.9999
@@ -135,7 +135,7 @@ def test_bf16_stays_close(demo_encoder, encoder, signals, padded):
 def test_tf32_is_for_the_network_alone(demo_encoder, signals, monkeypatch):
     encoder = SpeechBrainEncoder(demo_encoder, "cpu", "tf32")
     features = note_tf32(monkeypatch, encoder.features, "compute")
-    network = note_tf32(monkeypatch, encoder.packed, "pooling")
+    network = note_tf32(monkeypatch, encoder.ragged, "pooling")
     encoder.embed(signals)
     assert (set(features), set(network)) == ({False}, {True})
 

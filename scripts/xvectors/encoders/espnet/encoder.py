@@ -1,12 +1,10 @@
-"""ESPnet's encoders: whatever ESPnet-SPK trains."""
+"""ESPnet's encoders: all models that ESPnet-SPK trains."""
 
-import warnings
 from bisect import bisect_left
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nltk
 import torch
 import yaml
 
@@ -14,30 +12,22 @@ from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder, embed_by_length
+from xvectors.encoders.espnet.workarounds import Speech2Embedding
 from xvectors.encoders.source import unpacked
 from xvectors.errors import EncoderError, first_line, machine_problem
 
 SAMPLE_RATE = 16000
-# Samples that go through the network at a time; more make nothing faster on a CPU.
+# Samples of a batch. More are not faster on a CPU.
 CPU_SAMPLES = 30 * SAMPLE_RATE
 GPU_SAMPLES = 300 * SAMPLE_RATE
-
-# ESPnet's front ends use a name of PyTorch's that is on its way out.
-warnings.filterwarnings("ignore", r".*torch\.cuda\.amp\.autocast", FutureWarning)
-# Its text front end, which no speaker encoder needs, asks the network for data when imported.
-_download, nltk.download = nltk.download, lambda *_, **__: False
-try:
-    from espnet2.bin.spk_inference import Speech2Embedding
-finally:
-    nltk.download = _download
 
 
 class EspnetEncoder(Encoder):
     """An encoder of ESPnet-SPK.
 
-    Every signal gets the embedding that ``Speech2Embedding`` gives for it alone. ESPnet's
-    encoders do not know the lengths of signals (only the pooling does), so a padded one would
-    see its padding: only signals of the same length go together.
+    Every signal gets the embedding that ``Speech2Embedding`` gives for it alone. ESPnet tells the
+    lengths of signals to the pooling only, so the other layers would use a signal's padding.
+    Therefore only signals of equal length are batched.
     """
 
     sample_rate = SAMPLE_RATE
@@ -63,8 +53,8 @@ class EspnetEncoder(Encoder):
     def _embed_batch(self, signals: torch.Tensor) -> torch.Tensor:
         """Return the embeddings, (utterances, dim), of (utterances, samples).
 
-        Features are computed one by one: a batch rounds the sinc filters' products otherwise,
-        and the logarithm of what is nearly zero makes that 1e-4 of an embedding.
+        Features are computed one by one: in a batch the sinc filters' products are rounded
+        differently, and the logarithm of values near zero turns that into 1e-4 of an embedding.
         """
         with float32_products():
             found = [self.model.extract_feats(signal[None]) for signal in signals]
@@ -77,9 +67,9 @@ class EspnetEncoder(Encoder):
         return embeddings
 
     def _find_shortest(self, source: Path) -> int:
-        """Return the samples of the shortest signal that the network takes, by trying.
+        """Return the samples of the shortest signal that the network accepts, by trying.
 
-        It depends on kernels and strides of every layer, of which there are many kinds.
+        It depends on the kernels and strides of every layer, and there are many kinds.
         """
         noise = torch.randn(SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
         unfit = (RuntimeError, ValueError, IndexError, AssertionError)
@@ -103,9 +93,12 @@ class EspnetEncoder(Encoder):
 
 
 def _locate(place: Path) -> tuple[Path, Path]:
-    """Return an encoder's configuration and weights, in a folder or of a ``.pth`` file.
+    """Return the paths of an encoder's configuration and weights.
 
-    ESPnet's archives and hub repositories say in ``meta.yaml`` which they are.
+    Args:
+        place: A folder or a ``.pth`` file. ESPnet's archives and hub repositories name both paths
+            in ``meta.yaml``.
+
     """
     weights, config = place, place.with_name("config.yaml")
     if place.is_dir() and (place / "meta.yaml").is_file():
@@ -123,31 +116,31 @@ def _locate(place: Path) -> tuple[Path, Path]:
         if len(found) != 1:
             raise EncoderError(
                 f"{place}: {len(found)} .pth files where one is needed; give the path of the one "
-                "that is wanted as xvector.pretrained_model"
+                "you want as xvector.pretrained_model"
             )
         weights, config = found[0], found[0].with_name("config.yaml")
     for path in (config, weights):
         if not path.is_file():
-            raise EncoderError(f"{path} is missing, without which there is no ESPnet encoder")
+            raise EncoderError(f"{path} is missing, an ESPnet encoder needs it")
     return config, weights
 
 
 def _load_model(config: Path, weights: Path, device: str) -> Any:
     """Return the network that a configuration describes, with its weights.
 
-    ESPnet itself would run code in a checkpoint, and pass over weights that are missing.
+    ESPnet's own loading would run code in a checkpoint and ignore missing weights.
     """
     settings = _read_yaml(config)
     if settings.get("use_adapter"):
         raise EncoderError(f"{config}: use_adapter is not supported")
     try:
         model = Speech2Embedding(config, None, device).spk_model
-    except Exception as error:  # whatever unfit settings may raise
+    except Exception as error:  # bad settings may raise anything
         raise EncoderError(
             f"{config}: ESPnet cannot build this encoder: "
             f"{type(error).__name__}: {first_line(error)}"
         ) from error
-    model.loss = None  # it has weights of its own, of the training's speakers
+    model.loss = None  # its weights belong to the training's speakers
     found = read_checkpoint(weights)
     found = {name: value for name, value in found.items() if not str(name).startswith("loss.")}
     load_weights(model, found, weights)
@@ -158,7 +151,7 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise EncoderError(f"{path}: no YAML of plain data: {first_line(error)}") from error
+        raise EncoderError(f"{path}: not YAML of plain data: {first_line(error)}") from error
     if not isinstance(content, Mapping):
-        raise EncoderError(f"{path}: holds no settings")
+        raise EncoderError(f"{path}: has no settings")
     return content

@@ -1,0 +1,20 @@
+"""Workarounds for other projects are tried again when the pinned version changes."""
+
+import importlib
+
+import pytest
+
+from xvectors.config.toolkits import ENVS, missing_packages
+
+
+@pytest.mark.parametrize(
+    ("toolkit", "requirements"), [("speechbrain", "requirements.txt"), ("espnet", "espnet.txt")]
+)
+def test_workarounds_are_for_the_pinned_version(toolkit, requirements):
+    if missing_packages(toolkit):
+        pytest.skip(f"{toolkit} is not installed: make {toolkit}")
+    workarounds = importlib.import_module(f"xvectors.encoders.{toolkit}.workarounds")
+    pins = (ENVS / requirements).read_text().splitlines()
+    assert f"{toolkit}=={workarounds.CHECKED_VERSION}" in pins, (
+        f"try whether {workarounds.__name__} is still needed, then set its CHECKED_VERSION"
+    )
