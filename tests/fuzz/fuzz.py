@@ -13,13 +13,13 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["xvectors", "soundfile", "omegaconf"]):
-    from xvectors.config.resolving import SCHEMA
+    from xvectors.config.resolving import resolve_config
 
     from .seeds import FILES, seeds_of
     from .targets import TARGETS
 
 # What configurations, tables and headers of audio are made of.
-WORDS = re.findall(r"\w+", SCHEMA.read_text(encoding="utf-8") + " ".join(map(str, FILES.values())))
+WORDS = re.findall(r"\w+", str(resolve_config({})) + " ".join(map(str, FILES.values())))
 WORDS = sorted(
     {*WORDS, "${", "}", "&a", "*a", "start=", "end=", "RIFF", "data", "fmt ", "fLaC", "moov"}
 )

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from xvectors.config.resolving import SCHEMA
+from xvectors.config.settings import XVectorSettings
 
 from .seeds import FILES, MANIFEST, seeds_of
 from .targets import CORPUS_FILES, FILE_READERS, SUFFIXES, TARGETS
@@ -21,7 +21,6 @@ bounded = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-XVECTOR = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["properties"]["xvector"]["properties"]
 READERS = [*FILE_READERS, *CORPUS_FILES]
 
 # Inputs that were no clear line, when they were found.
@@ -118,7 +117,9 @@ values = st.recursive(
     max_leaves=5,
 )
 # Which classes are imported is the user's affair, and not to be tried at random.
-own_keys = st.sampled_from([key for key in XVECTOR if key not in ("provider", "runner")])
+own_keys = st.sampled_from(
+    [key for key in XVectorSettings.model_fields if key not in ("provider", "runner")]
+)
 own = st.dictionaries(own_keys | st.text(), values, max_size=4)
 configs = st.fixed_dictionaries(
     {"xvector": own | values}, optional={"data_dir": values, "parallel": values, "other": values}

@@ -10,28 +10,28 @@ from contextlib import closing
 from pathlib import Path
 
 import yaml
-from omegaconf import DictConfig
 
 from xvectors.config.layout import Layout, shard_names
 from xvectors.config.resolving import resolve_config, shards_of_split
+from xvectors.config.settings import Settings
 
 SPLIT = "train"
 DIM = 192
 N_VECTORS = 1000
 
 
-def start(config: DictConfig) -> None:
+def start(config: Settings) -> None:
     """Do nothing but what every process does."""
 
 
-def check(config: DictConfig) -> None:
+def check(config: Settings) -> None:
     from xvectors.run.checks import check_config, check_manifests
 
     check_config(config)
     check_manifests(config)
 
 
-def split(config: DictConfig) -> None:
+def split(config: Settings) -> None:
     from xvectors.manifest.reading import read_manifest
     from xvectors.sharding.splitting import split_manifest
 
@@ -39,13 +39,13 @@ def split(config: DictConfig) -> None:
     split_manifest(manifest, SPLIT, shards_of_split(config, SPLIT), Layout.of(config))
 
 
-def fetch(config: DictConfig) -> None:
+def fetch(config: Settings) -> None:
     from xvectors.encoders.fetching import fetch_encoder
 
     fetch_encoder(config.xvector.pretrained_model, Layout.of(config).encoder)
 
 
-def embed(config: DictConfig) -> None:
+def embed(config: Settings) -> None:
     """Embed the first shard, or find it embedded, as a job of a run."""
     from xvectors.files.run_lock import RUN_VARIABLE, RunLock
     from xvectors.job.shard_job import embed_shard
@@ -54,7 +54,7 @@ def embed(config: DictConfig) -> None:
     embed_shard(config, SPLIT, shards(config)[0], time.monotonic(), threads=1)
 
 
-def pretend(config: DictConfig) -> None:
+def pretend(config: Settings) -> None:
     """Leave quickly what a run leaves: a current embedding of each utterance, and the markers."""
     import torch
 
@@ -106,58 +106,58 @@ def pretend(config: DictConfig) -> None:
         write_marker(layout.marker(SPLIT, shard), account)
 
 
-def retract(config: DictConfig) -> None:
+def retract(config: Settings) -> None:
     from xvectors.run.stale_records import remove_stale_records
 
     remove_stale_records(config)
 
 
-def collect(config: DictConfig) -> None:
+def collect(config: Settings) -> None:
     from xvectors.results.collecting import collect_split
 
     collect_split(config, SPLIT, shards(config))
 
 
-def average(config: DictConfig) -> None:
+def average(config: Settings) -> None:
     from xvectors.results.speakers import average_speakers
 
     layout = Layout.of(config)
     average_speakers(layout.index(SPLIT), layout.speakers(SPLIT), False, {})
 
 
-def report(config: DictConfig) -> None:
+def report(config: Settings) -> None:
     from xvectors.report.split_page import draw_report
 
     draw_report(config, SPLIT, shards(config), config.xvector.report_utterances, with_tsne=False)
 
 
-def kaldi(config: DictConfig) -> None:
+def kaldi(config: Settings) -> None:
     from xvectors.results.exporting import export_kaldi
 
     layout = Layout.of(config)
     export_kaldi(layout.index(SPLIT), layout.speakers(SPLIT), layout.kaldi(SPLIT))
 
 
-def safetensors(config: DictConfig) -> None:
+def safetensors(config: Settings) -> None:
     from xvectors.results.exporting import export_safetensors
 
     layout = Layout.of(config)
     export_safetensors(layout.index(SPLIT), layout.safetensors(SPLIT), {})
 
 
-def parquet(config: DictConfig) -> None:
+def parquet(config: Settings) -> None:
     from xvectors.results.exporting import export_parquet
 
     layout = Layout.of(config)
     export_parquet(layout.index(SPLIT), layout.parquet(SPLIT), {})
 
 
-def shards(config: DictConfig) -> list[str]:
+def shards(config: Settings) -> list[str]:
     return shard_names(shards_of_split(config, SPLIT))
 
 
 def main(name: str, path: str) -> None:
-    step: Callable[[DictConfig], None] = globals()[name]
+    step: Callable[[Settings], None] = globals()[name]
     step(resolve_config(yaml.safe_load(Path(path).read_text(encoding="utf-8")), path))
 
 

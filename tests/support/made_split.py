@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 
 from xvectors.config.layout import Layout, shard_names
 from xvectors.config.resolving import resolve_config
+from xvectors.config.settings import Settings
 from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
 from xvectors.sharding.markers import DoneMarker, write_marker
 
@@ -47,7 +47,7 @@ def make_split(
     embeddings: np.ndarray,
     failures: Sequence[FailureRow] = (),
     **settings: object,
-) -> DictConfig:
+) -> Settings:
     """Write the split ``train``, of two shards, below `root`, and return its configuration."""
     config = resolve_config(
         {"xvector": {"save_path": str(root), "spk_embed_tag": "tag", "n_shards": 2, **settings}}

@@ -10,7 +10,8 @@ from tests.support.corpora import (
     make_libritts,
 )
 from xvectors.__main__ import command_parser, main
-from xvectors.config.resolving import corpus_schema, schema_problems
+from xvectors.config.resolving import setting_problems
+from xvectors.config.settings import Corpus
 from xvectors.corpora.kinds import READERS
 from xvectors.corpora.make_manifest import make_manifest
 
@@ -35,7 +36,7 @@ def test_the_documented_commands_and_configurations_are_the_same():
         assert {
             name: value for name, value in asked.items() if name not in ("output", "run")
         } == corpus
-        assert list(schema_problems(corpus, corpus_schema())) == []
+        assert setting_problems(Corpus, corpus) == []
     assert [command.split()[0] for command, _ in rows] == list(READERS)
 
 

@@ -6,7 +6,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from omegaconf import OmegaConf
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
 

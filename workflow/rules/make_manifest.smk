@@ -17,6 +17,6 @@ for split, corpus in settings.xvector.corpora.items():
         conda:
             "../../envs/xvectors.yaml"
         params:
-            corpus=OmegaConf.to_container(corpus),
+            corpus=corpus.given(),
         script:
             "../../scripts/make_manifest.py"

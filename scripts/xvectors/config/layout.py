@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig
+from xvectors.config.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Layout:
     root: Path
 
     @classmethod
-    def of(cls, config: DictConfig) -> "Layout":
-        """Return the layout that a resolved configuration asks for."""
-        return cls(Path(config.xvector.save_path) / config.xvector.spk_embed_tag)
+    def of(cls, settings: Settings) -> "Layout":
+        """Return the layout that the settings ask for."""
+        return cls(Path(settings.xvector.save_path) / settings.xvector.spk_embed_tag)
 
     @property
     def encoder(self) -> Path:

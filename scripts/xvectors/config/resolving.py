@@ -1,33 +1,45 @@
-"""The configuration: defaults filled in, interpolation resolved, every key checked."""
+"""The configuration as settings: defaults filled in, interpolation resolved, every key checked."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import jsonschema
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
+from xvectors.config.paths import expand_path
+from xvectors.config.settings import Corpus, Count, Settings, XVectorSettings, shown
 from xvectors.config.toolkits import TOOLKITS, is_local
 from xvectors.errors import ConfigError, first_line
 
-SCHEMA = Path(__file__).resolve().parents[3] / "workflow" / "schemas" / "config.schema.yaml"
 MAX_ENTRIES = 100_000
 MAX_DEPTH = 50
 # What `--config` makes of null, too.
 UNSET = (None, "null")
+OWN_SECTIONS = ("data_dir", "xvector")
+# Sections of ESPnet3's recipes. A file that has one of them may have any others too.
+ESPNET3_SECTIONS = {
+    "task",
+    "recipe_dir",
+    "create_dataset",
+    "remove_long_short",
+    "dataset",
+    "trainer",
+    "parallel",
+}
+# How much a section's name must be like xvector to be a slip.
+LIKENESS = 0.9
 
 
-def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") -> DictConfig:
-    """Return the configuration with defaults, interpolation and types settled.
+def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") -> Settings:
+    """Return the settings that a configuration asks for.
 
-    Only ``data_dir`` and ``xvector`` are ours: whatever else `raw` holds (an ESPnet3
-    ``training_config.yaml``, say) is passed on unresolved, except that
-    ``parallel.n_workers`` is the default of ``xvector.n_shards``. Resolving twice changes
-    nothing.
+    Only ``data_dir`` and ``xvector`` are ours. Other sections, those of an ESPnet3
+    ``training_config.yaml`` for instance, are kept unresolved for providers, except that
+    ``parallel.n_workers`` is the default of ``xvector.n_shards``. Resolving `as_omegaconf` of
+    the result gives the same settings.
 
     Args:
         raw: The user's configuration, which need hold only what differs from the defaults.
@@ -37,74 +49,80 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
         ConfigError: One line for every key that is unknown, ill-typed or out of range.
 
     """
+    problems = [f"{source}: {problem}" for problem in _misplaced(map(str, raw))]
+    if problems:
+        raise ConfigError("\n".join(problems))
     try:
         user = raw if isinstance(raw, DictConfig) else _as_omegaconf(raw, source)
         own = _own_section(user, source)
-        merged = OmegaConf.merge(_defaults(), _other_sections(user, source) | {"xvector": own})
-        workers = OmegaConf.select(merged, "parallel.n_workers")
+        others = _other_sections(user, source)
+        merged = OmegaConf.merge(_defaults(), others | {"xvector": own})
+        assert isinstance(merged, DictConfig)
+        workers = _workers(merged, source)
         if workers is not None and "n_shards" not in own:
-            merged.xvector.n_shards = _checked_workers(workers, source)
-        toolkit = TOOLKITS.get(str(merged.xvector.toolkit))
-        if "pretrained_model" not in own and toolkit is not None:
-            merged.xvector.pretrained_model = toolkit.default_model
-        model = merged.xvector.pretrained_model
-        if merged.xvector.spk_embed_tag in UNSET and isinstance(model, str) and model not in UNSET:
-            merged.xvector.spk_embed_tag = _default_tag(model)
-        xvector = OmegaConf.to_container(merged.xvector, resolve=True)
+            merged.xvector.n_shards = workers
+        _fill_in_model(merged, own)
+        xvector: Any = OmegaConf.to_container(merged.xvector, resolve=True)
     except OmegaConfBaseException as error:
         key = f" {error.full_key}:" if getattr(error, "full_key", None) else ""
         raise ConfigError(f"{source}:{key} {first_line(error)}") from error
-    settings = _read_as_typed({"xvector": xvector}, _schema())
-    xvector = settings["xvector"]
-    if isinstance(xvector.get("splits"), str):
-        xvector["splits"] = [xvector["splits"]]
-    problems = [f"{source}: {problem}" for problem in schema_problems(settings, _schema())]
-    if xvector["spk_embed_tag"] is None and not problems:
-        reason = "spk_embed_tag: give one, as pretrained_model is null"
-        if "pretrained_model" not in own:
-            reason = f"pretrained_model: give one, toolkit {xvector['toolkit']} has no default"
-        problems = [f"{source}: xvector.{reason}"]
-    if problems:
-        raise ConfigError("\n".join(problems))
-    assert isinstance(merged, DictConfig)
-    for split in (*xvector["splits"], *xvector["corpora"]):
-        if split not in xvector["manifest_paths"]:
-            xvector["manifest_paths"][split] = f"{_data_dir(merged, source)}/manifest/{split}.tsv"
-    if workers is not None and isinstance(xvector["n_shards"], dict):
-        others = dict.fromkeys(xvector["splits"], _checked_workers(workers, source))
-        xvector["n_shards"] = others | xvector["n_shards"]
-    merged.xvector = xvector
-    return merged
+    checked = _checked(xvector, "pretrained_model" in own, source)
+    manifest_paths = dict(checked.manifest_paths)
+    missing = [
+        split for split in (*checked.splits, *checked.corpora) if split not in manifest_paths
+    ]
+    data_dir = _data_dir(merged, source, is_needed=bool(missing))
+    for split in missing:
+        manifest_paths[split] = f"{data_dir}/manifest/{split}.tsv"
+    changes: dict[str, Any] = {"manifest_paths": manifest_paths}
+    if workers is not None and isinstance(checked.n_shards, Mapping):
+        changes["n_shards"] = {**dict.fromkeys(checked.splits, workers), **checked.n_shards}
+    settings = Settings(data_dir=data_dir, xvector=checked.model_copy(update=changes))
+    return settings.with_others({"data_dir": _defaults()["data_dir"]} | others)
 
 
-def shards_of_split(config: DictConfig, split: str) -> int:
-    """Return the number of shards of `split` in a resolved configuration."""
-    n_shards = config.xvector.n_shards
-    if isinstance(n_shards, DictConfig):
-        return int(n_shards.get(split, _defaults()["xvector"]["n_shards"]))
-    return int(n_shards)
+def shards_of_split(settings: Settings, split: str) -> int:
+    """Return the number of shards of `split`.
+
+    Raises:
+        ConfigError: It is ``auto``, which nothing decides yet.
+
+    """
+    n_shards = settings.xvector.shards_of(split)
+    if n_shards == "auto":
+        raise ConfigError("xvector.n_shards: auto is not supported yet, give a number")
+    return n_shards
 
 
-@cache
-def _schema() -> dict[str, Any]:
-    schema: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    return schema
+def setting_problems(model: type[BaseModel], given: Mapping[str, Any]) -> list[str]:
+    """Return ``key: problem`` for everything in `given` that a section of settings refuses."""
+    try:
+        model.model_validate(given)
+    except ValidationError as error:
+        return list(_problems(error, model))
+    return []
 
 
-def corpus_schema() -> dict[str, Any]:
-    """Return the schema of one of the configuration's corpora."""
-    keys = _schema()["properties"]["xvector"]["properties"]
-    schema: dict[str, Any] = keys["corpora"]["additionalProperties"]
-    return schema
+def _misplaced(sections: Iterable[str]) -> Iterator[str]:
+    """Yield ``section: problem`` for sections that are surely meant as settings."""
+    names = set(sections)
+    if names & ESPNET3_SECTIONS:
+        return
+    for name in sorted(names - set(OWN_SECTIONS)):
+        if name in XVectorSettings.model_fields:
+            yield f"{name}: belongs under xvector (--config xvector='{{{name}: ...}}')"
+        elif difflib.get_close_matches(name.lower(), ["xvector"], cutoff=LIKENESS):
+            yield f"{name}: unknown section, did you mean xvector?"
 
 
 def _defaults() -> dict[str, Any]:
-    """Return a fresh copy of the schema's defaults, interpolation unresolved."""
-    properties = _schema()["properties"]
-    keys = properties["xvector"]["properties"]
+    """Return the defaults, interpolation unresolved."""
+    fields = XVectorSettings.model_fields
     return {
-        "data_dir": properties["data_dir"]["default"],
-        "xvector": {key: entry["default"] for key, entry in keys.items()},
+        "data_dir": Settings.model_fields["data_dir"].default,
+        "xvector": {
+            name: None if field.is_required() else field.default for name, field in fields.items()
+        },
     }
 
 
@@ -116,7 +134,7 @@ def _as_omegaconf(raw: Mapping[str, Any], source: str) -> DictConfig:
         try:
             config[key] = value
         except OmegaConfBaseException:
-            if key in _schema()["properties"]:
+            if key in OWN_SECTIONS:
                 raise
     return config
 
@@ -155,98 +173,88 @@ def _own_section(user: DictConfig, source: str) -> dict[str, Any]:
 
 
 def _other_sections(user: DictConfig, source: str) -> dict[str, Any]:
+    """Return what the user has written elsewhere, interpolation unresolved."""
     sections = OmegaConf.to_container(user, resolve=False)
     assert isinstance(sections, dict)
     data_dir = sections.get("data_dir", "")
     if not isinstance(data_dir, str | int):
-        raise ConfigError(f"{source}: data_dir: must be string, not {data_dir!r}")
+        raise ConfigError(f"{source}: data_dir: must be a path, not {shown(data_dir)}")
     return {str(key): value for key, value in sections.items() if key != "xvector"}
 
 
-def _data_dir(config: DictConfig, source: str) -> str:
+def _workers(merged: DictConfig, source: str) -> int | None:
+    """Return ``parallel.n_workers``, None where it is not given."""
+    workers = OmegaConf.select(merged, "parallel.n_workers")
+    if workers is None:
+        return None
     try:
-        return str(config.data_dir)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{source}: data_dir: {first_line(error)}") from error
+        return TypeAdapter(Count).validate_python(workers)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: parallel.n_workers: {error.errors()[0]['msg']}") from error
 
 
-def _checked_workers(workers: Any, source: str) -> int:
-    schema = {"type": "integer", "minimum": 1}
-    number = _read_as_typed(workers, schema)
-    if not _is_valid(number, schema):
-        raise ConfigError(f"{source}: parallel.n_workers: must be an integer from 1 on")
-    return int(number)
+def _fill_in_model(merged: DictConfig, own: Mapping[str, Any]) -> None:
+    """Set the toolkit's default encoder and the tag that follows from an encoder."""
+    xvector = merged.xvector
+    toolkit = TOOLKITS.get(str(xvector.toolkit))
+    if "pretrained_model" not in own and toolkit is not None:
+        xvector.pretrained_model = toolkit.default_model
+    model = xvector.pretrained_model
+    if xvector.spk_embed_tag in UNSET and isinstance(model, str) and model not in UNSET:
+        xvector.spk_embed_tag = _default_tag(model)
 
 
 def _default_tag(pretrained_model: str) -> str:
-    is_path = is_local(pretrained_model)
+    is_path = is_local(expand_path(pretrained_model))
     name = pretrained_model if is_path else pretrained_model.partition("@")[0]
     return name.rstrip("/").rpartition("/")[-1]
 
 
-def _read_as_typed(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Return `value` with the strings of ``--config`` read as what the schema asks for.
-
-    Snakemake hands ``--config xvector='{batch_size: 7}'`` over as ``{"batch_size": "7"}``.
-    """
-    if isinstance(value, dict):
-        properties = schema.get("properties", {})
-        others = schema.get("additionalProperties")
-        others = others if isinstance(others, dict) else {}
-        for alternative in schema.get("anyOf", []):
-            others = others or alternative.get("additionalProperties", {})
-        return {
-            key: _read_as_typed(item, properties.get(key, others)) for key, item in value.items()
-        }
-    if value == "null" and "null" in schema.get("type", ()):
-        return None
-    if _is_valid(value, schema):
-        return int(value) if isinstance(value, float) and value.is_integer() else value
-    if isinstance(value, str):
-        try:
-            read = yaml.safe_load(value)
-        except yaml.YAMLError:
-            return value
-        return read if _is_valid(read, schema) else value
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if is_number and _is_valid(str(value), schema) else value
+def _data_dir(merged: DictConfig, source: str, is_needed: bool) -> str | None:
+    try:
+        return expand_path(str(merged.data_dir))
+    except OmegaConfBaseException as error:
+        if not is_needed:
+            return None
+        raise ConfigError(f"{source}: data_dir: {first_line(error)}") from error
 
 
-def _is_valid(value: Any, schema: Mapping[str, Any]) -> bool:
-    return bool(jsonschema.Draft202012Validator(schema).is_valid(value))
+def _checked(xvector: dict[str, Any], has_model: bool, source: str) -> XVectorSettings:
+    has_tag = xvector["spk_embed_tag"] not in UNSET
+    given = xvector if has_tag else xvector | {"spk_embed_tag": "unknown"}
+    problems = setting_problems(XVectorSettings, given)
+    if not problems and not has_tag:
+        problems = ["spk_embed_tag: give one, as pretrained_model is null"]
+        if not has_model:
+            problems = [f"pretrained_model: give one, toolkit {xvector['toolkit']} has no default"]
+    if problems:
+        raise ConfigError("\n".join(f"{source}: xvector.{problem}" for problem in problems))
+    return XVectorSettings.model_validate(given)
 
 
-def schema_problems(settings: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
-    """Yield ``key: what is wrong`` for everything in which `settings` break `schema`."""
-    validator = jsonschema.Draft202012Validator(schema)
-    for error in sorted(validator.iter_errors(settings), key=lambda error: error.json_path):
-        key = _key(error.absolute_path)
-        if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-            known = list(error.schema["properties"])
-            for unknown in sorted(set(error.instance) - set(known), key=str):
-                close = difflib.get_close_matches(str(unknown), known, n=1)
-                hint = f", did you mean {close[0]}?" if close else f" ({', '.join(known)})"
-                yield f"{_key((key, unknown))}: unknown key{hint}"
-        else:
-            yield f"{key}: {_problem(error)}"
+def _problems(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+        yield f"{key}: {_problem(problem, model)}".replace("\n", "\\n")
 
 
-def _key(parts: Iterable[Any]) -> str:
-    """Return a key's path in a line."""
-    return ".".join(map(str, parts)).replace("\n", "\\n")
-
-
-def _problem(error: jsonschema.ValidationError) -> str:
-    """Return in the user's words what a value breaks."""
-    value = error.instance
-    allowed: Any = error.validator_value
-    if error.validator == "type":
-        wanted = " or ".join([allowed] if isinstance(allowed, str) else allowed)
-        return f"must be {wanted}, not {value!r}"
-    if error.validator == "enum":
-        return f"must be one of {', '.join(allowed)}, not {value!r}"
-    if error.validator == "anyOf":
-        return (
-            f"must be an integer from 1 on, or a map from split to such an integer, not {value!r}"
-        )
-    return error.message
+def _problem(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    """Return in the user's words what is wrong with a value."""
+    kind, value = problem["type"], problem["input"]
+    if kind in ("extra_forbidden", "invalid_key"):
+        section, name = problem["loc"][:-1], str(problem["loc"][-1])
+        known = list((Corpus if section else model).model_fields)
+        close = difflib.get_close_matches(name, known, n=1)
+        if name == "data_dir":
+            return "belongs at the top level, outside xvector"
+        hint = f", did you mean {close[0]}?" if close else f" ({', '.join(known)})"
+        return f"unknown key{hint}"
+    if kind == "missing":
+        return "give one"
+    if kind == "literal_error":
+        expected = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return f"must be one of {expected}, not {shown(value)}"
+    if kind in ("model_type", "tuple_type"):
+        wanted = "a map of settings" if kind == "model_type" else "a list"
+        return f"must be {wanted}, not {shown(value)}"
+    return problem["msg"]

@@ -2,7 +2,7 @@
 
 A reader is a function that yields the utterances (`Entry`) of the corpus at a path, in a stable
 order. Its parameters are the options of that kind, in the configuration and on the command
-line; `workflow/schemas/config.schema.yaml` says what they mean and may hold. The first line of
+line; `xvectors.config.settings.Corpus` says what they mean and may hold. The first line of
 its docstring says what lies at the path.
 """
 

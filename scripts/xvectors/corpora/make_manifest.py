@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from xvectors.audio.opening import durations
-from xvectors.config.resolving import corpus_schema, schema_problems
+from xvectors.config.resolving import setting_problems
+from xvectors.config.settings import Corpus
 from xvectors.corpora.entries import Entry
 from xvectors.corpora.kinds import READERS, corpus_problems, options_of, read_corpus, summary_of
 from xvectors.errors import CorpusError, ManifestError, XVectorsError, as_error_lines, printable
@@ -139,25 +140,24 @@ def _raise(problems: Iterator[str]) -> None:
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``make_manifest``: the kinds of corpora, with the options of the configuration."""
-    description = "Make a manifest from a corpus."
-    command = commands.add_parser("make_manifest", help=description, description=description)
+    purpose = "Make a manifest from a corpus."
+    command = commands.add_parser("make_manifest", help=purpose, description=purpose)
     kinds = command.add_subparsers(dest="kind", required=True, metavar="kind")
-    entries = corpus_schema()["properties"]
     for kind in READERS:
         summary = summary_of(kind)
         parser = kinds.add_parser(kind, help=summary, description=summary)
         parser.set_defaults(run=_run)
         parser.add_argument("--output", required=True, type=Path, help="the manifest to write")
         for name, is_needed in options_of(kind).items():
-            entry = entries[name]
+            description = Corpus.model_fields[name].description
             if name == "path":
-                parser.add_argument(name, help=entry["description"])
+                parser.add_argument(name, help=description)
             else:
                 parser.add_argument(
                     f"--{name}",
                     required=is_needed,
-                    nargs="+" if entry.get("type") == "array" else None,
-                    help=entry["description"],
+                    nargs="+" if name in Corpus.LISTS else None,
+                    help=description,
                     default=argparse.SUPPRESS,
                 )
 
@@ -168,7 +168,7 @@ def _run(parsed: argparse.Namespace) -> None:
     manifest = corpus.pop("output")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        _raise(schema_problems(corpus, corpus_schema()))
+        _raise(iter(setting_problems(Corpus, corpus)))
         make_manifest(corpus, manifest)
     except (XVectorsError, OSError) as error:
         sys.exit(as_error_lines(error))

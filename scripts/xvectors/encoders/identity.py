@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from omegaconf import DictConfig
-
 from xvectors.config.layout import Layout
+from xvectors.config.settings import Settings
 from xvectors.config.toolkits import TOOLKITS, installed_version
 from xvectors.encoders.fetching import read_fingerprint
 from xvectors.files.checksummed_json import canonical_json
@@ -13,7 +12,7 @@ from xvectors.files.checksummed_json import canonical_json
 NUMERICS_VERSION = 1
 
 
-def collect_numerics(config: DictConfig) -> dict[str, Any]:
+def collect_numerics(config: Settings) -> dict[str, Any]:
     """Return everything that the vectors depend on, except for the encoder and the audio."""
     xvector = config.xvector
     return {
@@ -26,7 +25,7 @@ def collect_numerics(config: DictConfig) -> dict[str, Any]:
     }
 
 
-def describe_origin(config: DictConfig) -> dict[str, str]:
+def describe_origin(config: Settings) -> dict[str, str]:
     """Return the provenance of embeddings as JSON, for the metadata of files that hold many."""
     encoder = read_fingerprint(Layout.of(config).encoder)
     provenance = collect_numerics(config) | {

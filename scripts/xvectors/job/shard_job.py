@@ -8,9 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from omegaconf import DictConfig
-
 from xvectors.config.layout import Layout
+from xvectors.config.settings import Settings
 from xvectors.encoders.identity import describe_origin
 from xvectors.encoders.source import fingerprint_of
 from xvectors.errors import EncoderError, ShardError
@@ -43,7 +42,7 @@ LONG_SECONDS = 600
 class _Job:
     """What a job is told: a shard of a split, when its process started, and its processors."""
 
-    config: DictConfig
+    config: Settings
     split: str
     shard: str
     started: float
@@ -58,7 +57,7 @@ class _Job:
         return Layout.of(self.config)
 
 
-def embed_shard(config: DictConfig, split: str, shard: str, started: float, threads: int) -> None:
+def embed_shard(config: Settings, split: str, shard: str, started: float, threads: int) -> None:
     """Embed the utterances of a shard that have no current embedding, then write its marker.
 
     The environment is built once, and not at all when nothing is missing.
@@ -180,7 +179,7 @@ def _embed_missing(
 
 def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> EnvironmentProvider:
     """Return the provider, its encoder being the fetched copy, checked to be whole."""
-    config = job.config.copy()
+    config = job.config.as_omegaconf()
     if gpu and config.xvector.device:
         # Whatever its number was, it is the only one now.
         config.xvector.device = "cuda"
@@ -194,9 +193,9 @@ def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> Environmen
         config.xvector.pretrained_model = str(folder)
     output_dir = job.layout.embeddings(job.split)
     output_dir.mkdir(parents=True, exist_ok=True)
-    manifest = manifest_of(config, job.split)
+    manifest = manifest_of(job.config, job.split)
     params = {"manifest_path": str(manifest), "output_dir": str(output_dir)}
-    return provider_class(config)(config, params=params)
+    return provider_class(job.config)(config, params=params)
 
 
 def _run(

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
-
 from xvectors.audio.versions import audio_version
 from xvectors.config.layout import Layout
+from xvectors.config.settings import Settings
 from xvectors.encoders.fetching import read_fingerprint
 from xvectors.encoders.identity import collect_numerics
 from xvectors.errors import ShardError
@@ -35,7 +34,7 @@ class ShardUtterances(Sequence[ShardUtterance]):
     `origin` is what their embeddings are made by.
     """
 
-    def __init__(self, config: DictConfig, split: str, shard: str) -> None:
+    def __init__(self, config: Settings, split: str, shard: str) -> None:
         """Read the index shard.
 
         Raises:
@@ -118,7 +117,7 @@ class ShardPipeline(Pipeline):
         return finalize_outcome(utterance, self.pipeline.store(loaded, result), self.storage)
 
 
-def manifest_of(config: DictConfig, split: str) -> Path:
+def manifest_of(config: Settings, split: str) -> Path:
     """Return the manifest of a split."""
     return Path(config.xvector.manifest_paths[split])
 

@@ -6,9 +6,9 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
 
 from xvectors.config.layout import Layout
+from xvectors.config.settings import Settings
 from xvectors.files.atomic import remove_leftovers, write_atomically
 from xvectors.report import charts
 from xvectors.report.charts import OTHERS, OTHERS_COLOUR, UTTERANCES, Mark, Spec
@@ -22,7 +22,7 @@ MAX_ROWS = 20
 
 
 def draw_report(
-    config: DictConfig, split: str, shards: list[str], n_utterances: int, with_tsne: bool
+    config: Settings, split: str, shards: list[str], n_utterances: int, with_tsne: bool
 ) -> None:
     """Write the page of a split, ``<split>.report.html``; the arguments are those of `gather`.
 

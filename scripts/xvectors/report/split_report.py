@@ -7,9 +7,9 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from omegaconf import DictConfig
 
 from xvectors.config.layout import Layout
+from xvectors.config.settings import Settings
 from xvectors.report.embedding_space import (
     Fit,
     Numbers,
@@ -160,7 +160,7 @@ class SplitReport:
 
 
 def gather(
-    config: DictConfig, split: str, shards: list[str], n_utterances: int, with_tsne: bool
+    config: Settings, split: str, shards: list[str], n_utterances: int, with_tsne: bool
 ) -> SplitReport:
     """Return the numbers of a split.
 

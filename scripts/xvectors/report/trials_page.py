@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from omegaconf import DictConfig
-
 from xvectors.config.layout import Layout
+from xvectors.config.settings import Settings
 from xvectors.files.atomic import write_atomically
 from xvectors.report import charts
 from xvectors.report.page import render
@@ -12,7 +11,7 @@ from xvectors.verification.error_rates import N_DRAWS
 from xvectors.verification.score_summary import ScoreReport
 
 
-def draw_trials(config: DictConfig, name: str, reports: Sequence[ScoreReport]) -> None:
+def draw_trials(config: Settings, name: str, reports: Sequence[ScoreReport]) -> None:
     """Write the page of one of the configuration's trial lists.
 
     Args:

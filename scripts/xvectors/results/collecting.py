@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from xvectors.config.layout import Layout
+from xvectors.config.settings import Settings
 from xvectors.errors import ShardError, first_line
 from xvectors.files.atomic import remove_leftovers
 from xvectors.manifest.reading import Manifest, read_manifest
@@ -49,7 +49,7 @@ class _Checked:
         self.latest = time.monotonic() + LATE_SECONDS
 
 
-def collect_split(config: DictConfig, split: str, shards: list[str]) -> None:
+def collect_split(config: Settings, split: str, shards: list[str]) -> None:
     """Check a split's embeddings and write ``<split>.tsv`` and ``<split>.failed.tsv``.
 
     Args:
@@ -89,7 +89,7 @@ def collect_split(config: DictConfig, split: str, shards: list[str]) -> None:
 
 
 def _check_shard(
-    config: DictConfig, split: str, numbered: tuple[int, str], checked: _Checked
+    config: Settings, split: str, numbered: tuple[int, str], checked: _Checked
 ) -> None:
     """Check the embeddings of all utterances of a shard but the failed ones."""
     number, shard = numbered
@@ -129,7 +129,7 @@ def _wait_for(path: Path, latest: float) -> None:
 
 
 def _rows(
-    config: DictConfig, split: str, shards: list[str], manifest: Manifest, checked: _Checked
+    config: Settings, split: str, shards: list[str], manifest: Manifest, checked: _Checked
 ) -> Iterator[IndexRow]:
     """Yield the embedded utterances, in manifest order.
 

@@ -1,16 +1,13 @@
 """What is checked before any job starts: whatever the configuration refers to."""
 
-import difflib
 import inspect
-import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-from omegaconf import DictConfig
 
 from xvectors.config.imports import import_class
 from xvectors.config.layout import Layout
+from xvectors.config.settings import Settings, XVectorSettings
 from xvectors.config.toolkits import TOOLKITS, is_local, toolkit_named
 from xvectors.corpora.kinds import corpus_problems
 from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsError, first_line
@@ -23,27 +20,20 @@ from xvectors.tasks.runner import BaseRunner
 from xvectors.tasks.xvectors import XVectorProvider
 from xvectors.verification.trials import read_trials
 
-logger = logging.getLogger(__name__)
 
-
-def check_config(config: DictConfig, source: str = "config") -> None:
+def check_config(config: Settings, source: str = "config") -> None:
     """Check that a resolved configuration's manifests, encoder and classes are there.
 
     Raises:
         ConfigError: One line for every key that refers to something that is not there.
 
     """
-    for key in set(config) & set(config.xvector):
-        logger.warning("%s: %s has no effect there, it belongs under xvector", source, key)
-    for key in difflib.get_close_matches("xvector", map(str, config), cutoff=0.8):
-        if key != "xvector":
-            logger.warning("%s: %s is not read, did you mean xvector?", source, key)
     problems = [f"{source}: {problem}" for problem in _broken_references(config.xvector)]
     if problems:
         raise ConfigError("\n".join(problems))
 
 
-def check_manifests(config: DictConfig) -> None:
+def check_manifests(config: Settings) -> None:
     """Check the manifests that have changed since they were split.
 
     Raises:
@@ -65,13 +55,13 @@ def check_manifests(config: DictConfig) -> None:
         raise ManifestError("\n".join(problems))
 
 
-def _broken_references(xvector: DictConfig) -> Iterator[str]:
+def _broken_references(xvector: XVectorSettings) -> Iterator[str]:
     unusable = list(_unusable_paths(xvector))
     if unusable:
         yield from unusable
         return
     yield from _broken_manifests(xvector)
-    if isinstance(xvector.n_shards, DictConfig):
+    if isinstance(xvector.n_shards, Mapping):
         for split in set(xvector.n_shards) - set(xvector.splits) - set(xvector.manifest_paths):
             yield f"xvector.n_shards.{split}: no such split"
     yield from _broken_trials(xvector)
@@ -80,14 +70,14 @@ def _broken_references(xvector: DictConfig) -> Iterator[str]:
     yield from _broken_classes(xvector)
 
 
-def _unusable_paths(xvector: DictConfig) -> Iterator[str]:
+def _unusable_paths(xvector: XVectorSettings) -> Iterator[str]:
     """Yield what is wrong with the configuration's paths, whatever may be there."""
-    paths = {key: xvector[key] for key in ("save_path", "spk_embed_tag", "pretrained_model")}
+    paths = {"save_path": xvector.save_path, "spk_embed_tag": xvector.spk_embed_tag}
+    if xvector.pretrained_model is not None:
+        paths["pretrained_model"] = xvector.pretrained_model
     paths |= {f"manifest_paths.{split}": path for split, path in xvector.manifest_paths.items()}
     paths |= {f"trials.{name}": path for name, path in xvector.trials.items()}
     for key, path in paths.items():
-        if path is None:
-            continue
         if set(path) & set("{}"):
             yield f"xvector.{key}: {path} has a brace, which Snakemake takes for a wildcard"
         if has_control_character(path):
@@ -98,39 +88,43 @@ def _unusable_paths(xvector: DictConfig) -> Iterator[str]:
             yield f"xvector.{key}: {first_line(error)}"
 
 
-def _broken_classes(xvector: DictConfig) -> Iterator[str]:
-    for key, base in (("provider", EnvironmentProvider), ("runner", BaseRunner)):
+def _broken_classes(xvector: XVectorSettings) -> Iterator[str]:
+    classes: list[tuple[str, str, type]] = [
+        ("provider", xvector.provider, EnvironmentProvider),
+        ("runner", xvector.runner, BaseRunner),
+    ]
+    for key, name, base in classes:
         try:
-            found = import_class(xvector[key], f"xvector.{key}")
+            found = import_class(name, f"xvector.{key}")
             _check_class(found, base)
         except ConfigError as error:
             yield str(error)
         except TypeError as error:
-            yield f"xvector.{key}: {xvector[key]} {error}"
+            yield f"xvector.{key}: {name} {error}"
         else:
             if key == "runner" and xvector.storage == "packed" and not can_pack(found):
                 yield f"xvector.storage: {xvector.runner} writes files of its own, it cannot pack"
             if key == "runner" and not makes_embeddings(found):
-                for product in ("exports", "trials"):
-                    if xvector[product]:
+                for product, wanted in (("exports", xvector.exports), ("trials", xvector.trials)):
+                    if wanted:
                         yield f"xvector.{product}: {xvector.runner} leaves no speaker embeddings"
 
 
-def _broken_manifests(xvector: DictConfig) -> Iterator[str]:
+def _broken_manifests(xvector: XVectorSettings) -> Iterator[str]:
     for split, path in xvector.manifest_paths.items():
         others = [other for other in xvector.corpora if xvector.manifest_paths[other] == path]
         if split in others and others[0] != split:
             yield f"xvector.corpora.{split}: its manifest, {path}, is that of {others[0]} too"
     for split in xvector.splits:
-        manifest = xvector.manifest_paths.get(split)
+        manifest = xvector.manifest_paths[split]
         if split in xvector.corpora:
-            for problem in corpus_problems(xvector.corpora[split], Path(manifest)):
+            for problem in corpus_problems(xvector.corpora[split].given(), Path(manifest)):
                 yield f"xvector.corpora.{split}.{problem}"
         elif not Path(manifest).is_file():
             yield f"xvector.manifest_paths.{split}: no such manifest: {manifest}"
 
 
-def _broken_trials(xvector: DictConfig) -> Iterator[str]:
+def _broken_trials(xvector: XVectorSettings) -> Iterator[str]:
     for name, path in xvector.trials.items():
         if not Path(path).is_file():
             yield f"xvector.trials.{name}: no such trial list: {path}"
@@ -144,7 +138,7 @@ def _broken_trials(xvector: DictConfig) -> Iterator[str]:
         yield f"xvector.cohort: {xvector.cohort} is none of xvector.splits"
 
 
-def _broken_model(xvector: DictConfig) -> Iterator[str]:
+def _broken_model(xvector: XVectorSettings) -> Iterator[str]:
     model, needs_encoder = xvector.pretrained_model, _needs_encoder(xvector.provider)
     if needs_encoder:
         try:

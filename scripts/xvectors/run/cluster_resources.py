@@ -6,9 +6,8 @@ shards ask for the same, so that they fit into one job array.
 
 import math
 
-from omegaconf import DictConfig
-
 from xvectors.config.layout import Layout
+from xvectors.config.settings import Settings
 from xvectors.sharding.assignment import FILE_OVERHEAD, TOLERANCE
 from xvectors.sharding.index_shards import read_plan
 
@@ -23,12 +22,12 @@ SLOWEST_CPU = 10
 SLOWEST_GPU = 50
 
 
-def gpus(config: DictConfig) -> int:
+def gpus(config: Settings) -> int:
     """Return 1, or 0 where the configuration wants the CPU."""
     return 0 if config.xvector.device == "cpu" else 1
 
 
-def processors(config: DictConfig) -> int:
+def processors(config: Settings) -> int:
     """Return the processors of a job on a cluster."""
     return GPU_PROCESSORS if gpus(config) else 1
 
@@ -38,7 +37,7 @@ def megabytes(attempt: int) -> int:
     return MEGABYTES * attempt
 
 
-def minutes(config: DictConfig, attempt: int) -> int:
+def minutes(config: Settings, attempt: int) -> int:
     """Return the run time of a job: for the largest shard of all splits that are split by now."""
     slowest = SLOWEST_GPU if gpus(config) else SLOWEST_CPU
     plans = [read_plan(Layout.of(config).plan(split)) for split in config.xvector.splits]

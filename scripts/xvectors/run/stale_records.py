@@ -14,10 +14,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from xvectors.config.layout import Layout, shard_names
 from xvectors.config.resolving import shards_of_split
+from xvectors.config.settings import Settings
 from xvectors.encoders.fetching import describes, read_fingerprint
 from xvectors.encoders.identity import collect_numerics
 from xvectors.errors import EncoderError, ShardError
@@ -29,7 +28,7 @@ from xvectors.tasks.outputs import storage_of
 logger = logging.getLogger(__name__)
 
 
-def remove_stale_records(config: DictConfig) -> None:
+def remove_stale_records(config: Settings) -> None:
     """Remove the descriptions of encoder, shards and finished jobs that are untrue."""
     layout = Layout.of(config)
     _return_from_future(layout, config.xvector.splits)
@@ -56,7 +55,7 @@ def _return_from_future(layout: Layout, splits: Iterable[str]) -> None:
                     os.utime(path, ns=(now, now))
 
 
-def _retract_split(config: DictConfig, layout: Layout, split: str) -> None:
+def _retract_split(config: Settings, layout: Layout, split: str) -> None:
     manifest_path = Path(config.xvector.manifest_paths[split])
     n_shards = shards_of_split(config, split)
     plan = read_plan(layout.plan(split))
@@ -88,7 +87,7 @@ def _retract_split(config: DictConfig, layout: Layout, split: str) -> None:
         logger.warning("%s: %d shards are no longer up to date; they run again", split, n_retracted)
 
 
-def _is_done(config: DictConfig, layout: Layout, split: str, name: str, shard: IndexShard) -> bool:
+def _is_done(config: Settings, layout: Layout, split: str, name: str, shard: IndexShard) -> bool:
     """Tell whether all that a done-marker vouches for is still so."""
     try:
         marker = read_marker(layout.marker(split, name))

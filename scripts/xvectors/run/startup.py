@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
-
 from xvectors.config.layout import Layout
 from xvectors.config.resolving import resolve_config
+from xvectors.config.settings import Settings
 from xvectors.files.run_lock import RunLock, RunWatch
 from xvectors.run.checks import check_config, check_manifests
 from xvectors.run.stale_records import remove_stale_records
@@ -15,7 +14,7 @@ from xvectors.run.stale_records import remove_stale_records
 class Started(NamedTuple):
     """The resolved configuration, where everything lies, and the lock of the output folder."""
 
-    settings: DictConfig
+    settings: Settings
     layout: Layout
     lock: RunLock
 

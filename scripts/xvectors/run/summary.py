@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from xvectors.config.layout import Layout, shard_names
+from xvectors.config.settings import Settings
 from xvectors.errors import ShardError
 from xvectors.sharding.index_shards import read_plan
 from xvectors.sharding.markers import DoneMarker, Failure, read_marker
@@ -18,7 +17,7 @@ MAX_SHARDS_SHOWN = 10
 
 
 def summarize(
-    config: DictConfig, started_ns: int, log_of: Callable[[str, str], str]
+    config: Settings, started_ns: int, log_of: Callable[[str, str], str]
 ) -> Iterator[str]:
     """Yield the lines that tell what the run that `started_ns` has done.
 

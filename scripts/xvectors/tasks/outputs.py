@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 
-from omegaconf import DictConfig
-
 from xvectors.config.imports import import_class
 from xvectors.config.layout import Layout
+from xvectors.config.settings import Settings
 from xvectors.storage.base import Storage
 from xvectors.storage.file_storage import FileStorage
 from xvectors.storage.packed_storage import PackedStorage
@@ -13,13 +12,13 @@ from xvectors.tasks.runner import BaseRunner
 from xvectors.tasks.xvectors import XVectorRunner
 
 
-def runner_class(config: DictConfig) -> type[BaseRunner]:
+def runner_class(config: Settings) -> type[BaseRunner]:
     """Return the runner that a resolved configuration names."""
     found: type[BaseRunner] = import_class(config.xvector.runner, "xvector.runner")
     return found
 
 
-def storage_of(config: DictConfig, split: str, shard: str, utt_ids: Iterable[str] = ()) -> Storage:
+def storage_of(config: Settings, split: str, shard: str, utt_ids: Iterable[str] = ()) -> Storage:
     """Return where the embeddings of a shard are kept.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from xvectors.config.imports import import_class
+from xvectors.config.settings import Settings
 
 Environment = dict[str, Any]
 
@@ -38,7 +39,7 @@ class EnvironmentProvider(ABC):
         """
 
 
-def provider_class(config: DictConfig) -> type[EnvironmentProvider]:
-    """Return the provider that a resolved configuration names."""
+def provider_class(config: Settings) -> type[EnvironmentProvider]:
+    """Return the provider that the settings name."""
     found: type[EnvironmentProvider] = import_class(config.xvector.provider, "xvector.provider")
     return found

@@ -54,8 +54,8 @@ def _build_xvector_environment(config: DictConfig, params: Mapping[str, Any]) ->
     missing = {"manifest_path", "output_dir"} - set(params)
     if missing:
         raise TaskError(f"XVectorProvider: params lacks {', '.join(sorted(missing))}")
-    config = resolve_config(config)
-    xvector = config.xvector
+    settings = resolve_config(config)
+    xvector = settings.xvector
     if xvector.pretrained_model is None:
         raise ConfigError("xvector.pretrained_model: XVectorProvider needs an encoder")
     path = Path(params["manifest_path"])
@@ -80,7 +80,7 @@ def _build_xvector_environment(config: DictConfig, params: Mapping[str, Any]) ->
         "speaker_to_utterances": speakers if is_job else dict(speakers),
         "output_dir": output_dir,
         "origin": EmbeddingSource(
-            collect_numerics(config), fingerprint_of(source), wav_paths, segments
+            collect_numerics(settings), fingerprint_of(source), wav_paths, segments
         ),
     }
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from xvectors.config.layout import Layout
+from xvectors.config.settings import Settings
 from xvectors.errors import TrialsError
 from xvectors.files.atomic import replacing, write_atomically
 from xvectors.results.speakers import Speakers, read_speakers
@@ -51,7 +51,7 @@ class Cohort:
         return cls(normalize_lengths(speakers.means), top)
 
 
-def score_trials(config: DictConfig, name: str) -> list[ScoreReport]:
+def score_trials(config: Settings, name: str) -> list[ScoreReport]:
     """Score one of the configuration's trial lists, and write its scores and error rates.
 
     Args:

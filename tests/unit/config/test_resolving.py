@@ -5,13 +5,10 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from xvectors.config.resolving import SCHEMA, resolve_config, shards_of_split
+from xvectors.config.resolving import resolve_config, shards_of_split
 from xvectors.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-
-
-KEYS = yaml.safe_load(SCHEMA.read_text())["properties"]["xvector"]["properties"]
 
 
 # The shape of the training_config.yaml of ESPnet3's TTS numerics.
@@ -54,8 +51,8 @@ trainer:
 
 
 def test_an_empty_configuration_is_the_contracts_default():
-    config = resolve_config({})
-    assert OmegaConf.to_container(config) == {
+    settings = resolve_config({})
+    assert OmegaConf.to_container(settings.as_omegaconf()) == {
         "data_dir": "data",
         "xvector": {
             "toolkit": "speechbrain",
@@ -98,13 +95,13 @@ def test_an_empty_section_has_the_defaults():
 
 def test_resolving_twice_changes_nothing():
     once = resolve_config({"xvector": {"batch_size": None, "n_shards": {"train": 3}}})
-    assert resolve_config(once) == once
+    assert resolve_config(once.as_omegaconf()) == once
 
 
 def test_defaults_follow_a_data_dir():
     config = resolve_config({"data_dir": "/corpora/mine"})
     assert config.xvector.save_path == "/corpora/mine/x_vectors"
-    assert config.xvector.manifest_paths.valid == "/corpora/mine/manifest/valid.tsv"
+    assert config.xvector.manifest_paths["valid"] == "/corpora/mine/manifest/valid.tsv"
 
 
 def test_interpolation_reaches_other_sections():
@@ -117,7 +114,7 @@ def test_an_espnet3_training_config_works_as_it_is():
     assert config.xvector.save_path == "./data/x_vectors"
     assert config.xvector.n_shards == 3
     assert config.xvector.async_mode is False
-    assert OmegaConf.to_container(config)["model"] == {
+    assert OmegaConf.to_container(config.as_omegaconf())["model"] == {
         "vocab_size": "${load_vocab:${exp_dir}/tokens.txt}"
     }
 
@@ -141,7 +138,7 @@ def test_the_default_tag_can_be_interpolated():
 def test_a_whole_map_can_be_interpolated(key):
     value = {"train": "a.tsv"} if key == "manifest_paths" else {"train": 2}
     config = resolve_config({"mine": value, "xvector": {key: "${mine}", "splits": ["train"]}})
-    assert config.xvector[key].train == value["train"]
+    assert getattr(config.xvector, key)["train"] == value["train"]
 
 
 def test_a_map_that_is_no_map_after_interpolation_is_refused():
@@ -180,38 +177,54 @@ def test_words_from_the_command_line_are_read_as_what_they_stand_for():
     config = resolve_config({"xvector": given})
     assert config.xvector.batch_size == 7
     assert config.xvector.device is None
-    assert config.xvector.n_shards.train == 2
+    assert config.xvector.n_shards["train"] == 2
     assert resolve_config({"xvector": {"batch_size": "null"}}).xvector.batch_size is None
-    assert resolve_config({"xvector": {"splits": "train"}}).xvector.splits == ["train"]
+    assert resolve_config({"xvector": {"splits": "train"}}).xvector.splits == ("train",)
 
 
 @pytest.mark.parametrize(
     ("xvector", "message"),
     [
         ({"batchsize": 5}, "xvector.batchsize: unknown key, did you mean batch_size?"),
-        ({"batch_size": "many"}, "xvector.batch_size: must be integer or null, not 'many'"),
-        ({"batch_size": 0}, "xvector.batch_size: 0 is less than the minimum of 1"),
-        ({"batch_size": 2.5}, "xvector.batch_size: must be integer or null, not 2.5"),
+        (
+            {"batch_size": "many"},
+            "xvector.batch_size: must be an integer from 1 on, or null, not 'many'",
+        ),
+        ({"batch_size": 0}, "xvector.batch_size: must be an integer from 1 on, or null, not 0"),
+        ({"batch_size": 2.5}, "xvector.batch_size: must be an integer from 1 on, or null, not 2.5"),
+        (
+            {"batch_size": True},
+            "xvector.batch_size: must be an integer from 1 on, or null, not True",
+        ),
+        ({"report": "perhaps"}, "xvector.report: must be true or false, not 'perhaps'"),
+        ({"data_dir": "x"}, "xvector.data_dir: belongs at the top level, outside xvector"),
+        ({"exports": ["kaldi", "numpi"]}, "xvector.exports.1: must be one of kaldi, "),
+        ({"exports": ["kaldi", "kaldi"]}, "xvector.exports: names kaldi twice"),
+        ({"cohort_size": 1}, "xvector.cohort_size: must be an integer from 2 on, not 1"),
+        ({"provider": "Mine"}, "xvector.provider: must be a class as package.module.Class"),
         ({"n_shards": 0}, "xvector.n_shards: must be an integer from 1 on"),
         ({"n_shards": {"train": "x"}}, "xvector.n_shards: must be an integer from 1 on"),
         ({"precision": "fp16"}, "xvector.precision: must be one of fp32, tf32, bf16, not 'fp16'"),
         ({"on_error": "ignore"}, "xvector.on_error: must be one of fail, skip"),
         ({"toolkit": "kaldi"}, "xvector.toolkit: must be one of speechbrain"),
-        ({"device": "gpu"}, "xvector.device: 'gpu' does not match"),
-        ({"splits": []}, "xvector.splits: [] should be non-empty"),
-        ({"splits": ["a/b"]}, "xvector.splits.0: 'a/b' does not match"),
-        ({"splits": ["train.failed"]}, "xvector.splits.0: 'train.failed' does not match"),
+        ({"device": "gpu"}, "xvector.device: must be cpu, cuda, cuda:<number> or null, not 'gpu'"),
+        ({"splits": []}, "xvector.splits: must name at least one"),
+        ({"splits": ["a/b"]}, "xvector.splits.0: must be letters, digits, '_', '.' or '-'"),
+        ({"splits": ["train.failed"]}, ".tsv, .safetensors, .parquet, not 'train.failed'"),
         ({"manifest_paths": ["a"]}, "xvector.manifest_paths: must be a map"),
         (
             {"manifest_paths": {"train": [3]}},
-            "xvector.manifest_paths.train: must be string, not [3]",
+            "xvector.manifest_paths.train: must be a path, not [3]",
         ),
         ({"corpora": ["a"]}, "xvector.corpora: must be a map from split to corpus"),
         ({"corpora": None}, "xvector.corpora: must be a map from split to corpus"),
-        ({"corpora": {"train": "x"}}, "xvector.corpora.train: must be object, not 'x'"),
-        ({"corpora": {"a/b": {"kind": "vctk", "path": "x"}}}, "xvector.corpora: 'a/b' does not"),
-        ({"corpora": {"train": {"path": "x"}}}, "corpora.train: 'kind' is a required property"),
-        ({"corpora": {"train": {"kind": "vctk"}}}, "corpora.train: 'path' is a required property"),
+        ({"corpora": {"train": "x"}}, "xvector.corpora.train: must be a map of settings, not 'x'"),
+        (
+            {"corpora": {"a/b": {"kind": "vctk", "path": "x"}}},
+            "xvector.corpora.a/b: must be letters,",
+        ),
+        ({"corpora": {"train": {"path": "x"}}}, "corpora.train.kind: give one"),
+        ({"corpora": {"train": {"kind": "vctk"}}}, "corpora.train.path: give one"),
         (
             {"corpora": {"train": {"kind": "timit", "path": "x"}}},
             "xvector.corpora.train.kind: must be one of libritts, vctk",
@@ -226,9 +239,9 @@ def test_words_from_the_command_line_are_read_as_what_they_stand_for():
         ),
         (
             {"corpora": {"train": {"kind": "folder", "path": "x", "pattern": "*"}}},
-            "xvector.corpora.train.pattern: '*' does not match",
+            "xvector.corpora.train.pattern: must be a path with {speaker} in it, such as",
         ),
-        ({"spk_embed_tag": "a/b"}, "xvector.spk_embed_tag: 'a/b' does not match"),
+        ({"spk_embed_tag": "a/b"}, "xvector.spk_embed_tag: must be a name without slashes"),
         ({"pretrained_model": None}, "xvector.spk_embed_tag: give one"),
         ({"toolkit": "rawnet"}, "xvector.pretrained_model: give one, toolkit rawnet has no"),
         ({"save_path": "${nowhere}/x"}, "xvector.save_path: Interpolation key 'nowhere' not found"),
@@ -253,14 +266,6 @@ def test_all_bad_settings_are_named_at_once():
 def test_a_section_that_is_no_map(section):
     with pytest.raises(ConfigError, match="xvector: must be a map"):
         resolve_config({"xvector": section})
-
-
-def test_every_key_has_a_description_and_a_default_and_is_documented():
-    documented = (REPOSITORY / "config" / "README.md").read_text()
-    for key, entry in KEYS.items():
-        assert entry["description"], key
-        assert "default" in entry, key
-        assert f"`{key}`" in documented, key
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "libritts.yaml"])

@@ -34,7 +34,7 @@ def test_every_toolkit_can_be_installed(name):
 def test_the_default_model_and_the_version_are_the_toolkits(toolkit, model):
     config = resolve_config({"xvector": {"toolkit": toolkit, "spk_embed_tag": "tag"}})
     assert config.xvector.pretrained_model == model
-    assert resolve_config(config) == config
+    assert resolve_config(config.as_omegaconf()) == config
     version = installed_version(TOOLKITS[toolkit].package)
     assert collect_numerics(config)["toolkit_version"] == version
     mine = {"toolkit": toolkit, "pretrained_model": "my/model"}

@@ -1,0 +1,414 @@
+"""The settings: the one definition of every key, its type, its default and its meaning.
+
+The table in ``config/README.md`` is made from it (``python -m xvectors.config.table``).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
+
+from xvectors.config.paths import expand_path
+from xvectors.config.toolkits import TOOLKITS, is_local
+
+# What sharding gives a split for which nothing is configured.
+DEFAULT_N_SHARDS = 8
+MAX_SHARDS = 1_000_000
+MAX_NAME = 200
+MAX_SHOWN = 100
+
+# What follows a split's name in the names of other files cannot end its own.
+RESERVED_ENDINGS = (
+    ".failed",
+    ".speakers",
+    ".kaldi",
+    ".report",
+    ".scores",
+    ".tsv",
+    ".safetensors",
+    ".parquet",
+)
+
+
+def shown(value: object) -> str:
+    """Return a value as messages quote it."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def must_be(what: str, check: Callable[[Any], object] = lambda value: True) -> WrapValidator:
+    """Return a validator whose message says which values are allowed.
+
+    Args:
+        what: The allowed values in words, ``an integer from 1 on``.
+        check: Tells whether a value of the right type is allowed. It is not asked about None.
+
+    """
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        problem = PydanticCustomError(
+            "must_be", "must be {what}, not {value}", {"what": what, "value": shown(value)}
+        )
+        try:
+            result = handler(value)
+        except ValidationError:
+            raise problem from None
+        if isinstance(value, bool) and not isinstance(result, bool):
+            raise problem
+        if result is not None and not check(result):
+            raise problem
+        return result
+
+    return WrapValidator(validate)
+
+
+def _null(value: Any) -> Any:
+    """Read the word null, which ``--config`` hands over as text."""
+    return None if value == "null" else value
+
+
+def _list(value: Any) -> Any:
+    """Read a list that was given as text, or one entry of it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return [value]
+    return read if isinstance(read, list) else [value]
+
+
+def _map_to(what: str) -> BeforeValidator:
+    """Return a validator that refuses all but maps, with a message of its own."""
+
+    def validate(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError(
+                "must_be_map",
+                "must be a map from {what}, not {value}",
+                {"what": what, "value": shown(value)},
+            )
+        return value
+
+    return BeforeValidator(validate)
+
+
+def _expand_model(model: str | None) -> str | None:
+    return expand_path(model) if model is not None and is_local(model) else model
+
+
+def _is_name(name: str) -> bool:
+    return len(name) <= MAX_NAME and bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name))
+
+
+def _is_split(name: str) -> bool:
+    return _is_name(name) and not name.endswith(RESERVED_ENDINGS)
+
+
+def _is_tag(name: str) -> bool:
+    return len(name) <= MAX_NAME and bool(re.fullmatch(r"[^./\x00-\x1f][^/\x00-\x1f]*", name))
+
+
+def _without_repetition(values: tuple[str, ...]) -> tuple[str, ...]:
+    repeated = [value for value in dict.fromkeys(values) if values.count(value) > 1]
+    if repeated:
+        raise PydanticCustomError("repeated", "names {value} twice", {"value": repeated[0]})
+    return values
+
+
+def _some(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise PydanticCustomError("empty", "must name at least one")
+    return values
+
+
+_NAME = "letters, digits, '_', '.' or '-', beginning with a letter or digit"
+_PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+Text = Annotated[str, must_be("text", len)]
+PathText = Annotated[str, must_be("a path", len), AfterValidator(expand_path)]
+Count = Annotated[int, must_be("an integer from 1 on", lambda number: number >= 1)]
+Switch = Annotated[bool, must_be("true or false")]
+Name = Annotated[str, must_be(_NAME, _is_name)]
+ClassName = Annotated[str, must_be("a class as package.module.Class", _PYTHON_NAME.fullmatch)]
+Split = Annotated[str, must_be(f"{_NAME}, and not end in {', '.join(RESERVED_ENDINGS)}", _is_split)]
+Auto = Literal["auto"]
+Shards = Annotated[int, Field(ge=1, le=MAX_SHARDS, strict=False)]
+Export = Literal["kaldi", "safetensors", "parquet"]
+
+
+class _Section(BaseModel):
+    """A part of the configuration: it cannot be changed, and knows all of its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class Corpus(_Section):
+    """A corpus that a manifest is made from.
+
+    Which of the options a kind has is told by its reader, see `xvectors.corpora.kinds`.
+    """
+
+    kind: Literal["libritts", "vctk", "ljspeech", "kaldi", "lhotse", "espnet3", "folder"] = Field(
+        description="Kind of the corpus."
+    )
+    path: PathText = Field(description="The corpus: a folder, or a file for lhotse and espnet3.")
+    subsets: Annotated[tuple[Text, ...] | None, must_be("a list of folders", len)] = Field(
+        None, description="Folders to take, such as train-clean-100. Default: all."
+    )
+    microphone: Literal["mic1", "mic2"] | None = Field(
+        None, description="Microphone of VCTK 0.92: mic1 (the default) or mic2."
+    )
+    root: PathText | None = Field(
+        None, description="Folder that relative paths start from. Default: the current one."
+    )
+    pattern: (
+        Annotated[
+            str,
+            must_be(
+                "a path with {speaker} in it, such as '{speaker}/**/*.wav'",
+                lambda pattern: "{speaker}" in pattern,
+            ),
+        ]
+        | None
+    ) = Field(None, description="Which files to take and how they are named: '{speaker}/**/*.wav'.")
+    # The options that are lists.
+    LISTS: ClassVar = ("subsets",)
+
+    def given(self) -> dict[str, Any]:
+        """Return the kind and the options that are given."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class XVectorSettings(_Section):
+    """The settings under ``xvector``."""
+
+    toolkit: Annotated[str, must_be(f"one of {', '.join(TOOLKITS)}", TOOLKITS.__contains__)] = (
+        Field(
+            "speechbrain",
+            description=(
+                "toolkit of the encoder: `speechbrain`, `espnet` (after `make espnet`) or `rawnet` "
+                "(after `make rawnet`), see [toolkits.md](../docs/toolkits.md)"
+            ),
+        )
+    )
+    pretrained_model: Annotated[
+        str | None,
+        AfterValidator(_expand_model),
+        BeforeValidator(_null),
+        must_be("a hub id, a path or null", len),
+    ] = Field(
+        "speechbrain/spkrec-ecapa-voxceleb",
+        description=(
+            "the encoder: a Hugging Face hub id, optionally pinned as `id@revision`, or a local "
+            "folder; for `espnet` also a `.pth` or `.zip` file (default: "
+            "`espnet/voxcelebs12_rawnet3`), for `rawnet` a `.pt` file (no default). `null` for a "
+            "[task of your own](../docs/new_task.md) that needs none. Loading a SpeechBrain "
+            "encoder runs the code that its `hyperparams.yaml` names, see "
+            "[whom to trust](../docs/toolkits.md#whom-to-trust)"
+        ),
+    )
+    device: Annotated[
+        str | None,
+        BeforeValidator(_null),
+        must_be("cpu, cuda, cuda:<number> or null", re.compile(r"cpu|cuda(:[0-9]+)?").fullmatch),
+    ] = Field(
+        None,
+        description="`cpu`, `cuda` or `cuda:1`; `null` takes a GPU if there is one, else the CPU",
+    )
+    jobs_per_gpu: Count = Field(
+        1,
+        description=(
+            "shard jobs that may share a GPU at a time; further ones wait for a free one. Leave it "
+            "at 1 on Slurm, where every job has a GPU of its own and more would only halve its "
+            "processors. Values above 1 have not been benchmarked with the current code"
+        ),
+    )
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32",
+        description=(
+            "`fp32`, `tf32` (GPUs only; the CPU computes fp32) or `bf16` (refused on CPUs without "
+            "native bf16: AVX512-BF16, AMX, Arm BF16)"
+        ),
+    )
+    spk_embed_tag: Annotated[
+        str, must_be("a name without slashes that does not begin with a dot", _is_tag)
+    ] = Field(
+        description="name of these embeddings' folder under `save_path`",
+        json_schema_extra={"shown_default": "last part of `pretrained_model`"},
+    )
+    save_path: PathText = Field(
+        "${data_dir}/x_vectors",
+        description=(
+            "folder of the embeddings of all encoders (no braces in it, nor in the other paths "
+            "here: Snakemake takes them for wildcards)"
+        ),
+    )
+    storage: Literal["files", "packed"] = Field(
+        "files",
+        description=(
+            "how embeddings are kept: a `.pt` file each, or `packed`, a safetensors file per "
+            "shard, see [results.md](../docs/results.md#packed)"
+        ),
+    )
+    batch_size: Annotated[
+        int | None,
+        BeforeValidator(_null),
+        must_be("an integer from 1 on, or null", lambda number: number >= 1),
+    ] = Field(
+        20,
+        description=(
+            "utterances in one `forward()`; `null` is one at a time. It does not change vectors. "
+            "On an H200, 128 was 10 % faster than 20"
+        ),
+    )
+    n_shards: Annotated[
+        Shards | Auto | Mapping[str, Shards | Auto],
+        must_be(
+            "an integer from 1 on or auto, or a map from split to these",
+            lambda given: not isinstance(given, bool),
+        ),
+    ] = Field(
+        DEFAULT_N_SHARDS,
+        description=(
+            "jobs per split: a number, or a map from split to number. It does not change vectors. "
+            "Give each shard several minutes of work: loading an encoder takes seconds"
+        ),
+    )
+    on_error: Literal["fail", "skip"] = Field(
+        "fail",
+        description=(
+            "what a bad utterance does. `fail`: all others are embedded, the run ends with an "
+            "error that names it, and the next run tries again. `skip`: it is listed in "
+            "`<split>.failed.tsv`, and tried again when its file changes"
+        ),
+    )
+    manifest_paths: Annotated[Mapping[str, PathText], _map_to("split to path")] = Field(
+        {split: f"${{data_dir}}/manifest/{split}.tsv" for split in ("train", "valid", "test")},
+        description="map from split to manifest",
+        json_schema_extra={"shown_default": "`${data_dir}/manifest/<split>.tsv`"},
+    )
+    corpora: Annotated[Mapping[Name, Corpus], _map_to("split to corpus")] = Field(
+        {},
+        description=(
+            "map from split to a corpus that its manifest is made from, see "
+            "[manifests.md](../docs/manifests.md): "
+            "`{train: {kind: libritts, path: /corpora/LibriTTS}}`"
+        ),
+    )
+    splits: Annotated[
+        tuple[Split, ...],
+        AfterValidator(_some),
+        AfterValidator(_without_repetition),
+        BeforeValidator(_list),
+    ] = Field(("train", "valid", "test"), description="the splits to embed")
+    speaker_means: Switch = Field(
+        True,
+        description=(
+            "whether each speaker's mean embedding is written, see "
+            "[results.md](../docs/results.md); `false` where there are too many for one file "
+            "(`exports: [kaldi]` and `cohort` need the means and compute them regardless)"
+        ),
+    )
+    length_normalize: Switch = Field(
+        False,
+        description="whether speakers' means are taken of embeddings divided by their lengths",
+    )
+    exports: Annotated[
+        tuple[Export, ...], AfterValidator(_without_repetition), BeforeValidator(_list)
+    ] = Field(
+        (),
+        description=(
+            "formats in which each split is written as well: `kaldi`, `safetensors`, `parquet`, "
+            "see [results.md](../docs/results.md)"
+        ),
+    )
+    trials: Annotated[Mapping[Name, PathText], _map_to("name to trial list")] = Field(
+        {},
+        description=(
+            "map from a name to a list of trials (`label utt1 utt2`), which are scored, see "
+            "[results.md](../docs/results.md#trials)"
+        ),
+    )
+    cohort: Annotated[str | None, BeforeValidator(_null), must_be("a split or null", len)] = Field(
+        None,
+        description=(
+            "split whose speakers the trials' scores are normalized against; `null` for no "
+            "normalization"
+        ),
+    )
+    cohort_size: Annotated[int, must_be("an integer from 2 on", lambda number: number > 1)] = Field(
+        300,
+        description=(
+            "number of closest cohort speakers used to normalize a score (top-N adaptive s-norm)"
+        ),
+    )
+    provider: ClassName = Field(
+        "xvectors.XVectorProvider",
+        description="class that builds the environment, see [new_task.md](../docs/new_task.md)",
+    )
+    runner: ClassName = Field(
+        "xvectors.XVectorRunner", description="class that processes utterances"
+    )
+    report: Switch = Field(
+        True, description="whether each split gets a [page](../docs/report.md) to look at"
+    )
+    report_utterances: Count = Field(
+        5000,
+        description="maximum number of utterances sampled for the [page](../docs/report.md)",
+    )
+    report_tsne: Switch = Field(False, description="whether the page has a map by t-SNE too")
+    async_mode: object = Field(None, description="accepted from ESPnet3's files, without effect")
+
+    def shards_of(self, split: str) -> int | Auto:
+        """Return what is configured for the number of shards of `split`."""
+        if isinstance(self.n_shards, Mapping):
+            return self.n_shards.get(split, DEFAULT_N_SHARDS)
+        return self.n_shards
+
+
+class Settings(_Section):
+    """The resolved configuration.
+
+    Attributes:
+        data_dir: Folder that other paths' defaults refer to. None if it cannot be resolved, in
+            which case nothing refers to it.
+        xvector: All other settings.
+
+    """
+
+    data_dir: Annotated[str | None, must_be("a path", len)] = Field(
+        "data", description="folder that the other paths' defaults refer to"
+    )
+    xvector: XVectorSettings
+    # The user's sections besides `xvector`, unresolved.
+    _others: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    def with_others(self, others: Mapping[str, Any]) -> "Settings":
+        """Return the same settings with the user's other sections, for `as_omegaconf`."""
+        changed = self.model_copy()
+        changed._others = dict(others)
+        return changed
+
+    def as_omegaconf(self) -> DictConfig:
+        """Return the configuration that a provider gets.
+
+        It holds these settings and the user's other sections, of which nothing is resolved before
+        it is read. It is a copy, which may be changed.
+        """
+        xvector = self.xvector.model_dump(mode="json")
+        return OmegaConf.create({**self._others, "xvector": xvector})
