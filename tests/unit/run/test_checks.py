@@ -94,10 +94,10 @@ def test_a_split_with_a_corpus_needs_no_manifest_yet(corpus, demo_encoder):
     given["xvector"]["corpora"] = {"dev": {"kind": "folder", "path": str(corpus)}}
     given["xvector"]["corpora"]["dev"]["pattern"] = "{speaker}_*.wav"
     config = resolve_config({"data_dir": "/mine", **given})
-    assert config.xvector.manifest_paths.dev == "/mine/manifest/dev.tsv"
+    assert config.xvector.manifest_paths["dev"] == "/mine/manifest/dev.tsv"
     check_config(config)
     check_manifests(config)
-    assert resolve_config(config) == config
+    assert resolve_config(config.as_omegaconf()) == config
 
 
 def test_shards_of_splits_that_are_not_asked_for(corpus, demo_encoder):
