@@ -1,6 +1,5 @@
 """What several tests need: the demo's encoder, small corpora, a reference, checkouts."""
 
-import copy
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 from speechbrain.inference.classifiers import EncoderClassifier
 
-from tests.support.checkout import DEMO, Checkout
+from tests.support.checkout import DEMO, QUICK_TASK, Checkout
 from tests.support.closeness import TOLERANCE
 
 
@@ -80,8 +79,26 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 @pytest.fixture
 def done(embedded: Checkout, tmp_path: Path) -> Checkout:
     """A checkout of one's own whose corpus is embedded."""
-    shutil.copytree(embedded.root, tmp_path, dirs_exist_ok=True)
-    copied = copy.deepcopy(embedded)
-    copied.root, copied.corpus = tmp_path, tmp_path / "corpus"
-    copied.manifest = copied.corpus / "train.tsv"
-    return copied
+    return embedded.copied(tmp_path)
+
+
+@pytest.fixture
+def quick(checkout: Checkout) -> Checkout:
+    """A fresh checkout with a task in the encoder's place whose jobs take no time."""
+    checkout.use_task(QUICK_TASK)
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def quickly_done(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout whose corpus a quick task has gone through, to be copied only."""
+    checkout = Checkout(tmp_path_factory.mktemp("quick"))
+    checkout.use_task(QUICK_TASK)
+    checkout.run_well()
+    return checkout
+
+
+@pytest.fixture
+def quick_done(quickly_done: Checkout, tmp_path: Path) -> Checkout:
+    """A checkout of one's own whose corpus a quick task has gone through."""
+    return quickly_done.copied(tmp_path)

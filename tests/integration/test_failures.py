@@ -2,12 +2,12 @@
 
 import json
 import os
+import select
 import shutil
-import time
 
 import pytest
 
-from tests.support.checkout import changed
+from tests.support.checkout import QUICK_TASK, changed, kill_group
 
 pytestmark = pytest.mark.integration
 
@@ -39,104 +39,6 @@ def test_a_broken_recording_costs_only_itself(checkout):
     assert "Nothing to be done" in checkout.run_well()
 
 
-def test_a_shard_full_of_bad_recordings(checkout):
-    checkout.xvector["n_shards"] = 1
-    for path in checkout.corpus.glob("*.*"):
-        if path != checkout.manifest:
-            path.write_bytes(b"")
-    result = checkout.run()
-    assert result.returncode != 0
-    assert "8 of 8 utterances failed" in result.stdout
-    assert checkout.times() == {}
-
-
-def test_skipped_recordings_are_listed_and_tried_again_when_mended(checkout):
-    checkout.xvector["on_error"] = "skip"
-    good = checkout.audio("clara_02").read_bytes()
-    checkout.audio("clara_02").write_bytes(b"rubbish")
-    checkout.audio("hugo_04").unlink()
-    checkout.run_well()
-    failed = checkout.rows("train.failed.tsv")
-    assert failed[0] == ["utt_id", "wav_path", "reason"]
-    assert {(row[0], row[1]) for row in failed[1:]} == {
-        ("clara_02", "clara_02.flac"),
-        ("hugo_04", "hugo_04.wav"),
-    }
-    assert len(checkout.rows("train.tsv")) == 7
-    markers = [
-        json.loads(path.read_text()) for path in (checkout.out / ".shards" / "train").glob("*.done")
-    ]
-    assert sum(marker["n_failed"] for marker in markers) == 2
-    assert "Nothing to be done" in checkout.run_well()
-
-    (checkout.corpus / "clara_02.flac").write_bytes(good)
-    before = checkout.times()
-    printed = checkout.run_well()
-    assert changed(before, checkout.times()) == {"clara_02"}
-    # Whether its shard ran again or not.
-    assert "train: 1 embedded, 6 skipped, 1 failed" in printed
-    assert "train: hugo_04: file missing" in printed
-    assert [row[0] for row in checkout.rows("train.failed.tsv")] == ["utt_id", "hugo_04"]
-
-    checkout.xvector["on_error"] = "fail"
-    result = checkout.run()
-    assert result.returncode != 0
-    assert "train: hugo_04: file missing" in result.stdout
-
-
-def test_a_recording_that_goes_bad_loses_its_vector(done):
-    done.audio("clara_02").write_bytes(b"rubbish")
-    assert done.run().returncode != 0
-    assert "clara_02" not in done.times()
-    assert not (done.out / "train.tsv").exists()
-    done.xvector["on_error"] = "skip"
-    done.run_well()
-    assert len(done.rows("train.tsv")) == 8
-
-
-def test_vectors_outlive_a_corpus_that_is_gone_for_a_while(done):
-    before = done.times()
-    away = done.root / "away"
-    away.mkdir()
-    for path in list(done.corpus.glob("*_*")):
-        shutil.move(path, away)
-    result = done.run()
-    assert result.returncode != 0
-    assert "file missing" in result.stdout
-    for path in list(away.iterdir()):
-        shutil.move(path, done.corpus)
-    done.run_well()
-    assert done.times() == before
-
-
-@pytest.mark.parametrize("damage", ["lost", "cut", "empty"])
-def test_a_lost_or_damaged_vector_is_made_anew(done, damage):
-    before = done.times()
-    path = done.embeddings / "alba_00.pt"
-    content = path.read_bytes()
-    path.unlink()
-    if damage != "lost":
-        path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
-    done.run_well()
-    assert changed(before, done.times()) == {"alba_00"}
-    assert len(done.vectors()) == 8
-    assert "Nothing to be done" in done.run_well()
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [("train/0-of-2.done", "{"), ("train/0-of-2.json", "[]"), ("train.json", "")],
-)
-def test_damaged_bookkeeping_is_made_anew_and_embeds_nothing(done, name, content):
-    before = done.times()
-    path = done.out / ".shards" / name
-    whole = json.loads(path.read_text())
-    path.write_text(content)
-    done.run_well()
-    assert done.times() == before
-    assert json.loads(path.read_text()).keys() == whole.keys()
-
-
 def test_a_damaged_copy_of_the_encoder_is_fetched_anew(done):
     before = done.times()
     copy = done.out / ".encoder" / "embedding_model.ckpt"
@@ -147,46 +49,6 @@ def test_a_damaged_copy_of_the_encoder_is_fetched_anew(done):
     done.run_well()
     assert copy.read_bytes() != content
     assert changed(before, done.times()) == {"late"}
-
-
-def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(checkout):
-    first = checkout.start()
-    while not (checkout.out / ".lock").exists():
-        time.sleep(0.05)
-        assert first.poll() is None, first.communicate()[0]
-    while not (checkout.out / ".lock").read_text():
-        time.sleep(0.05)
-    second = checkout.run()
-    dry = checkout.run("-n", "--config", "xvector={precision: bf16}")
-    assert dry.returncode == 0, dry.stdout
-    printed, _ = first.communicate()
-    assert first.returncode == 0, printed
-    assert second.returncode != 0
-    assert "another run (process" in second.stdout
-    assert len(checkout.vectors()) == 8
-
-
-BAD_CONFIGS = [
-    ({"batchsize": 3}, "my.yaml: xvector.batchsize: unknown key, did you mean batch_size?"),
-    ({"batch_size": "many"}, "my.yaml: xvector.batch_size: must be integer or null, not 'many'"),
-    (
-        {"splits": ["dev"]},
-        "my.yaml: xvector.manifest_paths.dev: no such manifest: data/manifest/dev.tsv",
-    ),
-    ({"manifest_paths": {"train": "x.tsv"}}, "xvector.manifest_paths.train: no such manifest"),
-    (
-        {"pretrained_model": "/none"},
-        "my.yaml: xvector.pretrained_model: no such folder or file: /none",
-    ),
-]
-
-
-@pytest.mark.parametrize(("settings", "message"), BAD_CONFIGS)
-def test_a_bad_configuration_is_one_line_and_writes_nothing(checkout, settings, message):
-    checkout.xvector.update(settings)
-    (error,) = checkout.run_badly()
-    assert message in error
-    assert not (checkout.root / "out").exists()
 
 
 def test_a_bad_manifest_is_one_line_for_each_bad_line_and_embeds_nothing(checkout):
@@ -214,3 +76,128 @@ def test_a_local_encoder_needs_no_network_at_all(checkout):
     result = checkout.run_plain("unshare", "--net", *checkout.command())
     assert result.returncode == 0, result.stdout
     assert len(checkout.vectors()) == 8
+
+
+def test_skipped_recordings_are_listed_and_tried_again_when_mended(quick):
+    quick.xvector["on_error"] = "skip"
+    good = quick.audio("clara_02").read_bytes()
+    quick.audio("clara_02").write_bytes(b"rubbish")
+    quick.audio("hugo_04").unlink()
+    quick.run_well()
+    failed = quick.rows("train.failed.tsv")
+    assert failed[0] == ["utt_id", "wav_path", "reason"]
+    assert {(row[0], row[1]) for row in failed[1:]} == {
+        ("clara_02", "clara_02.flac"),
+        ("hugo_04", "hugo_04.wav"),
+    }
+    assert len(quick.rows("train.tsv")) == 7
+    assert "Nothing to be done" in quick.run_well()
+
+    (quick.corpus / "clara_02.flac").write_bytes(good)
+    before = quick.times()
+    printed = quick.run_well()
+    assert changed(before, quick.times()) == {"clara_02"}
+    # Whether its shard ran again or not.
+    assert "train: 1 embedded, 6 skipped, 1 failed" in printed
+    assert "train: hugo_04: cannot be read" in printed
+    assert [row[0] for row in quick.rows("train.failed.tsv")] == ["utt_id", "hugo_04"]
+
+    quick.xvector["on_error"] = "fail"
+    result = quick.run()
+    assert result.returncode != 0
+    assert "train: hugo_04: cannot be read" in result.stdout
+    assert not (quick.out / "train.tsv").exists()
+
+
+def test_vectors_outlive_a_corpus_that_is_gone_for_a_while(quick_done):
+    before = quick_done.times()
+    away = quick_done.root / "away"
+    away.mkdir()
+    for path in list(quick_done.corpus.glob("*_*")):
+        shutil.move(path, away)
+    result = quick_done.run()
+    assert result.returncode != 0
+    assert "cannot be read" in result.stdout
+    for path in list(away.iterdir()):
+        shutil.move(path, quick_done.corpus)
+    quick_done.run_well()
+    assert quick_done.times() == before
+
+
+def test_lost_and_damaged_vectors_are_made_anew(quick_done):
+    before = quick_done.times()
+    lost, cut, empty = (quick_done.embeddings / f"{utt_id}.pt" for utt_id in list(before)[:3])
+    lost.unlink()
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    empty.write_bytes(b"")
+    quick_done.run_well()
+    assert changed(before, quick_done.times()) == {lost.stem, cut.stem, empty.stem}
+    assert len(quick_done.vectors()) == 8
+    assert "Nothing to be done" in quick_done.run_well()
+
+
+def test_damaged_bookkeeping_is_made_anew_and_embeds_nothing(quick_done):
+    before = quick_done.times()
+    bookkeeping = quick_done.out / ".shards"
+    for damage in (
+        {"train/0-of-2.done": "{", "train/1-of-2.json": "[]"},
+        {"train.json": ""},
+    ):
+        whole = {name: json.loads((bookkeeping / name).read_text()) for name in damage}
+        for name, content in damage.items():
+            (bookkeeping / name).write_text(content)
+        quick_done.run_well()
+        assert quick_done.times() == before
+        for name in damage:
+            assert json.loads((bookkeeping / name).read_text()).keys() == whole[name].keys()
+
+
+# A job says that it is there, and goes on when it is told to, through two named pipes.
+HELD_TASK = QUICK_TASK.replace(
+    "        positions =",
+    """        Path("there").write_text("x")
+        with Path("go_on").open() as pipe:
+            pipe.read(1)
+        positions =""",
+)
+
+
+def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(checkout):
+    checkout.use_task(HELD_TASK, batch_size=8, n_shards=1)
+    pipes = []
+    for name in ("there", "go_on"):
+        os.mkfifo(checkout.root / name)
+        # Both ends are open, so that nobody waits for the other to open a pipe.
+        pipes.append(os.open(checkout.root / name, os.O_RDWR))
+    there, go_on = pipes
+    first = checkout.start()
+    try:
+        assert select.select([there], [], [], 300)[0], "no job has begun"
+        second = checkout.run()
+        dry = checkout.run("-n", "--config", "xvector={precision: bf16}")
+        assert first.poll() is None
+        os.write(go_on, b"x")
+        printed, _ = first.communicate()
+    finally:
+        if first.poll() is None:
+            kill_group(first)
+        for pipe in pipes:
+            os.close(pipe)
+    assert first.returncode == 0, printed
+    assert second.returncode != 0
+    assert "another run (process" in second.stdout
+    assert dry.returncode == 0, dry.stdout
+    assert len(checkout.vectors()) == 8
+
+
+def test_bad_configurations_are_one_line_for_each_mistake_and_write_nothing(checkout):
+    good = dict(checkout.xvector)
+    checkout.xvector.update(batchsize=3, batch_size="many")
+    unknown, wrong = sorted(checkout.run_badly(), key=len, reverse=True)
+    assert "my.yaml: xvector.batchsize: unknown key, did you mean batch_size?" in unknown
+    assert "my.yaml: xvector.batch_size: must be integer or null, not 'many'" in wrong
+    checkout.xvector = good | {"splits": ["dev"], "pretrained_model": "/none"}
+    errors = "\n".join(checkout.run_badly())
+    assert "my.yaml: xvector.manifest_paths.dev: no such manifest: data/manifest/dev" in errors
+    assert "my.yaml: xvector.pretrained_model: no such folder or file: /none" in errors
+    assert not (checkout.root / "out").exists()
