@@ -54,8 +54,8 @@ audio-table: $(VENV)/.dev
 
 # Speed, memory and exactness against SpeechBrain's own ways; half an hour on an idle machine.
 benchmark: $(VENV)/.dev
-	python tests/benchmark/run.py --output docs/benchmark-cpu.json
-	python tests/benchmark/picture.py docs/benchmark-cpu.json docs/benchmark-cpu.svg
+	python tests/benchmark/run.py --output docs/measurements/benchmark-cpu.json
+	python tests/benchmark/picture.py docs/measurements/benchmark-cpu.json docs/measurements/benchmark-cpu.svg
 
 # Time and memory of every step by size, without audio and network; half an hour, 10 GB of disk.
 SIZES := 10000 100000 1000000
