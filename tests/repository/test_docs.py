@@ -23,8 +23,6 @@ CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(
     r"[\w.-]+(/[\w.-]+)*\.(py|smk|yaml|md|txt|lock|toml|json)|[\w-]+/([\w-]+/)*"
 )
-    r"[\w.-]+(/[\w.-]+)*/?[\w.-]*\.(py|smk|yaml|md|txt|lock|toml|json)|[\w-]+/([\w-]+/)*"
-)
 
 
 def without_code_blocks(text: str) -> str:
