@@ -20,9 +20,7 @@ PAGES = sorted(
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 # `scripts/...` from the repository, or `encoders/...` from the package.
-PATH = re.compile(
-    r"[\w.-]+(/[\w.-]+)*\.(py|smk|yaml|md|txt|lock|toml|json)|[\w-]+/([\w-]+/)*"
-)
+PATH = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|smk|yaml|md|txt|lock|toml|json)|[\w-]+/([\w-]+/)*")
 
 
 def without_code_blocks(text: str) -> str:
