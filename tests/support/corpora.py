@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lhotse
+import pytest
 
 from tests.support.checkout import DEMO
+from xvectors.corpora.make_manifest import make_manifest
+from xvectors.errors import XVectorsError
 
 
 class Expected(NamedTuple):
@@ -185,3 +188,17 @@ MAKERS: dict[str, Callable[[Path], Corpus]] = {
     "espnet3": make_espnet3,
     "folder": make_folder,
 }
+
+
+def rows(manifest: Path) -> list[list[str]]:
+    """Return the columns of a manifest's lines."""
+    return [line.split("\t") for line in manifest.read_text(encoding="utf-8").splitlines()]
+
+
+def refusal(corpus: dict[str, Any], manifest: Path) -> str:
+    """Return the error of a corpus that is refused, which leaves no manifest."""
+    with pytest.raises(XVectorsError) as error:
+        make_manifest(corpus, manifest)
+    assert not manifest.exists()
+    assert not manifest.parent.exists() or list(manifest.parent.iterdir()) == []
+    return str(error.value)

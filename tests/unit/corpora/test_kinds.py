@@ -1,0 +1,56 @@
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tests.support.corpora import (
+    MAKERS,
+    write,
+)
+from xvectors.config.settings import Corpus
+from xvectors.corpora.kinds import READERS, corpus_problems, options_of, read_corpus, summary_of
+from xvectors.errors import CorpusError
+
+
+def test_every_kind_is_in_the_schema_with_its_options():
+    fields = Corpus.model_fields
+    assert list(get_args(fields["kind"].annotation)) == list(READERS) == list(MAKERS)
+    options = {name for kind in READERS for name in options_of(kind)}
+    assert options == set(fields) - {"kind"}
+
+
+def test_options_and_whether_they_are_needed():
+    assert options_of("vctk") == {"path": True, "microphone": False}
+    assert options_of("folder") == {"path": True, "pattern": True}
+
+
+def test_a_kind_is_said_in_a_sentence():
+    assert summary_of("ljspeech") == "LJSpeech: the folder with metadata.csv and wavs"
+    assert all(summary_of(kind) and "``" not in summary_of(kind) for kind in READERS)
+
+
+def test_all_that_keeps_a_corpus_from_becoming_a_manifest_is_named(tmp_path):
+    manifest = tmp_path / "train.tsv"
+    manifest.touch()
+    wrong = {"kind": "folder", "path": str(tmp_path / "none"), "microphone": "mic1"}
+    assert list(corpus_problems(wrong, manifest)) == [
+        "microphone: no option of folder (path, pattern)",
+        "pattern: folder needs it",
+        f"path: no such file or folder: {tmp_path / 'none'}",
+    ]
+    (problem,) = corpus_problems({"kind": "espnet3", "path": str(manifest)}, manifest)
+    assert "is the manifest to be written" in problem
+    assert list(corpus_problems({"kind": "vctk", "path": str(tmp_path)}, manifest)) == []
+
+
+def test_a_slash_in_an_utt_id_becomes_a_hyphen(tmp_path):
+    for name in ("a/x/1.wav", "b/2.wav"):
+        write(tmp_path / name, "")
+    entries = read_corpus({"kind": "folder", "path": str(tmp_path), "pattern": "{speaker}/**"})
+    assert [(entry.utt_id, entry.speaker_id) for entry in entries] == [("a-x-1", "a"), ("b-2", "b")]
+    assert all(Path(entry.wav_path).is_absolute() for entry in entries)
+
+
+def test_a_corpus_without_utterances_is_refused(tmp_path):
+    with pytest.raises(CorpusError, match=r"no utterance found \(LibriTTS or LibriTTS-R"):
+        read_corpus({"kind": "libritts", "path": str(tmp_path)})

@@ -1,0 +1,73 @@
+import pytest
+
+from tests.support.corpora import (
+    copy,
+    make_kaldi,
+    refusal,
+    rows,
+    write,
+)
+from xvectors.corpora.make_manifest import make_manifest
+from xvectors.errors import CorpusError
+
+
+def test_kaldi_with_recordings_alone(tmp_path, manifest):
+    audio = copy("boris_00", tmp_path / "a.wav")
+    write(tmp_path / "wav.scp", f"u1 {audio}\nu2 sph2pipe -f wav -p {audio} |\nu3 cat {audio}|\n")
+    make_manifest({"kind": "kaldi", "path": str(tmp_path)}, manifest)
+    assert [(row[0], row[1], row[3]) for row in rows(manifest)] == [
+        (utt_id, str(audio), utt_id) for utt_id in ("u1", "u2", "u3")
+    ]
+
+
+BAD_KALDI = [
+    ({"wav.scp": "rec1 sox audio/one.flac -t wav - |\n"}, "wav.scp:1: commands are not run (sox"),
+    ({"wav.scp": "rec1 flac -dc a.flac | sox - |\n"}, "wav.scp:1: commands are not run"),
+    ({"wav.scp": "rec1 cat 'audio |\n"}, "wav.scp:1: commands are not run"),
+    ({"wav.scp": "rec1 wav.ark:17\n"}, "wav.scp:1: wav.ark:17 is in an archive"),
+    ({"wav.scp": "rec1\n"}, "wav.scp:1: no path"),
+    ({"wav.scp": "a x.wav\na y.wav\n"}, "wav.scp:2: repeated a, first at"),
+    ({"segments": ""}, "no utterance found (Kaldi: the data folder with wav.scp"),
+    ({"wav.scp": None}, "wav.scp: cannot be read: No such file"),
+    ({"segments": "d-1 rec1 0 1 A\n"}, "segments:1: not utt_id, recording, start and end"),
+    ({"segments": "d-1 rec1 x 1\n"}, "segments:1: not utt_id, recording, start and end"),
+    ({"segments": "d-1\n"}, "segments:1: not utt_id, recording, start and end"),
+    ({"segments": "d-1 rec9 0 1\n"}, "segments:1: rec9 is not in"),
+    ({"segments": "d-1 rec1 2 1\n"}, "segments:1: start=2 and end=1: the end must"),
+    ({"segments": "d-1 rec1 0 -1\n", "wav.scp": "rec1 no.wav\n"}, "segments:1: cannot tell where"),
+    ({"segments": "d-1 rec1 0 1\nd-1 rec1 1 2\n"}, "segments:2: repeated utt_id 'd-1', first at"),
+    ({"segments": ".d rec1 0 1\n", "utt2spk": ".d s\n"}, "segments:1: utt_id '.d' starts with"),
+    ({"utt2spk": "d-1 dmitri\n"}, "segments:2: d-2 is not in"),
+    ({"wav.scp": "rec1 no.wav\nrec2 no.wav\n", "segments": "d-1 rec1 0 1\n"}, "has an audio file"),
+]
+
+
+@pytest.mark.parametrize(("files", "message"), BAD_KALDI)
+def test_a_bad_kaldi_folder_is_one_line(tmp_path, manifest, files, message):
+    corpus = make_kaldi(tmp_path).options
+    for name, content in files.items():
+        if content is None:
+            (tmp_path / "data" / name).unlink()
+        else:
+            write(tmp_path / "data" / name, content)
+    error = refusal(corpus, manifest)
+    assert message in error
+    assert str(tmp_path / "data") in error
+    assert len(error.splitlines()) == 1
+
+
+def test_an_espnet3_manifest_is_checked_and_never_overwritten(tmp_path, manifest):
+    path = write(tmp_path / "train.tsv", "only\ttwo\n")
+    corpus = {"kind": "espnet3", "path": str(path)}
+    assert refusal(corpus, manifest).startswith(f"{path}:1: 2 columns")
+    with pytest.raises(CorpusError, match="is the manifest to be written"):
+        make_manifest(corpus, path)
+    assert path.read_text() == "only\ttwo\n"
+
+
+def test_an_espnet3_manifest_with_seconds_and_segments_keeps_them(tmp_path, manifest):
+    audio = copy("alba_00", tmp_path / "a.flac")
+    lines = [f"a\t{audio}\tone\ts\tseconds=9", f"b\t{audio}\t\ts\tstart=1\tend=1.5"]
+    path = write(tmp_path / "train.tsv", "\ufeff" + "\r\n".join(lines) + "\n\n")
+    make_manifest({"kind": "espnet3", "path": str(path)}, manifest)
+    assert manifest.read_text() == "\n".join(lines) + "\n"
