@@ -87,7 +87,8 @@ def test_mistakes_are_one_line_each(done):
     done.xvector |= {"exports": ["csv"], "cohort": "other", "trials": {"mine": "none.txt"}}
     where = f"error: {done.root}/my.yaml: xvector"
     assert done.run_badly("--dry-run") == [
-        f"{where}.exports.0: must be one of kaldi, safetensors, parquet, not 'csv'"
+        f"{where}.exports.0: must be one of kaldi, safetensors, parquet, numpy, cosyvoice, "
+        "espnet3, not 'csv'"
     ]
     done.xvector["exports"] = []
     assert done.run_badly("--dry-run") == [

@@ -1,6 +1,6 @@
 """Embeddings in the formats of other tools.
 
-Input: the table of what is embedded. Output: one file, or for Kaldi one folder, per split.
+Input: the table of embedded utterances. Output: a file or a folder per split, or a link.
 """
 
 
@@ -54,3 +54,55 @@ rule export_kaldi:
         "../../envs/xvectors.yaml"
     script:
         "../../scripts/export_kaldi.py"
+
+
+rule export_numpy:
+    """Write a NumPy array of all embeddings, and the utt_ids of its rows."""
+    input:
+        index=rules.collect_split.output.index,
+        # The table may stay as it was when embeddings change.
+        markers=markers_of_split,
+    output:
+        array=str(layout.numpy("{split}")),
+        names=str(layout.numpy_ids("{split}")),
+    log:
+        log_of("export_numpy", "{split}"),
+    localrule: True
+    conda:
+        "../../envs/xvectors.yaml"
+    script:
+        "../../scripts/export_numpy.py"
+
+
+rule export_cosyvoice:
+    """Write the dictionaries of utterances and speakers that CosyVoice reads."""
+    input:
+        index=rules.collect_split.output.index,
+        # The table may stay as it was when embeddings change.
+        markers=markers_of_split,
+    output:
+        folder=directory(str(layout.cosyvoice("{split}"))),
+    log:
+        log_of("export_cosyvoice", "{split}"),
+    localrule: True
+    conda:
+        "../../envs/xvectors.yaml"
+    script:
+        "../../scripts/export_cosyvoice.py"
+
+
+rule export_espnet3:
+    """Link the embeddings to where ESPnet3's recipes look for them."""
+    input:
+        index=rules.collect_split.output.index,
+        # The table may stay as it was when embeddings change.
+        markers=markers_of_split,
+    output:
+        note=str(layout.espnet3("{split}")),
+    log:
+        log_of("export_espnet3", "{split}"),
+    localrule: True
+    conda:
+        "../../envs/xvectors.yaml"
+    script:
+        "../../scripts/export_espnet3.py"

@@ -46,6 +46,30 @@ class Layout:
         """Return the Parquet file of all of a split's embeddings."""
         return self.root / f"{split}.parquet"
 
+    def numpy(self, split: str) -> Path:
+        """Return the NumPy array of all of a split's embeddings."""
+        return self.root / f"{split}.npy"
+
+    def numpy_ids(self, split: str) -> Path:
+        """Return the utt_ids of the NumPy array's rows, one a line."""
+        return self.root / f"{split}.ids.txt"
+
+    def cosyvoice(self, split: str) -> Path:
+        """Return the folder of a split's embeddings as CosyVoice reads them."""
+        return self.root / f"{split}.cosyvoice"
+
+    def espnet3(self, split: str) -> Path:
+        """Return the note that a split's link for ESPnet3 is made."""
+        return self.root / ".shards" / f"{split}.espnet3"
+
+    def espnet3_link(self, split: str) -> Path:
+        """Return the link to a split's embeddings where ESPnet3's recipes look for them."""
+        return self.root.with_name(f"{self.root.name}_{split}")
+
+    def espnet3_target(self, split: str) -> Path:
+        """Return a split's embeddings as seen from the link's folder."""
+        return Path(self.root.name, split)
+
     def kaldi(self, split: str) -> Path:
         """Return the folder of a split's embeddings as Kaldi has them."""
         return self.root / f"{split}.kaldi"

@@ -41,6 +41,9 @@ RESERVED_ENDINGS = (
     ".tsv",
     ".safetensors",
     ".parquet",
+    ".npy",
+    ".ids.txt",
+    ".cosyvoice",
 )
 
 
@@ -148,7 +151,7 @@ ClassName = Annotated[str, must_be("a class as package.module.Class", _PYTHON_NA
 Split = Annotated[str, must_be(f"{_NAME}, and not end in {', '.join(RESERVED_ENDINGS)}", _is_split)]
 Auto = Literal["auto"]
 Shards = Annotated[int, Field(ge=1, le=MAX_SHARDS, strict=False)]
-Export = Literal["kaldi", "safetensors", "parquet"]
+Export = Literal["kaldi", "safetensors", "parquet", "numpy", "cosyvoice", "espnet3"]
 
 
 class _Section(BaseModel):
@@ -334,7 +337,7 @@ class XVectorSettings(_Section):
         (),
         description=(
             "formats in which each split is written as well: `kaldi`, `safetensors`, `parquet`, "
-            "see [results.md](../docs/results.md)"
+            "`numpy`, `cosyvoice`, `espnet3`, see [results.md](../docs/results.md)"
         ),
     )
     trials: Annotated[Mapping[Name, PathText], _map_to("name to trial list")] = Field(

@@ -28,6 +28,25 @@ def export_safetensors(index: Path, output: Path, metadata: Mapping[str, str]) -
     write_vectors(output, names, load_embeddings(read_index(index)), _dim(index), metadata)
 
 
+def export_numpy(index: Path, array: Path, names: Path) -> None:
+    """Write an array of shape (utterances, dim), float32, and a text file with a utt_id per row.
+
+    Vectors go to disk one by one, so the array may be larger than the memory.
+    """
+    n_rows = sum(1 for _ in read_index(index))
+    header = {"descr": "<f4", "fortran_order": False, "shape": (n_rows, _dim(index))}
+    with ExitStack() as stack:
+        lines = stack.enter_context(
+            stack.enter_context(replacing(names)).open("w", encoding="utf-8", newline="\n")
+        )
+        rows = stack.enter_context(stack.enter_context(replacing(array)).open("wb"))
+        np.lib.format.write_array_header_1_0(rows, header)
+        named, placed = tee(read_index(index))
+        for row, vector in zip(named, load_embeddings(placed), strict=True):
+            lines.write(f"{row.utt_id}\n")
+            rows.write(vector.astype("<f4").tobytes())
+
+
 def export_parquet(index: Path, output: Path, metadata: Mapping[str, str]) -> None:
     """Write a table of utt_id, speaker_id, embedding (float32, dim of them) and seconds."""
     import pyarrow as pa  # noqa: PLC0415 - only this format pays for it
@@ -58,10 +77,14 @@ def export_parquet(index: Path, output: Path, metadata: Mapping[str, str]) -> No
 
 
 def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
-    """Write what Kaldi's scripts expect of x-vectors, sorted as they expect it.
+    """Write the files that Kaldi's scripts read as x-vectors, sorted as they expect it.
 
-    That is ``xvector.ark`` and ``xvector.scp`` of the utterances, ``spk_xvector.ark`` and
+    These are ``xvector.ark`` and ``xvector.scp`` of the utterances, ``spk_xvector.ark`` and
     ``spk_xvector.scp`` of the speakers, ``utt2spk`` and ``spk2utt``.
+
+    Kaldi opens the paths in a ``.scp`` file from the folder in which its command is typed, so
+    they are absolute. A moved folder's ``.ark`` files can be read at once, its ``.scp`` files
+    after the next run, see `is_kaldi_in_place`.
 
     Raises:
         ExportError: A name is empty or holds a space, by which Kaldi separates.
@@ -82,8 +105,24 @@ def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
     _write(folder / "spk2utt", _utterances_of_speakers(index, folder))
 
 
+def is_kaldi_in_place(folder: Path) -> bool:
+    """Tell whether a folder's ``xvector.scp`` names the ``xvector.ark`` beside it.
+
+    It does not after the folder was moved or copied.
+    """
+    try:
+        with (folder / "xvector.scp").open(encoding="utf-8") as file:
+            first = next(file, None)
+    except (OSError, UnicodeDecodeError):
+        return False
+    if first is None:
+        return True
+    _, _, place = first.partition(" ")
+    return place.rpartition(":")[0] == str((folder / "xvector.ark").absolute())
+
+
 def _utterances_of_speakers(index: Path, folder: Path) -> Iterator[str]:
-    """Yield the pieces of ``spk2utt``: a line is a speaker and all of his or her utterances."""
+    """Yield the pieces of ``spk2utt``: a line is a speaker and all of their utterances."""
     pairs = ((row.speaker_id, row.utt_id) for row in _kaldi_rows(index))
     for speaker, own in groupby(sorted_rows(pairs, folder), key=itemgetter(0)):
         yield speaker

@@ -1,7 +1,13 @@
-"""The tables of a split, which utterances are embedded and which are not, and the embeddings."""
+"""The tables of a split: its embedded utterances, those that failed, and their embeddings.
 
+A table's paths are relative to the table's own folder, so that a folder may be moved or copied.
+Nobody else needs to know: rows in memory hold paths that can be opened.
+"""
+
+import os
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +21,11 @@ from xvectors.storage.pt_file import load_vector
 
 
 class IndexRow(NamedTuple):
-    """An embedded utterance: `path` is its embedding's, `seconds` its audio's duration."""
+    """An embedded utterance.
+
+    `path` is the file of its embedding, as it can be opened, and `seconds` the duration of its
+    audio.
+    """
 
     utt_id: str
     speaker_id: str
@@ -32,8 +42,29 @@ class FailureRow(NamedTuple):
 
 
 def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
-    """Write the table of the embedded utterances."""
-    _write(path, IndexRow._fields, ((*row[:3], f"{row.seconds:.4f}") for row in rows))
+    """Write the table of the embedded utterances.
+
+    Raises:
+        ShardError: An embedding lies outside the table's folder.
+
+    """
+    place = os.path.abspath(path.parent)  # noqa: PTH100 - links are left as they are
+
+    @lru_cache(maxsize=1024)
+    def relative(folder: str) -> str:
+        found = os.path.relpath(folder or ".", place)
+        if found.split(os.sep, 1)[0] == os.pardir:
+            raise ShardError(
+                f"{folder}: lies outside {path.parent}, to which embeddings belong; change the "
+                "runner's output_path"
+            )
+        return "" if found == os.curdir else found + "/"
+
+    def fields(row: IndexRow) -> tuple[str, ...]:
+        folder, name = os.path.split(row.path)
+        return row.utt_id, row.speaker_id, relative(folder) + name, f"{row.seconds:.4f}"
+
+    _write(path, IndexRow._fields, map(fields, rows))
 
 
 def write_failures(path: Path, rows: Iterable[FailureRow]) -> None:
@@ -45,14 +76,39 @@ def read_index(path: Path) -> Iterator[IndexRow]:
     """Yield the embedded utterances, in the manifest's order.
 
     Raises:
-        ShardError: The table is missing or damaged.
+        ShardError: The table is missing or damaged, or names a file outside its folder.
 
     """
+    folder = f"{path.parent}/"
     for place, (utt_id, speaker_id, output, seconds) in _read(path, IndexRow._fields):
+        if not _is_inside(output):
+            raise ShardError(
+                f"{place}: {output} lies outside {path.parent}; run the same command again to make "
+                "this table anew"
+            )
         try:
-            yield IndexRow(utt_id, speaker_id, output, float(seconds))
+            yield IndexRow(utt_id, speaker_id, folder + output, float(seconds))
         except ValueError as error:
             raise _damaged(place) from error
+
+
+def is_current_form(path: Path) -> bool:
+    """Tell whether a table of embedded utterances is one that `read_index` takes.
+
+    Earlier versions wrote absolute paths. The first line tells; the others are not read.
+    """
+    try:
+        list(islice(read_index(path), 1))
+    except ShardError:
+        return False
+    return True
+
+
+def _is_inside(output: str) -> bool:
+    """Tell whether a relative path stays in its folder."""
+    if output.startswith("/"):
+        return False
+    return ".." not in output or os.pardir not in output.split("/")
 
 
 def read_failures(path: Path) -> Iterator[FailureRow]:
@@ -131,4 +187,6 @@ def _read(path: Path, header: tuple[str, ...]) -> Iterator[tuple[str, list[str]]
 
 
 def _damaged(place: str) -> ShardError:
-    return ShardError(f"{place}: no table of utterances; delete it and run the same command again")
+    return ShardError(
+        f"{place}: not a table of utterances; delete it and run the same command again"
+    )

@@ -65,6 +65,7 @@ def _broken_references(xvector: XVectorSettings) -> Iterator[str]:
         for split in set(xvector.n_shards) - set(xvector.splits) - set(xvector.manifest_paths):
             yield f"xvector.n_shards.{split}: no such split"
     yield from _broken_trials(xvector)
+    yield from _broken_exports(xvector)
     yield from _broken_model(xvector)
     yield from _broken_folder(Path(xvector.save_path))
     yield from _broken_classes(xvector)
@@ -86,6 +87,14 @@ def _unusable_paths(xvector: XVectorSettings) -> Iterator[str]:
             Path(path).exists()
         except (OSError, ValueError) as error:
             yield f"xvector.{key}: {first_line(error)}"
+
+
+def _broken_exports(xvector: XVectorSettings) -> Iterator[str]:
+    if "espnet3" in xvector.exports and xvector.storage == "packed":
+        yield (
+            "xvector.exports: espnet3 links .pt files, which storage: packed does not write; "
+            "set storage: files, or leave espnet3 out"
+        )
 
 
 def _broken_classes(xvector: XVectorSettings) -> Iterator[str]:

@@ -9,6 +9,7 @@ embedding.
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -21,6 +22,7 @@ from xvectors.encoders.fetching import describes, read_fingerprint
 from xvectors.encoders.identity import collect_numerics
 from xvectors.errors import EncoderError, ShardError
 from xvectors.manifest.reading import hash_manifest
+from xvectors.results.stale_results import stale_results
 from xvectors.sharding.index_shards import IndexShard, hash_audio, read_index_shard, read_plan
 from xvectors.sharding.markers import read_marker
 from xvectors.tasks.outputs import storage_of
@@ -36,6 +38,8 @@ def remove_stale_records(config: Settings) -> None:
         layout.encoder.unlink(missing_ok=True)
     for split in config.xvector.splits:
         _retract_split(config, layout, split)
+    for path in stale_results(layout, config.xvector.splits, config.xvector.exports):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _return_from_future(layout: Layout, splits: Iterable[str]) -> None:

@@ -210,7 +210,7 @@ def test_words_from_the_command_line_are_read_as_what_they_stand_for():
         ({"device": "gpu"}, "xvector.device: must be cpu, cuda, cuda:<number> or null, not 'gpu'"),
         ({"splits": []}, "xvector.splits: must name at least one"),
         ({"splits": ["a/b"]}, "xvector.splits.0: must be letters, digits, '_', '.' or '-'"),
-        ({"splits": ["train.failed"]}, ".tsv, .safetensors, .parquet, not 'train.failed'"),
+        ({"splits": ["train.failed"]}, ".parquet, .npy, .ids.txt, .cosyvoice, not 'train.failed'"),
         ({"manifest_paths": ["a"]}, "xvector.manifest_paths: must be a map"),
         (
             {"manifest_paths": {"train": [3]}},

@@ -8,7 +8,13 @@ from safetensors.numpy import load_file
 from tests.support.kaldi_files import read_vectors
 from xvectors.errors import ExportError, ShardError
 from xvectors.results import exporting, sorting
-from xvectors.results.exporting import export_kaldi, export_parquet, export_safetensors
+from xvectors.results.exporting import (
+    export_kaldi,
+    export_numpy,
+    export_parquet,
+    export_safetensors,
+    is_kaldi_in_place,
+)
 from xvectors.results.speakers import average_speakers
 from xvectors.results.tables import IndexRow, write_index
 from xvectors.storage import safetensors_file
@@ -126,3 +132,35 @@ def test_a_split_without_embeddings(tmp_path):
     assert load_file(tmp_path / "x.safetensors") == {}
     assert parquet.read_table(tmp_path / "x.parquet").num_rows == 0
     assert (tmp_path / "kaldi" / "xvector.scp").read_text() == ""
+
+
+def test_numpy_bit_for_bit(split, tmp_path):
+    index, vectors = split
+    array, names = tmp_path / "train.npy", tmp_path / "train.ids.txt"
+    export_numpy(index, array, names)
+    found = np.load(array, allow_pickle=False)
+    assert found.dtype == np.float32
+    assert found.shape == (len(vectors), DIM)
+    assert names.read_text(encoding="utf-8").splitlines() == list(vectors)
+    assert np.array_equal(found, np.stack(list(vectors.values())))
+
+
+def test_numpy_of_no_utterance(tmp_path):
+    index, _ = write(tmp_path / "none", [])
+    export_numpy(index, tmp_path / "train.npy", tmp_path / "train.ids.txt")
+    assert np.load(tmp_path / "train.npy").shape == (0, 0)
+    assert (tmp_path / "train.ids.txt").read_text() == ""
+
+
+def test_kaldi_says_whether_its_folder_was_moved(split, tmp_path):
+    index, vectors = split
+    average_speakers(index, tmp_path / "speakers.safetensors", False, {})
+    folder = tmp_path / "train.kaldi"
+    export_kaldi(index, tmp_path / "speakers.safetensors", folder)
+    assert is_kaldi_in_place(folder)
+    moved = folder.rename(tmp_path / "moved.kaldi")
+    assert not is_kaldi_in_place(moved)
+    # The archives need no paths.
+    assert read_vectors(moved / "xvector.ark").keys() == vectors.keys()
+    (moved / "xvector.scp").unlink()
+    assert not is_kaldi_in_place(moved)

@@ -1,9 +1,19 @@
+import shutil
+
 import pytest
 import torch
 
 from tests.support.toolkit_models import Trap
 from xvectors.errors import ShardError
-from xvectors.results.tables import load_embedding, read_failures, read_index
+from xvectors.results.tables import (
+    IndexRow,
+    is_current_form,
+    load_embedding,
+    load_embeddings,
+    read_failures,
+    read_index,
+    write_index,
+)
 from xvectors.tasks.xvectors import XVectorRunner
 
 
@@ -29,11 +39,68 @@ def test_code_in_an_embedding_is_not_run(tmp_path, as_zip):
 )
 def test_a_damaged_table(tmp_path, content, place):
     (tmp_path / "train.tsv").write_text(content)
-    with pytest.raises(ShardError, match=rf"{place}: no table of utterances; delete it"):
+    with pytest.raises(ShardError, match=rf"{place}: not a table of utterances; delete it"):
         list(read_index(tmp_path / "train.tsv"))
 
 
 def test_a_damaged_table_of_failures(tmp_path):
     (tmp_path / "train.tsv").write_text("utt_id\twav_path\treason\na\tb\n")
-    with pytest.raises(ShardError, match=r"train\.tsv:2: no table of utterances; delete it"):
+    with pytest.raises(ShardError, match=r"train\.tsv:2: not a table of utterances; delete it"):
         list(read_failures(tmp_path / "train.tsv"))
+
+
+def made_table(folder, value, names=("train/a.pt", "train/deep/b.pt", "other/c.pt")):
+    rows = []
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(torch.full((3,), value), folder / name)
+        # A runner may name its files by way of the split's folder.
+        path = folder / "train" / ".." / name
+        rows.append(IndexRow(f"u{number}", "s", str(path), 1.0))
+    write_index(folder / "train.tsv", rows)
+    return folder / "train.tsv"
+
+
+def test_paths_are_relative_to_the_tables_folder(tmp_path, monkeypatch):
+    table = made_table(tmp_path / "out" / "tag", 1.0)
+    written = [line.split("\t")[2] for line in table.read_text().splitlines()]
+    assert written == ["path", "train/a.pt", "train/deep/b.pt", "other/c.pt"]
+    # From a relative folder too, and read from another one.
+    monkeypatch.chdir(tmp_path)
+    made_table((tmp_path / "out" / "tag").relative_to(tmp_path), 1.0)
+    assert [line.split("\t")[2] for line in table.read_text().splitlines()] == written
+    monkeypatch.chdir(tmp_path / "out")
+    assert all((vector == 1).all() for vector in load_embeddings(read_index(table)))
+
+
+def test_a_copy_of_a_folder_reads_its_own_embeddings(tmp_path):
+    table = made_table(tmp_path / "first", 1.0)
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    made_table(tmp_path / "first", 2.0)
+    for folder, value in (("copy", 1.0), ("first", 2.0)):
+        vectors = list(load_embeddings(read_index(tmp_path / folder / table.name)))
+        assert [vector.tolist() for vector in vectors] == [[value] * 3] * 3
+
+
+def test_a_runner_that_writes_outside_the_folder_is_refused(tmp_path):
+    rows = [IndexRow("a", "s", str(tmp_path / "elsewhere" / "a.pt"), 1.0)]
+    (tmp_path / "tag").mkdir()
+    with pytest.raises(ShardError, match=r"elsewhere: lies outside .*tag, .*runner's output_path"):
+        write_index(tmp_path / "tag" / "train.tsv", rows)
+    assert not (tmp_path / "tag" / "train.tsv").exists()
+
+
+@pytest.mark.parametrize("path", ["/first/train/a.pt", "../first/train/a.pt", "train/../../a.pt"])
+def test_a_table_that_names_files_outside_its_folder_is_not_read(tmp_path, path):
+    table = tmp_path / "train.tsv"
+    table.write_text(f"utt_id\tspeaker_id\tpath\tseconds\na\ts\t{path}\t1.0000\n")
+    assert not is_current_form(table)
+    with pytest.raises(ShardError, match=r"train\.tsv:2: .* lies outside .*make this table anew"):
+        list(read_index(table))
+
+
+def test_tables_of_this_version_are_told_apart(tmp_path):
+    assert is_current_form(made_table(tmp_path, 1.0))
+    write_index(tmp_path / "train.tsv", [])
+    assert is_current_form(tmp_path / "train.tsv")
+    assert not is_current_form(tmp_path / "missing.tsv")

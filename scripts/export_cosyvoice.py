@@ -1,0 +1,10 @@
+"""Write a split's embeddings as CosyVoice's dictionaries."""
+
+from pathlib import Path
+
+from xvectors.results.cosyvoice import export_cosyvoice
+from xvectors.run.script_log import script_log
+
+if __name__ == "__main__":
+    with script_log(snakemake.log[0]):
+        export_cosyvoice(Path(snakemake.input.index), Path(snakemake.output.folder))

@@ -1,0 +1,14 @@
+"""Write a split's embeddings as a NumPy array."""
+
+from pathlib import Path
+
+from xvectors.results.exporting import export_numpy
+from xvectors.run.script_log import script_log
+
+if __name__ == "__main__":
+    with script_log(snakemake.log[0]):
+        export_numpy(
+            Path(snakemake.input.index),
+            Path(snakemake.output.array),
+            Path(snakemake.output.names),
+        )

@@ -1,0 +1,44 @@
+"""CosyVoice's export: the two dictionaries that its recipes read beside a data folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvectors.files.atomic import replacing
+from xvectors.results.tables import load_embeddings, read_index
+
+UTTERANCES = "utt2embedding.pt"
+SPEAKERS = "spk2embedding.pt"
+
+
+def export_cosyvoice(index: Path, folder: Path) -> None:
+    """Write ``utt2embedding.pt`` and ``spk2embedding.pt``, dicts from name to a list of floats.
+
+    A speaker's embedding is the plain mean of their utterances, as in CosyVoice's
+    ``tools/extract_embedding.py``. The format is one pickle of Python floats, so all of a split is
+    in memory: some 6 kB for an utterance of 192 values.
+    """
+    utterances: dict[str, list[float]] = {}
+    sums: dict[str, NDArray[np.float64]] = {}
+    counts: dict[str, int] = {}
+    rows = read_index(index)
+    for row, vector in zip(read_index(index), load_embeddings(rows), strict=True):
+        utterances[row.utt_id] = vector.tolist()
+        sums[row.speaker_id] = sums.get(row.speaker_id, 0.0) + vector.astype(np.float64)
+        counts[row.speaker_id] = counts.get(row.speaker_id, 0) + 1
+    speakers = {
+        name: (total / counts[name]).astype(np.float32).tolist() for name, total in sums.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    _save(utterances, folder / UTTERANCES)
+    _save(speakers, folder / SPEAKERS)
+
+
+def _save(content: Mapping[str, list[float]], path: Path) -> None:
+    import torch  # noqa: PLC0415 - only this format pays for it
+
+    # An open file, because PyTorch writes the name of a path into the archive.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)

@@ -1,0 +1,31 @@
+"""Results that must be made again although the embeddings have not changed."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from xvectors.config.layout import Layout
+from xvectors.results.espnet3 import is_linked
+from xvectors.results.exporting import is_kaldi_in_place
+from xvectors.results.tables import is_current_form
+
+
+def stale_results(layout: Layout, splits: Iterable[str], exports: Iterable[str]) -> Iterator[Path]:
+    """Yield the files and folders that were made by an earlier version or at another place.
+
+    A few bytes are read of each; nothing is changed.
+
+    Args:
+        layout: Where everything lies.
+        splits: The splits of this run.
+        exports: The formats in which they are exported.
+
+    """
+    exports = set(exports)
+    for split in splits:
+        if layout.index(split).exists() and not is_current_form(layout.index(split)):
+            yield layout.index(split)
+        kaldi = layout.kaldi(split)
+        if "kaldi" in exports and kaldi.exists() and not is_kaldi_in_place(kaldi):
+            yield kaldi
+        if "espnet3" in exports and layout.espnet3(split).exists() and not is_linked(layout, split):
+            yield layout.espnet3(split)

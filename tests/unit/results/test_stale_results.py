@@ -1,0 +1,35 @@
+from xvectors.config.layout import Layout
+from xvectors.results.espnet3 import link_split
+from xvectors.results.stale_results import stale_results
+from xvectors.results.tables import write_index
+
+
+def found(layout, *exports):
+    return list(stale_results(layout, ["train"], exports))
+
+
+def test_a_table_of_an_earlier_version(tmp_path):
+    layout = Layout(tmp_path)
+    assert found(layout) == []
+    write_index(layout.index("train"), [])
+    assert found(layout) == []
+    layout.index("train").write_text("utt_id\tspeaker_id\tpath\tseconds\na\ts\t/x/a.pt\t1.0\n")
+    assert found(layout) == [layout.index("train")]
+
+
+def test_archives_that_were_moved(tmp_path):
+    layout = Layout(tmp_path)
+    layout.kaldi("train").mkdir()
+    (layout.kaldi("train") / "xvector.scp").write_text("a /elsewhere/xvector.ark:2\n")
+    assert found(layout) == []
+    assert found(layout, "kaldi") == [layout.kaldi("train")]
+
+
+def test_a_link_that_is_gone(tmp_path):
+    layout = Layout(tmp_path / "tag")
+    layout.espnet3("train").parent.mkdir(parents=True)
+    assert found(layout, "espnet3") == []
+    link_split(layout, "train")
+    assert found(layout, "espnet3") == []
+    layout.espnet3_link("train").unlink()
+    assert found(layout, "espnet3") == [layout.espnet3("train")]
