@@ -9,7 +9,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test soak lint format espnet rawnet fuzz audio-table lock sbom audit benchmark scale \
+.PHONY: run test soak lint format espnet rawnet resemblyzer fuzz audio-table lock sbom audit benchmark scale \
 	demo picture clean
 
 run: $(VENV)/.run
@@ -40,7 +40,7 @@ format: $(VENV)/.dev
 	snakefmt Snakefile workflow
 
 # The packages of the toolkits besides SpeechBrain.
-espnet rawnet: %: $(VENV)/.%
+espnet rawnet resemblyzer: %: $(VENV)/.%
 
 # Feeds every reader with what a search for bugs comes up with; an hour in all.
 fuzz: $(VENV)/.dev $(VENV)/.fuzz
@@ -98,7 +98,7 @@ $(VENV)/.dev: $(VENV)/.run envs/requirements-dev.lock
 	touch $@
 
 # Without what ESPnet requires and its speaker encoders do not use, see envs/espnet.txt.
-$(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.run envs/%.lock
+$(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.resemblyzer $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.run envs/%.lock
 	$(INSTALL) --no-deps -r envs/$*.lock
 	touch $@
 
@@ -117,7 +117,7 @@ lock: $(VENV)/.tools
 	$(COMPILE) envs/requirements.txt -o envs/requirements.lock
 	$(COMPILE) envs/requirements-dev.txt -c envs/requirements.lock -o envs/requirements-dev.lock
 	echo setuptools | $(COMPILE) - -c envs/requirements.lock -o envs/build.lock
-	for extra in espnet rawnet fuzz; do \
+	for extra in espnet rawnet resemblyzer fuzz; do \
 		$(COMPILE) --no-deps envs/$$extra.txt -o envs/$$extra.lock || exit 1; done
 	$(COMPILE) envs/tools.txt -o envs/tools.lock
 
@@ -129,7 +129,7 @@ sbom: $(VENV)/.tools
 
 # Licences of all that is installed, and known vulnerabilities; fails where a package cannot be asked
 # about, so that silence never passes for a clean result.
-audit: $(VENV)/.tools $(VENV)/.dev $(VENV)/.espnet $(VENV)/.rawnet
+audit: $(VENV)/.tools $(VENV)/.dev $(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.resemblyzer
 	python -m envs.licences docs/licences.md
-	for lock in requirements-dev espnet rawnet; do \
+	for lock in requirements-dev espnet rawnet resemblyzer; do \
 		$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r envs/$$lock.lock || exit 1; done

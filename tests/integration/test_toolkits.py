@@ -1,6 +1,7 @@
 """Whole runs with the toolkits besides SpeechBrain."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import soundfile
 import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 
-from tests.support.closeness import TOLERANCE
+from tests.support.closeness import TOLERANCE, assert_close
+from tests.support.resemblyzer_package import embed_with_package
 from tests.support.toolkit_models import CHECKPOINT, make_espnet_encoder, make_rawnet_checkpoint
 from xvectors.config.toolkits import TOOLKITS, installed_version, missing_packages
 from xvectors.storage.provenance import parse_provenance
@@ -108,3 +110,19 @@ def test_a_toolkit_that_is_not_installed(checkout):
         "my.yaml: xvector.toolkit: espnet needs packages that are not installed (not-there): "
         "make espnet"
     )
+
+
+def test_the_encoder_that_comes_with_resemblyzer(checkout, tmp_path):
+    if missing_packages("resemblyzer") or find_spec("librosa") is None:
+        pytest.skip("Resemblyzer or librosa is not installed: make resemblyzer espnet")
+    checkout.xvector |= {"toolkit": "resemblyzer", "n_shards": 2, "batch_size": 4}
+    del checkout.xvector["pretrained_model"]
+    checkout.run_well()
+    vectors = checkout.vectors()
+    names = sorted(vectors)
+    paths = [checkout.audio(name) for name in names]
+    expected = torch.from_numpy(embed_with_package(paths, tmp_path / "package.npy"))
+    assert_close(torch.stack([vectors[name] for name in names]), expected)
+    provenance = parse_provenance(read_provenance(checkout.embeddings / f"{names[0]}.pt"))
+    assert provenance["toolkit_version"] == installed_version("Resemblyzer")
+    assert "Nothing to be done" in checkout.run_well()

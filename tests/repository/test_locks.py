@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 ENVS = Path(__file__).resolve().parents[2] / "envs"
-PINS = ["requirements", "requirements-dev", "espnet", "rawnet", "fuzz", "tools"]
+PINS = ["requirements", "requirements-dev", "espnet", "rawnet", "resemblyzer", "fuzz", "tools"]
 
 
 def pinned(name):
@@ -51,7 +51,7 @@ def test_locks_have_hashes_and_name_no_host(name):
 
 def test_one_environment_takes_the_same_versions_from_every_lock():
     common = locked("requirements")
-    for name in ("requirements-dev", "build", "espnet", "rawnet"):
+    for name in ("requirements-dev", "build", "espnet", "rawnet", "resemblyzer"):
         for package, versions in locked(name).items():
             assert versions == common.get(package, versions), f"{name}: {package}"
 

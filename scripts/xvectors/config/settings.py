@@ -204,8 +204,8 @@ class XVectorSettings(_Section):
         Field(
             "speechbrain",
             description=(
-                "toolkit of the encoder: `speechbrain`, `espnet` (after `make espnet`) or `rawnet` "
-                "(after `make rawnet`), see [toolkits.md](../docs/toolkits.md)"
+                "toolkit of the encoder: `speechbrain`, or, after `make <toolkit>`, `espnet`, "
+                "`rawnet` or `resemblyzer`, see [toolkits.md](../docs/toolkits.md)"
             ),
         )
     )
@@ -219,8 +219,9 @@ class XVectorSettings(_Section):
         description=(
             "the encoder: a Hugging Face hub id, optionally pinned as `id@revision`, or a local "
             "folder; for `espnet` also a `.pth` or `.zip` file (default: "
-            "`espnet/voxcelebs12_rawnet3`), for `rawnet` a `.pt` file (no default). `null` for a "
-            "[task of your own](../docs/new_task.md) that needs none. Loading a SpeechBrain "
+            "`espnet/voxcelebs12_rawnet3`), for `rawnet` a `.pt` file (no default), for "
+            "`resemblyzer` a `.pt` file (default: `resemblyzer`, the one in its package). `null` "
+            "for a [task of your own](../docs/new_task.md) that needs none. Loading a SpeechBrain "
             "encoder runs the code that its `hyperparams.yaml` names, see "
             "[whom to trust](../docs/toolkits.md#whom-to-trust)"
         ),

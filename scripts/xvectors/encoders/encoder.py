@@ -113,6 +113,14 @@ class Encoder(ABC):
                 f"too short: {path} has {n_samples / self.sample_rate:.4f} s, this encoder needs "
                 f"{self.min_samples / self.sample_rate:.4f} s"
             )
+        return self.prepare(signal)
+
+    def prepare(self, signal: Signal) -> Signal:
+        """Prepare a signal that was read for `embed`; by default return it unchanged.
+
+        Toolkits that change signals before they embed them override it. It is called in the
+        threads and processes that read, on the CPU.
+        """
         return signal
 
     def autocast(self) -> torch.autocast:
@@ -148,11 +156,17 @@ def load_encoder(toolkit: str, source: Path, device: str, precision: str) -> Enc
             installed, or the device does not support the precision.
 
     """
+    known = toolkit_named(toolkit)
+    if precision not in known.precisions:
+        raise EncoderError(
+            f"xvector.precision: {precision} is too coarse for {toolkit}; use one of "
+            f"{', '.join(known.precisions)}"
+        )
     if precision == "bf16" and not has_bf16(device):
         raise EncoderError(
             f"xvector.precision: bf16 is not native to this machine's {device} and would only be "
             "slow; use fp32"
         )
-    encoder_class = import_class(toolkit_named(toolkit).encoder, "xvector.toolkit")
+    encoder_class = import_class(known.encoder, "xvector.toolkit")
     encoder: Encoder = encoder_class(source, device, precision)
     return encoder

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from xvectors.config.toolkits import is_local
+from xvectors.config.toolkits import is_local, local_path
 from xvectors.errors import EncoderError
 
 # Suffixes of files that a toolkit may read when it loads an encoder. Pictures, examples and texts
@@ -26,7 +26,7 @@ DAMAGED_ARCHIVE = (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError
 def locate_encoder(pretrained_model: str) -> Path:
     """Return the local folder or file of an encoder. Download it first if it is on the hub."""
     if is_local(pretrained_model):
-        return Path(pretrained_model)
+        return local_path(pretrained_model)
     import huggingface_hub  # noqa: PLC0415 - slow, and needed for the hub only
 
     name, _, revision = pretrained_model.partition("@")
@@ -108,8 +108,11 @@ def files_version(pretrained_model: str | None) -> list[list[str | int]] | None:
     This shows whether the files may have changed without reading them. An encoder on the hub has no
     local files, and a cluster's node need not see those of the submit host: jobs load the copy.
     """
-    # Unlike Path.exists, this accepts names that are too long for a path.
-    if pretrained_model is None or not os.path.exists(pretrained_model):  # noqa: PTH110
+    if pretrained_model is None:
         return None
-    statuses = [(path, path.stat()) for path in encoder_files(Path(pretrained_model))]
+    source = local_path(pretrained_model)
+    # Unlike Path.exists, this accepts names that are too long for a path.
+    if not os.path.exists(source):  # noqa: PTH110
+        return None
+    statuses = [(path, path.stat()) for path in encoder_files(source)]
     return [[str(path), status.st_size, status.st_mtime_ns] for path, status in statuses]

@@ -7,6 +7,8 @@ OMP_DYNAMIC and OMP_MAX_ACTIVE_LEVELS all cause this.
 
 import ctypes
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -61,6 +63,21 @@ def use_safe_threads(*dtypes: torch.dtype) -> None:
             dtype,
             n_threads,
         )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Temporarily compute with one thread.
+
+    It suits networks of many small steps, such as LSTMs. With several threads each step waits for
+    all of them, which takes a hundred times as long on a machine that has other work, too.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 @cache

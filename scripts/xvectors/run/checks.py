@@ -8,7 +8,7 @@ from pathlib import Path
 from xvectors.config.imports import import_class
 from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings, XVectorSettings
-from xvectors.config.toolkits import TOOLKITS, is_local, toolkit_named
+from xvectors.config.toolkits import TOOLKITS, is_local, local_path, toolkit_named
 from xvectors.corpora.kinds import corpus_problems
 from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsError, first_line
 from xvectors.manifest.lines import has_control_character
@@ -151,19 +151,25 @@ def _broken_model(xvector: XVectorSettings) -> Iterator[str]:
     model, needs_encoder = xvector.pretrained_model, _needs_encoder(xvector.provider)
     if needs_encoder:
         try:
-            toolkit_named(xvector.toolkit)
+            precisions = toolkit_named(xvector.toolkit).precisions
         except EncoderError as error:
             yield f"xvector.toolkit: {error}"
+        else:
+            if xvector.precision not in precisions:
+                yield (
+                    f"xvector.precision: {xvector.precision} is too coarse for {xvector.toolkit}; "
+                    f"use one of {', '.join(precisions)}"
+                )
     if model is None:
         if needs_encoder:
             yield "xvector.pretrained_model: XVectorProvider needs an encoder, not null"
-    elif is_local(model) and not Path(model).exists():
+    elif is_local(model) and not local_path(model).exists():
         yield (
             f"xvector.pretrained_model: no such folder or file: {model} "
             "(give one that is there, or a hub id such as speechbrain/spkrec-ecapa-voxceleb)"
         )
     elif needs_encoder and is_local(model):
-        problem = TOOLKITS[xvector.toolkit].problem(Path(model))
+        problem = TOOLKITS[xvector.toolkit].problem(local_path(model))
         if problem:
             yield f"xvector.pretrained_model: {problem}"
 

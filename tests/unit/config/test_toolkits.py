@@ -1,11 +1,20 @@
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from xvectors.config import toolkits
 from xvectors.config.imports import import_class
 from xvectors.config.resolving import resolve_config
-from xvectors.config.toolkits import ENVS, TOOLKITS, installed_version, missing_packages
+from xvectors.config.toolkits import (
+    ENVS,
+    TOOLKITS,
+    installed_version,
+    is_local,
+    local_path,
+    missing_packages,
+)
 from xvectors.encoders.encoder import Encoder
 from xvectors.encoders.identity import collect_numerics
 from xvectors.errors import ConfigError
@@ -41,6 +50,19 @@ def test_the_default_model_and_the_version_are_the_toolkits(toolkit, model):
     assert resolve_config({"xvector": mine}).xvector.pretrained_model == "my/model"
 
 
+def test_an_encoder_may_come_with_its_package(monkeypatch, tmp_path):
+    assert is_local("resemblyzer")
+    assert local_path("my/model.pt") == Path("my/model.pt")
+    monkeypatch.setattr(toolkits, "installed_version", lambda package: None)
+    assert local_path("resemblyzer") == Path("resemblyzer")
+    (tmp_path / "Resemblyzer-0.1.4.dist-info").mkdir()
+    (tmp_path / "Resemblyzer-0.1.4.dist-info" / "METADATA").write_text("Name: Resemblyzer\n")
+    monkeypatch.setattr(toolkits, "installed_version", lambda package: "0.1.4")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert local_path("resemblyzer") == tmp_path / "resemblyzer" / "pretrained.pt"
+    assert local_path("./resemblyzer") == Path("resemblyzer")
+
+
 @pytest.mark.parametrize(
     ("toolkit", "files", "source", "problem"),
     [
@@ -55,6 +77,8 @@ def test_the_default_model_and_the_version_are_the_toolkits(toolkit, model):
         ("rawnet", ["model.pt"], "model.pt", None),
         ("rawnet", ["model.pt"], "", None),
         ("rawnet", ["model.ckpt"], "", r"has no \*.pt, as encoders have"),
+        ("resemblyzer", ["pretrained.pt"], "pretrained.pt", None),
+        ("resemblyzer", ["pretrained.ckpt"], "pretrained.ckpt", "give a folder or a .pt file"),
     ],
 )
 def test_what_is_no_encoder_by_its_names(tmp_path, toolkit, files, source, problem):

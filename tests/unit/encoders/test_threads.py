@@ -129,6 +129,13 @@ def test_products_that_are_never_right_refuse_the_encoder(fresh, demo_encoder, m
         load_encoder("speechbrain", demo_encoder, "cpu", "fp32")
 
 
+def test_one_thread_for_a_while(fresh):
+    with pytest.raises(ValueError, match="wrong"), threads.one_thread():
+        assert torch.get_num_threads() == 1
+        raise ValueError("wrong")
+    assert torch.get_num_threads() == 2
+
+
 def test_good_products_keep_their_threads(fresh, caplog):
     for _ in range(2):
         threads.use_safe_threads(torch.float32)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,17 @@ def settings(corpus: Path, encoder: Path, **others) -> dict:
 
 def test_what_is_all_there_passes(corpus, demo_encoder):
     check_config(resolve_config(settings(corpus, demo_encoder)))
+
+
+def test_a_precision_that_is_too_coarse_for_a_toolkit(corpus, demo_encoder, monkeypatch):
+    exact = replace(toolkits.TOOLKITS["speechbrain"], precisions=("fp32", "tf32"))
+    monkeypatch.setitem(toolkits.TOOLKITS, "speechbrain", exact)
+    check_config(resolve_config(settings(corpus, demo_encoder, precision="tf32")))
+    with pytest.raises(ConfigError) as error:
+        check_config(resolve_config(settings(corpus, demo_encoder, precision="bf16")), "my.yaml")
+    assert str(error.value) == (
+        "my.yaml: xvector.precision: bf16 is too coarse for speechbrain; use one of fp32, tf32"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Resemblyzer's encoder, trained with the generalized end-to-end loss (GE2E)."""
