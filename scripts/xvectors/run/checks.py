@@ -154,12 +154,12 @@ def _broken_model(xvector: XVectorSettings) -> Iterator[str]:
             precisions = toolkit_named(xvector.toolkit).precisions
         except EncoderError as error:
             yield f"xvector.toolkit: {error}"
-        else:
-            if xvector.precision not in precisions:
-                yield (
-                    f"xvector.precision: {xvector.precision} is too coarse for {xvector.toolkit}; "
-                    f"use one of {', '.join(precisions)}"
-                )
+            return  # its default encoder may come with the package that is missing
+        if xvector.precision not in precisions:
+            yield (
+                f"xvector.precision: {xvector.precision} is too coarse for {xvector.toolkit}; "
+                f"use one of {', '.join(precisions)}"
+            )
     if model is None:
         if needs_encoder:
             yield "xvector.pretrained_model: XVectorProvider needs an encoder, not null"
