@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from xvectors.config.paths import expand_path
-from xvectors.config.settings import Corpus, Count, Settings, XVectorSettings, shown
+from xvectors.config.settings import Corpus, Count, Export, Settings, XVectorSettings, shown
 from xvectors.config.toolkits import TOOLKITS, is_local
 from xvectors.errors import ConfigError, first_line
 
@@ -29,6 +29,9 @@ ESPNET3_SECTIONS = {
     "trainer",
     "parallel",
 }
+# The defaults of ESPnet3's own templates, for a recipe's file that is given without a template.
+ESPNET3_DEFAULTS = {"toolkit": "espnet", "pretrained_model": "espnet/voxcelebs12_rawnet3"}
+ESPNET3_EXPORTS = ["espnet3"]
 # How much a section's name must be like xvector to be a slip.
 LIKENESS = 0.9
 
@@ -55,6 +58,9 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
     try:
         user = raw if isinstance(raw, DictConfig) else _as_omegaconf(raw, source)
         own = _own_section(user, source)
+        given = set(own)
+        missing_here = _espnet3_defaults(set(map(str, user)), given)
+        own = missing_here | own
         others = _other_sections(user, source)
         merged = OmegaConf.merge(_defaults(), others | {"xvector": own})
         assert isinstance(merged, DictConfig)
@@ -78,7 +84,12 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
     if workers is not None and isinstance(checked.n_shards, Mapping):
         changes["n_shards"] = {**dict.fromkeys(checked.splits, workers), **checked.n_shards}
     settings = Settings(data_dir=data_dir, xvector=checked.model_copy(update=changes))
-    return settings.with_others({"data_dir": _defaults()["data_dir"]} | others)
+    notes = [
+        f"xvector.{key} is not given, taking ESPnet3's default: {missing_here[key]}"
+        for key in ESPNET3_DEFAULTS
+        if key in missing_here
+    ]
+    return settings.with_context({"data_dir": _defaults()["data_dir"]} | others, notes)
 
 
 def shards_of_split(settings: Settings, split: str) -> int:
@@ -103,13 +114,40 @@ def setting_problems(model: type[BaseModel], given: Mapping[str, Any]) -> list[s
     return []
 
 
+def require_config(raw: Mapping[str, Any]) -> None:
+    """Refuse to run without any configuration.
+
+    Raises:
+        ConfigError: `raw` is empty.
+
+    """
+    if not raw:
+        raise ConfigError(
+            "no configuration: give --configfile my.yaml (from the repository's folder the demo "
+            "runs without one)"
+        )
+
+
+def _espnet3_defaults(sections: set[str], given: set[str]) -> dict[str, Any]:
+    """Return what a file of ESPnet3's gets for settings that it leaves out."""
+    if not sections & ESPNET3_SECTIONS:
+        return {}
+    defaults: dict[str, Any] = dict(ESPNET3_DEFAULTS)
+    if set(ESPNET3_EXPORTS) <= set(get_args(Export)):
+        defaults["exports"] = ESPNET3_EXPORTS
+    return {key: value for key, value in defaults.items() if key not in given}
+
+
 def _misplaced(sections: Iterable[str]) -> Iterator[str]:
     """Yield ``section: problem`` for sections that are surely meant as settings."""
     names = set(sections)
     if names & ESPNET3_SECTIONS:
         return
     for name in sorted(names - set(OWN_SECTIONS)):
-        if name in XVectorSettings.model_fields:
+        section, _, key = name.partition(".")
+        if section == "xvector" and key:
+            yield f"{name}: write it as a map, xvector: {{{key}: ...}}"
+        elif name in XVectorSettings.model_fields:
             yield f"{name}: belongs under xvector (--config xvector='{{{name}: ...}}')"
         elif difflib.get_close_matches(name.lower(), ["xvector"], cutoff=LIKENESS):
             yield f"{name}: unknown section, did you mean xvector?"

@@ -4,7 +4,7 @@ The table in ``config/README.md`` is made from it (``python -m xvectors.config.t
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
@@ -401,12 +401,25 @@ class Settings(_Section):
     xvector: XVectorSettings
     # The user's sections besides `xvector`, unresolved.
     _others: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _notes: tuple[str, ...] = PrivateAttr(default=())
 
-    def with_others(self, others: Mapping[str, Any]) -> "Settings":
-        """Return the same settings with the user's other sections, for `as_omegaconf`."""
+    def with_context(self, others: Mapping[str, Any], notes: Sequence[str]) -> "Settings":
+        """Return the same settings with what is not a setting itself.
+
+        Args:
+            others: The user's other sections, for `as_omegaconf`.
+            notes: What a user should be told about how the settings came about, a line each.
+
+        """
         changed = self.model_copy()
         changed._others = dict(others)
+        changed._notes = tuple(notes)
         return changed
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should be told about how the settings came about, a line each."""
+        return self._notes
 
     def as_omegaconf(self) -> DictConfig:
         """Return the configuration that a provider gets.

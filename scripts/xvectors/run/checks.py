@@ -1,7 +1,9 @@
 """What is checked before any job starts: whatever the configuration refers to."""
 
 import inspect
+import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +22,15 @@ from xvectors.tasks.runner import BaseRunner
 from xvectors.tasks.xvectors import XVectorProvider
 from xvectors.verification.trials import read_trials
 
+logger = logging.getLogger(__name__)
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# Beginnings of what a download may leave in a file's place.
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+HTML_STARTS = (b"<!doctype html", b"<html")
+HTML_SUFFIXES = (".html", ".htm")
+HEAD_BYTES = 200
+
 
 def check_config(config: Settings, source: str = "config") -> None:
     """Check that a resolved configuration's manifests, encoder and classes are there.
@@ -28,6 +39,8 @@ def check_config(config: Settings, source: str = "config") -> None:
         ConfigError: One line for every key that refers to something that is not there.
 
     """
+    for note in config.notes:
+        logger.warning("%s: %s", source, note)
     problems = [f"{source}: {problem}" for problem in _broken_references(config.xvector)]
     if problems:
         raise ConfigError("\n".join(problems))
@@ -79,6 +92,11 @@ def _unusable_paths(xvector: XVectorSettings) -> Iterator[str]:
     paths |= {f"manifest_paths.{split}": path for split, path in xvector.manifest_paths.items()}
     paths |= {f"trials.{name}": path for name, path in xvector.trials.items()}
     for key, path in paths.items():
+        if URL.match(path):
+            yield (
+                f"xvector.{key}: {path} is a URL; give a path: files are read, renamed and locked "
+                "on a file system"
+            )
         if set(path) & set("{}"):
             yield f"xvector.{key}: {path} has a brace, which Snakemake takes for a wildcard"
         if has_control_character(path):
@@ -129,6 +147,11 @@ def _broken_manifests(xvector: XVectorSettings) -> Iterator[str]:
         if split in xvector.corpora:
             for problem in corpus_problems(xvector.corpora[split].given(), Path(manifest)):
                 yield f"xvector.corpora.{split}.{problem}"
+        elif Path(manifest).is_dir():
+            yield (
+                f"xvector.manifest_paths.{split}: {manifest} is a folder: name it as a corpus, "
+                f"xvector.corpora: {{{split}: {{kind: ..., path: {manifest}}}}}"
+            )
         elif not Path(manifest).is_file():
             yield f"xvector.manifest_paths.{split}: no such manifest: {manifest}"
 
@@ -163,15 +186,39 @@ def _broken_model(xvector: XVectorSettings) -> Iterator[str]:
     if model is None:
         if needs_encoder:
             yield "xvector.pretrained_model: XVectorProvider needs an encoder, not null"
+    elif is_local(model) and Path(model).is_symlink() and not Path(model).exists():
+        yield f"xvector.pretrained_model: {_dead_link(Path(model))}"
     elif is_local(model) and not local_path(model).exists():
         yield (
             f"xvector.pretrained_model: no such folder or file: {model} "
             "(give one that is there, or a hub id such as speechbrain/spkrec-ecapa-voxceleb)"
         )
     elif needs_encoder and is_local(model):
-        problem = TOOLKITS[xvector.toolkit].problem(local_path(model))
+        path = local_path(model)
+        problem = TOOLKITS[xvector.toolkit].problem(path) or _stand_in(path)
         if problem:
             yield f"xvector.pretrained_model: {problem}"
+
+
+def _stand_in(model: Path) -> str | None:
+    """Return which file of an encoder is not what its name says, None if all seem to be."""
+    paths = sorted(model.rglob("*")) if model.is_dir() else [model]
+    for path in paths:
+        if path.is_symlink() and not path.exists():
+            return _dead_link(path)
+        if not path.is_file():
+            continue
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        if head.startswith(LFS_POINTER):
+            return f"{path} is a pointer of Git LFS, not the file itself: run git lfs pull there"
+        if path.suffix not in HTML_SUFFIXES and head.lstrip().lower().startswith(HTML_STARTS):
+            return f"{path} is a web page, not the file itself: download it again"
+    return None
+
+
+def _dead_link(path: Path) -> str:
+    return f"{path} is a link to {path.readlink()}, which does not exist"
 
 
 def _needs_encoder(provider: str) -> bool:

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from xvectors.config.resolving import resolve_config, shards_of_split
+from xvectors.config.resolving import require_config, resolve_config, shards_of_split
 from xvectors.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -301,3 +301,36 @@ def test_more_words_from_the_command_line():
     xvector = resolve_config({"xvector": given}).xvector
     assert (xvector.pretrained_model, xvector.spk_embed_tag) == (None, "2024")
     assert type(xvector.batch_size) is int
+
+
+@pytest.mark.parametrize(
+    ("xvector", "toolkit", "model", "notes"),
+    [
+        ({}, "espnet", "espnet/voxcelebs12_rawnet3", 2),
+        ({"toolkit": "rawnet"}, "rawnet", "espnet/voxcelebs12_rawnet3", 1),
+        ({"pretrained_model": "my/encoder"}, "espnet", "my/encoder", 1),
+        ({"toolkit": "speechbrain", "pretrained_model": "a/b"}, "speechbrain", "a/b", 0),
+    ],
+)
+def test_a_recipes_file_alone_has_espnet3s_defaults_and_says_so(xvector, toolkit, model, notes):
+    settings = resolve_config({"recipe_dir": ".", "xvector": xvector})
+    assert (settings.xvector.toolkit, settings.xvector.pretrained_model) == (toolkit, model)
+    assert len(settings.notes) == notes
+    for note in settings.notes:
+        assert "is not given, taking ESPnet3's default: espnet" in note
+
+
+def test_without_espnet3s_sections_there_is_nothing_to_note():
+    assert resolve_config({"xvector": {}}).notes == ()
+    assert resolve_config({"mine": {}}).xvector.toolkit == "speechbrain"
+
+
+def test_a_dotted_key_is_refused():
+    with pytest.raises(ConfigError, match=r"my.yaml: xvector.n_shards: write it as a map, xvector"):
+        resolve_config({"xvector.n_shards": 2}, "my.yaml")
+
+
+def test_no_configuration_at_all():
+    with pytest.raises(ConfigError, match="no configuration: give --configfile"):
+        require_config({})
+    require_config({"xvector": {}})

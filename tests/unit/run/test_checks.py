@@ -1,3 +1,5 @@
+import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,3 +130,68 @@ def test_what_is_not_installed_is_one_line_before_any_job_starts(tmp_path, corpu
         "my.yaml: xvector.toolkit: espnet needs packages that are not installed "
         "(none-a, none-b, none-c, ...): make espnet"
     )
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/x_vectors", "gs://b", "https://host/x"])
+def test_object_storage_is_refused(corpus, demo_encoder, path):
+    with pytest.raises(ConfigError) as error:
+        check_config(resolve_config(settings(corpus, demo_encoder, save_path=path)), "my.yaml")
+    assert str(error.value) == (
+        f"my.yaml: xvector.save_path: {path} is a URL; give a path: files are read, renamed and "
+        "locked on a file system"
+    )
+
+
+def test_a_folder_as_manifest_is_named_as_a_corpus(corpus, demo_encoder):
+    given = settings(corpus, demo_encoder, manifest_paths={"train": str(corpus)})
+    with pytest.raises(ConfigError) as error:
+        check_config(resolve_config(given), "my.yaml")
+    assert str(error.value) == (
+        f"my.yaml: xvector.manifest_paths.train: {corpus} is a folder: name it as a corpus, "
+        f"xvector.corpora: {{train: {{kind: ..., path: {corpus}}}}}"
+    )
+
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 83316686\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (LFS_POINTER, "is a pointer of Git LFS, not the file itself: run git lfs pull there"),
+        (b"\n<!DOCTYPE html><html>", "is a web page, not the file itself: download it again"),
+        (None, "is a link to /nowhere/blob, which does not exist"),
+    ],
+)
+def test_a_checkpoint_that_is_only_a_stand_in(corpus, demo_encoder, tmp_path, content, problem):
+    encoder = tmp_path / "encoder"
+    shutil.copytree(demo_encoder, encoder)
+    checkpoint = encoder / "embedding_model.ckpt"
+    checkpoint.unlink()
+    if content is None:
+        checkpoint.symlink_to("/nowhere/blob")
+    else:
+        checkpoint.write_bytes(content)
+    with pytest.raises(ConfigError) as error:
+        check_config(resolve_config(settings(corpus, encoder)), "my.yaml")
+    assert str(error.value) == f"my.yaml: xvector.pretrained_model: {checkpoint} {problem}"
+
+
+def test_an_encoder_that_is_a_dead_link(corpus, tmp_path):
+    encoder = tmp_path / "encoder"
+    encoder.symlink_to("/nowhere/encoder")
+    with pytest.raises(ConfigError) as error:
+        check_config(resolve_config(settings(corpus, encoder)), "my.yaml")
+    assert str(error.value) == (
+        f"my.yaml: xvector.pretrained_model: {encoder} is a link to /nowhere/encoder, which does "
+        "not exist"
+    )
+
+
+def test_espnet3s_defaults_are_said(corpus, demo_encoder, caplog):
+    given = settings(corpus, demo_encoder) | {"recipe_dir": "."}
+    with suppress(ConfigError):  # ESPnet may not be installed here.
+        check_config(resolve_config(given), "my.yaml")
+    assert caplog.messages == [
+        "my.yaml: xvector.toolkit is not given, taking ESPnet3's default: espnet"
+    ]
