@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, get_args
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from xvectors.config.paths import expand_path
-from xvectors.config.settings import Corpus, Count, Export, Settings, XVectorSettings, shown
+from xvectors.config.settings import Corpus, Count, Settings, XVectorSettings, shown
 from xvectors.config.toolkits import TOOLKITS, is_local
 from xvectors.errors import ConfigError, first_line
 
@@ -31,7 +31,6 @@ ESPNET3_SECTIONS = {
 }
 # The defaults of ESPnet3's own templates, for a recipe's file that is given without a template.
 ESPNET3_DEFAULTS = {"toolkit": "espnet", "pretrained_model": "espnet/voxcelebs12_rawnet3"}
-ESPNET3_EXPORTS = ["espnet3"]
 # How much a section's name must be like xvector to be a slip.
 LIKENESS = 0.9
 
@@ -58,8 +57,7 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
     try:
         user = raw if isinstance(raw, DictConfig) else _as_omegaconf(raw, source)
         own = _own_section(user, source)
-        given = set(own)
-        missing_here = _espnet3_defaults(set(map(str, user)), given)
+        missing_here = _espnet3_defaults(set(map(str, user)), own)
         own = missing_here | own
         others = _other_sections(user, source)
         merged = OmegaConf.merge(_defaults(), others | {"xvector": own})
@@ -128,14 +126,15 @@ def require_config(raw: Mapping[str, Any]) -> None:
         )
 
 
-def _espnet3_defaults(sections: set[str], given: set[str]) -> dict[str, Any]:
+def _espnet3_defaults(sections: set[str], own: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a file of ESPnet3's gets for settings that it leaves out."""
     if not sections & ESPNET3_SECTIONS:
         return {}
     defaults: dict[str, Any] = dict(ESPNET3_DEFAULTS)
-    if set(ESPNET3_EXPORTS) <= set(get_args(Export)):
-        defaults["exports"] = ESPNET3_EXPORTS
-    return {key: value for key, value in defaults.items() if key not in given}
+    # Packs and the outputs of other runners cannot be linked.
+    if own.get("storage") != "packed" and "runner" not in own:
+        defaults["exports"] = ["espnet3"]
+    return {key: value for key, value in defaults.items() if key not in own}
 
 
 def _misplaced(sections: Iterable[str]) -> Iterator[str]:

@@ -334,3 +334,18 @@ def test_no_configuration_at_all():
     with pytest.raises(ConfigError, match="no configuration: give --configfile"):
         require_config({})
     require_config({"xvector": {}})
+
+
+@pytest.mark.parametrize(
+    ("xvector", "exports"),
+    [
+        ({}, ("espnet3",)),
+        ({"exports": []}, ()),
+        ({"exports": ["kaldi"]}, ("kaldi",)),
+        ({"storage": "packed"}, ()),
+        ({"runner": "mine.Runner"}, ()),
+    ],
+)
+def test_a_file_of_espnet3s_has_its_export_unless_one_is_given(xvector, exports):
+    assert resolve_config({"dataset": {}, "xvector": xvector}).xvector.exports == exports
+    assert resolve_config({"xvector": xvector}).xvector.exports == tuple(xvector.get("exports", ()))
