@@ -1,8 +1,10 @@
 """The project's exceptions: each message says what is wrong, where, and what to do."""
 
 import errno
+import re
 
-# What no other utterance would escape: a full or read-only disk, no more file handles, no memory.
+# Errors that every other utterance would meet too: a full or read-only disk, no more file handles,
+# no memory, a file server that does not answer, a disk that is broken or away.
 MACHINE_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -10,20 +12,47 @@ MACHINE_ERRORS = {
     errno.EMFILE,
     errno.ENFILE,
     errno.ENOMEM,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.ECONNABORTED,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EREMOTEIO,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.ENOLCK,
+    errno.ESHUTDOWN,
+    errno.ENOMEDIUM,
 }
-# Words for no memory, of PyTorch on a GPU and on a CPU, of the loader, of C++, of Python and of
-# oneDNN, and for a GPU that is out of order, of CUDA and its libraries.
-MACHINE_SIGNS = (
-    "out of memory",
-    "can't allocate memory",
-    "Cannot allocate memory",
-    "bad_alloc",
-    "can't start new thread",
-    "could not create a primitive",
-    "CUDA",
-    "cuDNN",
-    "cuFFT",
-    "CUBLAS",
+# PyTorch's exceptions for a GPU without memory or out of order, by name, because only those who
+# compute import it.
+MACHINE_TYPES = {"torch.OutOfMemoryError", "torch.AcceleratorError", "torch.cuda.OutOfMemoryError"}
+# First lines of other exceptions: no memory for PyTorch on a CPU, the loader of libraries, C++,
+# Python and oneDNN, and a GPU or one of CUDA's libraries out of memory or out of order
+# (c10/core/CPUAllocator.cpp, c10/cuda/CUDAException.h, aten/src/ATen/cuda/Exceptions.h,
+# aten/src/ATen/native/cuda/CuFFTUtils.h, aten/src/ATen/native/cudnn/Conv_v8.cpp).
+MACHINE_MESSAGES = re.compile(
+    "|".join(
+        (
+            r"(\[.+\] .*)?DefaultCPUAllocator: (can't allocate memory|not enough memory).*",
+            r".*: Cannot allocate memory",
+            r"std::bad_alloc",
+            r"can't start new thread",
+            r"could not create a (primitive|memory object)\b.*",
+            r"CUDA out of memory\..*",
+            r"CUDA (driver |kernel )?error: .+",
+            r"CUDA error \w+: .+",
+            r"cu(DNN|FFT|BLAS|BLASLt|SPARSE|SOLVER) error: .+",
+            r"cuDNN Frontend error: .+",
+            r"(GET was )?[Uu]nable to find (an engine|a valid cuDNN algorithm)\b.*",
+        )
+    )
 )
 
 
@@ -79,14 +108,17 @@ class UtteranceError(XVectorsError):
 
 
 def machine_problem(error: BaseException) -> str | None:
-    """Return what an exception says of this machine in a line, None if it says nothing of it."""
+    """Return the problem of this machine that caused an exception, in a line, or None."""
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, RuntimeError | ImportError):
-        message = str(error)
-        return message.partition("\n")[0] if any(s in message for s in MACHINE_SIGNS) else None
+    line = first_line(error)
+    types = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if types & MACHINE_TYPES:
+        return line
+    if isinstance(error, RuntimeError | ImportError) and MACHINE_MESSAGES.fullmatch(line):
+        return line
     return None
 
 

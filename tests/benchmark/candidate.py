@@ -157,7 +157,8 @@ def job_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def prepare_stage(arguments: argparse.Namespace) -> Job:
     """One of this project's three pipeline alone, on all utterances."""
-    from xvectors import XVectorProvider, XVectorRunner  # noqa: PLC0415
+    from xvectors import XVectorProvider  # noqa: PLC0415
+    from xvectors.tasks.xvectors import storing_pipeline  # noqa: PLC0415
 
     settings = job_settings(arguments)
     if arguments.stage != "embed":
@@ -165,14 +166,14 @@ def prepare_stage(arguments: argparse.Namespace) -> Job:
     # It makes its folder, which is another one for each job.
     params = {"manifest_path": str(arguments.manifest), "output_dir": tempfile.gettempdir()}
     env = XVectorProvider({"xvector": settings}, params).build_env_local()
-    names = ("model", "utterances", "origin")
+    names = ("model", "utterances", "source")
     # What a job leaves to a GPU.
     env["model"].normalizer.together = arguments.device != "cpu"
     n_utterances = len(env["utterances"])
     audio_seconds = seconds_of(env["utterances"])
 
     def pipeline(output: Path) -> Any:
-        return XVectorRunner.pipeline(output_dir=output, **{name: env[name] for name in names})
+        return storing_pipeline(output_dir=output, **{name: env[name] for name in names})
 
     work = STAGES[arguments.stage](pipeline, n_utterances, arguments)
 
@@ -211,7 +212,7 @@ def embedding(pipeline: Any, n_utterances: int, arguments: argparse.Namespace) -
 
 def writing(pipeline: Any, n_utterances: int, arguments: argparse.Namespace) -> Any:
     here = pipeline(Path(tempfile.gettempdir()))
-    items = [here.load(index)._replace(signal=None) for index in range(n_utterances)]
+    items = [here.load(index)._replace(loaded=None) for index in range(n_utterances)]
     vector = torch.randn(192)
 
     def work(output: Path) -> None:
@@ -229,7 +230,7 @@ def batches_in_memory(
     pipeline: Any, n_utterances: int, arguments: argparse.Namespace
 ) -> list[list[Any]]:
     """Return batches of so many signals in all, on the device, some of them repeatedly."""
-    read = [pipeline.load(index).signal for index in range(min(n_utterances, MAX_IN_MEMORY))]
+    read = [pipeline.load(index).loaded for index in range(min(n_utterances, MAX_IN_MEMORY))]
     signals = [one._replace(samples=one.samples.to(arguments.device)) for one in read]
     signals *= -(-n_utterances // len(signals))
     signals = sorted(signals[:n_utterances], key=lambda one: -len(one.samples))

@@ -10,7 +10,10 @@ def test_the_demo_runs_at_once_and_has_nothing_to_do_afterwards(checkout, refere
     command = ("snakemake", "--cores", "4")
     first = checkout.run_plain(*command)
     assert first.returncode == 0, first.stdout
-    assert "train: 40 embedded, 0 skipped, 0 failed, 0.030 hours of audio embedded" in first.stdout
+    assert (
+        "train: 40 embedded, 0 already embedded, 0 failed, 0.030 hours of audio embedded"
+        in first.stdout
+    )
     out = checkout.root / "results" / "x_vectors" / "demo"
     for split, n_utterances in (("train", 40), ("valid", 8), ("test", 16)):
         manifest = checkout.root / "config" / "demo" / "manifest" / f"{split}.tsv"
@@ -43,5 +46,5 @@ def test_the_demo_runs_at_once_and_has_nothing_to_do_afterwards(checkout, refere
     before = path.stat().st_mtime_ns
     third = checkout.run_plain(*command, "--config", "xvector={batch_size: 7, n_shards: 3}")
     assert third.returncode == 0, third.stdout
-    assert "train: 0 embedded, 40 skipped" in third.stdout
+    assert "train: 0 embedded, 40 already embedded" in third.stdout
     assert path.stat().st_mtime_ns == before

@@ -18,7 +18,7 @@ def test_a_broken_recording_costs_only_itself(checkout):
     result = checkout.run()
     assert result.returncode != 0
     assert "train: clara_02: not audio" in result.stdout
-    assert "train: 7 embedded, 0 skipped, 1 failed" in result.stdout
+    assert "train: 7 embedded, 0 already embedded, 1 failed" in result.stdout
     assert "1 of 2 shards not done" in result.stdout
     assert "Traceback" not in result.stdout
     before = checkout.times()
@@ -33,7 +33,7 @@ def test_a_broken_recording_costs_only_itself(checkout):
     checkout.audio("clara_02").write_bytes(good)
     printed = checkout.run_well()
     assert changed(before, checkout.times()) == {"clara_02"}
-    assert "train: 1 embedded, 7 skipped, 0 failed" in printed
+    assert "train: 1 embedded, 7 already embedded, 0 failed" in printed
     seconds = {row[0]: row[3] for row in checkout.rows("train.tsv")}
     assert float(seconds["clara_02"]) > 1
     assert "Nothing to be done" in checkout.run_well()
@@ -98,7 +98,7 @@ def test_skipped_recordings_are_listed_and_tried_again_when_mended(quick):
     printed = quick.run_well()
     assert changed(before, quick.times()) == {"clara_02"}
     # Whether its shard ran again or not.
-    assert "train: 1 embedded, 6 skipped, 1 failed" in printed
+    assert "train: 1 embedded, 6 already embedded, 1 failed" in printed
     assert "train: hugo_04: cannot be read" in printed
     assert [row[0] for row in quick.rows("train.failed.tsv")] == ["utt_id", "hugo_04"]
 

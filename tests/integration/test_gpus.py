@@ -103,12 +103,12 @@ def test_processes_read_and_write_what_a_gpu_embeds(checkout, reference, monkeyp
     assert result.returncode != 0
     assert "Traceback" not in result.stdout
     assert "clara_02: not audio" in result.stdout
-    assert "train: 7 embedded, 0 skipped, 1 failed" in result.stdout
+    assert "train: 7 embedded, 0 already embedded, 1 failed" in result.stdout
 
     checkout.audio("clara_02").write_bytes(good)
     # Another recording takes the place of one whose embedding is there.
     checkout.audio("alba_00").write_bytes(checkout.audio("dmitri_03").read_bytes())
-    assert "train: 2 embedded, 6 skipped, 0 failed" in checkout.run_well("--cores", "4")
+    assert "train: 2 embedded, 6 already embedded, 0 failed" in checkout.run_well("--cores", "4")
     rows = checkout.rows("train.tsv")[1:]
     assert len(rows) == 8
     for utt_id, _, path, _ in rows:

@@ -31,13 +31,13 @@ def test_packs_are_resumed_checked_mended_and_listed_like_files(checkout, refere
     result = checkout.run()
     assert result.returncode != 0
     assert "Traceback" not in result.stdout
-    assert "train: 7 embedded, 0 skipped, 1 failed" in result.stdout
+    assert "train: 7 embedded, 0 already embedded, 1 failed" in result.stdout
     # The shard of the bad recording keeps its other embeddings for the next run.
     assert len(packed_vectors(checkout)) == 4
     assert sum(name.endswith(".journal") for name in names(checkout)) == 1
 
     checkout.audio("clara_02").write_bytes(good)
-    assert "train: 1 embedded, 7 skipped, 0 failed" in checkout.run_well()
+    assert "train: 1 embedded, 7 already embedded, 0 failed" in checkout.run_well()
     assert names(checkout) == {"0-of-2.safetensors", "1-of-2.safetensors"}
     vectors = packed_vectors(checkout)
     assert len(vectors) == 8
@@ -61,13 +61,13 @@ def test_packs_are_resumed_checked_mended_and_listed_like_files(checkout, refere
     result = checkout.run("--forcerun", "collect_split")
     assert result.returncode != 0
     assert "run the same command again to make these embeddings anew" in result.stdout
-    assert "train: 1 embedded, 7 skipped, 0 failed" in checkout.run_well()
+    assert "train: 1 embedded, 7 already embedded, 0 failed" in checkout.run_well()
     for utt_id, vector in packed_vectors(checkout).items():
         reference.assert_same(vector, checkout.audio(utt_id))
 
     # Another number of shards takes over what is there.
     checkout.xvector["n_shards"] = 3
-    assert "train: 0 embedded, 8 skipped, 0 failed" in checkout.run_well()
+    assert "train: 0 embedded, 8 already embedded, 0 failed" in checkout.run_well()
     assert names(checkout) == {f"{k}-of-3.safetensors" for k in range(3)}
     assert packed_vectors(checkout).keys() == vectors.keys()
 

@@ -51,7 +51,7 @@ def test_all_that_is_made_of_embeddings(full):
 
     # What has changed is made again, and what hangs on it.
     full.audio("hugo_04").write_bytes(full.audio("grace_04").read_bytes())
-    assert "1 embedded, 8 skipped" in full.run_well()
+    assert "1 embedded, 8 already embedded" in full.run_well()
     changed = full.vectors()["hugo_04"].numpy()
     assert not np.array_equal(changed, vectors["hugo_04"])
     assert np.array_equal(load_file(full.out / "train.safetensors")["hugo_04"], changed)
@@ -77,7 +77,7 @@ def test_lengths_are_normalized_when_asked(done):
     done.run_well()
     before = load_file(done.out / "train.speakers.safetensors")
     done.xvector["length_normalize"] = True
-    assert "0 embedded, 8 skipped" in done.run_well()
+    assert "0 embedded, 8 already embedded" in done.run_well()
     after = load_file(done.out / "train.speakers.safetensors")
     for name, mean in before.items():
         assert np.allclose(after[name], mean / np.linalg.norm(mean), rtol=1e-5)

@@ -36,7 +36,7 @@ def test_a_segment_that_moves_is_embedded_again_and_no_other(segmented):
     before = segmented.times()
     text = segmented.manifest.read_text()
     segmented.manifest.write_text(text.replace("end=2.0\n", "end=1.75\n"))
-    assert "1 embedded, 2 skipped" in segmented.run_well()
+    assert "1 embedded, 2 already embedded" in segmented.run_well()
     assert changed(before, segmented.times()) == {"two"}
     provenance = parse_provenance(read_provenance(segmented.embeddings / "two.pt"))
     assert (provenance["start"], provenance["end"]) == (1.25, 1.75)

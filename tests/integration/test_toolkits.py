@@ -73,7 +73,7 @@ def test_a_corpus_of_many_kinds(checkout, toolkit):
             file.write(f"{Path(name).stem}\t{name}\twords\talba\n")
     printed = checkout.run_well()
     n_failed = 1 if toolkit == "espnet" else 0
-    assert f"{12 - n_failed} embedded, 0 skipped, {n_failed} failed" in printed
+    assert f"{12 - n_failed} embedded, 0 already embedded, {n_failed} failed" in printed
     vectors = checkout.vectors()
     assert ("short" in vectors) == (toolkit == "rawnet")
     for name, vector in vectors.items():

@@ -58,10 +58,12 @@ def pretend(config: Settings) -> None:
     """Leave quickly what a run leaves: a current embedding of each utterance, and the markers."""
     import torch
 
+    from xvectors.audio.versions import audio_version
     from xvectors.encoders.identity import describe_origin
     from xvectors.job.shard_utterances import ShardUtterances
     from xvectors.sharding.markers import DoneMarker, write_marker
     from xvectors.storage.file_storage import FileStorage
+    from xvectors.storage.provenance import Standing
     from xvectors.storage.pt_file import save_embedding
     from xvectors.tasks.outputs import storage_of
 
@@ -78,15 +80,18 @@ def pretend(config: Settings) -> None:
         utterances = ShardUtterances(config, SPLIT, shard)
         utt_ids = utterances.content.utt_ids
         with closing(storage_of(config, SPLIT, shard, utt_ids)) as storage:
-            for number, one in enumerate(utterances):
+            for number, position in enumerate(utterances.content.positions):
+                utt_id, audio_path, made = utterances.target_of(position)
+                provenance = made.with_audio(audio_version(audio_path))
                 if not isinstance(storage, FileStorage):
-                    if not storage.is_current(one.utt_id, one.provenance):
-                        storage.save(one.utt_id, vectors[number % N_VECTORS], one.provenance)
-                elif not storage.path(one.utt_id).exists():
+                    if storage.find(utt_id, provenance).standing is not Standing.CURRENT:
+                        storage.save(utt_id, vectors[number % N_VECTORS], provenance)
+                elif not storage.path(utt_id).exists():
                     # As `save_embedding` does: the provenance is the zip container's comment.
-                    comment = len(one.provenance).to_bytes(2, "little") + one.provenance
+                    encoded = provenance.encode()
+                    comment = len(encoded).to_bytes(2, "little") + encoded
                     content = contents[number % N_VECTORS][:-2] + comment
-                    storage.path(one.utt_id).write_bytes(content)
+                    storage.path(utt_id).write_bytes(content)
             storage.finish(utt_ids, describe_origin(config))
             account = DoneMarker(
                 n_utterances=len(utterances),
@@ -98,8 +103,8 @@ def pretend(config: Settings) -> None:
                 wall_seconds=1.0,
                 device="cpu",
                 precision=config.xvector.precision,
-                encoder=utterances.origin.fingerprint,
-                numerics=utterances.origin.numerics,
+                encoder=utterances.source.fingerprint,
+                numerics=utterances.source.numerics,
                 outputs=storage.version(utt_ids),
                 storage=config.xvector.storage,
             )

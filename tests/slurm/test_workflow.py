@@ -192,7 +192,7 @@ def test_what_a_cancelled_job_left_is_done_by_the_next_run(gated):
     )
     status, printed = gated.run()
     assert status == 0, printed
-    assert re.search(r"train: [23] embedded, [56] skipped, 0 failed", printed)
+    assert re.search(r"train: [23] embedded, [56] already embedded, 0 failed", printed)
     assert gated.times_done() == ALL_ONCE
 
 
@@ -250,7 +250,7 @@ def test_after_snakemake_was_killed_no_two_jobs_do_the_same(gated):
     assert status == 0, printed
     # The four that were in work when the second run began are dropped there and done here.
     assert gated.times_done() == Counter({1: 4, 2: 4})
-    assert "train: 8 embedded, 0 skipped, 0 failed" in printed
+    assert "train: 8 embedded, 0 already embedded, 0 failed" in printed
     assert {gated.cluster.job(job).state for job in pending} == {"FAILED"}
 
 

@@ -2,8 +2,10 @@
 
 import fcntl
 import logging
+import math
 import os
 import socket
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 # By this variable the jobs of a run know to which run they belong.
 RUN_VARIABLE = "XVECTORS_RUN"
+SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class RunLock:
@@ -23,14 +26,14 @@ class RunLock:
     """
 
     def __init__(self, root: Path) -> None:
-        """Be the lock of the folder `root`, not held yet."""
+        """Create the lock of the folder `root` without acquiring it."""
         self.root = root
         self.path = root / ".lock"
         self._descriptor: int | None = None
         self._was_refused = False
 
     def try_to_hold(self) -> bool:
-        """Take the lock, and tell whether that worked; it does not when another run holds it."""
+        """Take the lock unless another run holds it. Return whether that worked."""
         if self._descriptor is not None:
             return True
         try:
@@ -59,13 +62,13 @@ class RunLock:
 
         Raises:
             XVectorsError: Another run holds it, or did when this one first tried, and so has
-                changed what this one goes by; the message says which.
+                changed the records that this one read; the message says which.
 
         """
         if self._was_refused or not self.try_to_hold():
             raise XVectorsError(
                 f"{self.root}: another run ({self.holder() or 'just begun'}) is writing there; "
-                "wait for it, or stop it, and run the same command again"
+                "wait for it or stop it, then rerun the same command"
             )
         assert self._descriptor is not None
         os.truncate(self._descriptor, 0)
@@ -77,7 +80,7 @@ class RunLock:
         os.environ[RUN_VARIABLE] = holder.strip()
 
     def holder(self) -> str:
-        """Return who holds the lock or held it last, an empty text if nobody ever did."""
+        """Return who holds the lock or held it last, or an empty text."""
         try:
             return self.path.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
@@ -85,7 +88,7 @@ class RunLock:
 
 
 class RunWatch:
-    """Notices when another run begins, for a job, which may outlive a run that was killed."""
+    """Lets a job, which may outlive a killed run, notice that another run has begun."""
 
     def __init__(self, root: Path) -> None:
         """Watch the lock of the folder `root`, on behalf of the run that started this process.
@@ -94,11 +97,18 @@ class RunWatch:
         """
         self.run_lock = RunLock(root)
         self.run = os.environ.get(RUN_VARIABLE) or self.run_lock.holder()
+        self._next_look = -math.inf
 
     def check(self) -> None:
         """Raise ShardError if another run holds the lock, or has held it since."""
+        self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
         holder = self.run_lock.holder()
         if holder != self.run:
             raise ShardError(
-                f"this job of an earlier run stopped, as another run ({holder}) has begun"
+                f"this job of an earlier run stopped, because another run ({holder}) has begun"
             )
+
+    def check_at_times(self) -> None:
+        """Check as `check` does, but at most once a second."""
+        if time.monotonic() >= self._next_look:
+            self.check()

@@ -17,11 +17,12 @@ from xvectors.files.atomic import flush_to_disk
 from xvectors.files.run_lock import RunWatch
 from xvectors.job.gpu_lease import GpuLease, node_name
 from xvectors.job.progress import Progress, speed
-from xvectors.job.shard_utterances import ShardPipeline, ShardUtterances, manifest_of
+from xvectors.job.shard_utterances import ShardUtterances, manifest_of
 from xvectors.job.tally import Tally, count
 from xvectors.sharding.markers import DoneMarker, write_marker
 from xvectors.storage.base import Storage
 from xvectors.storage.packs import check_names
+from xvectors.tasks.incremental import IncrementalPipeline, OutputCheck
 from xvectors.tasks.outputs import runner_class, storage_of
 from xvectors.tasks.pipeline import run_threaded
 from xvectors.tasks.provider import EnvironmentProvider, provider_class
@@ -32,15 +33,15 @@ logger = logging.getLogger(__name__)
 MAX_NAMES = 10
 # Makes PyTorch ask the driver for GPUs, not CUDA.
 ASK_DRIVER = "PYTORCH_NVML_BASED_CUDA_CHECK"
-# Threads that read: on a CPU as many as the job's, but they may have to wait for the disk.
+# Threads that read. They may wait for the disk, so there are at least two.
 MIN_READERS = 2
-# Longer recordings a GPU's job reads by itself, so that not every process of it holds one.
+# A GPU's job reads longer recordings itself, so that not every process of it holds one.
 LONG_SECONDS = 600
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What a job is told: a shard of a split, when its process started, and its processors."""
+    """A shard of a split, when the job's process started, and its processors."""
 
     config: Settings
     split: str
@@ -71,11 +72,11 @@ def embed_shard(config: Settings, split: str, shard: str, started: float, thread
 
     Raises:
         ShardError: Utterances failed under ``on_error: fail``; the message names them. There
-            is no marker then, and what was embedded stays.
+            is no marker then. Finished embeddings are kept.
 
     """
     # A user's module may ask for GPUs when it is imported, as SpeechBrain does. That would start
-    # CUDA, which sees for good what it sees then, whatever the job leases later.
+    # CUDA, which never notices the GPU that the job leases later.
     os.environ[ASK_DRIVER] = "1"
     job = _Job(config, split, shard, started, threads)
     utterances = ShardUtterances(config, split, shard)
@@ -84,70 +85,67 @@ def embed_shard(config: Settings, split: str, shard: str, started: float, thread
 
 
 def _embed(job: _Job, utterances: ShardUtterances, storage: Storage) -> None:
-    """Embed what is missing in the storage, and write the marker."""
-    missing = [
-        row
-        for row, utterance in enumerate(utterances)
-        if not storage.is_current(utterance.utt_id, utterance.provenance)
-    ]
+    """Embed the missing utterances, and write the marker."""
     if job.config.xvector.storage == "packed":
         check_names(job.name, utterances.content.utt_ids)
-    work = Tally(n_skipped=len(utterances) - len(missing))
-    if missing:
+    watch = RunWatch(job.layout.root)
+    outputs = OutputCheck(utterances.target_of, storage, watch.check_at_times)
+    outputs.survey(utterances.content.positions, max(job.threads, MIN_READERS))
+    tally = Tally(n_skipped=len(utterances) - len(outputs.missing))
+    if outputs.missing:
         # It lists vectors that are about to be replaced; collect_split writes it anew.
         job.layout.index(job.split).unlink(missing_ok=True)
-        _embed_missing(job, utterances, missing, storage, work)
-    account = _account(job, utterances, work)
-    _report(job, account)
-    RunWatch(job.layout.root).check()
-    if account.n_failed and job.config.xvector.on_error == "fail":
-        write_marker(job.layout.unfinished(job.split, job.shard), account)
-        names = ", ".join(failure.utt_id for failure in account.failures[:MAX_NAMES])
-        names += ", ..." if account.n_failed > MAX_NAMES else ""
+        _embed_missing(job, utterances, outputs, tally)
+    marker = _marker(job, utterances, tally)
+    _report(job, marker)
+    watch.check()
+    if marker.n_failed and job.config.xvector.on_error == "fail":
+        write_marker(job.layout.unfinished(job.split, job.shard), marker)
+        names = ", ".join(failure.utt_id for failure in marker.failures[:MAX_NAMES])
+        names += ", ..." if marker.n_failed > MAX_NAMES else ""
         raise ShardError(
-            f"{job.name}: {account.n_failed} of {account.n_utterances} utterances failed "
-            f"({names}), all others are embedded; mend them and run the same command again, or "
-            "set xvector.on_error to skip"
+            f"{job.name}: {marker.n_failed} of {marker.n_utterances} utterances failed ({names}). "
+            "All others are embedded. Fix these and rerun the same command, or set "
+            "xvector.on_error to skip"
         )
-    _finish(job, utterances.content.utt_ids, storage, account)
+    _finish(job, utterances.content.utt_ids, storage, marker)
 
 
-def _account(job: _Job, utterances: ShardUtterances, work: Tally) -> DoneMarker:
-    """Return what is told of the job."""
+def _marker(job: _Job, utterances: ShardUtterances, tally: Tally) -> DoneMarker:
     return DoneMarker(
         n_utterances=len(utterances),
-        n_written=work.n_written,
-        n_skipped=work.n_skipped,
-        n_failed=len(work.failures),
-        audio_seconds=round(work.audio_seconds, 3),
-        startup_seconds=round(work.startup_seconds, 3),
-        wall_seconds=round(work.wall_seconds, 3),
-        device=work.device,
+        n_written=tally.n_written,
+        n_skipped=tally.n_skipped,
+        n_failed=len(tally.failures),
+        audio_seconds=round(tally.audio_seconds, 3),
+        startup_seconds=round(tally.startup_seconds, 3),
+        wall_seconds=round(tally.wall_seconds, 3),
+        device=tally.device,
         precision=job.config.xvector.precision,
-        encoder=utterances.origin.fingerprint,
-        numerics=utterances.origin.numerics,
-        failures=[failure for _, failure in sorted(work.failures.items())],
+        encoder=utterances.source.fingerprint,
+        numerics=utterances.source.numerics,
+        failures=[failure for _, failure in sorted(tally.failures.items())],
         storage=job.config.xvector.storage,
     )
 
 
-def _finish(job: _Job, utt_ids: list[str], storage: Storage, account: DoneMarker) -> None:
+def _finish(job: _Job, utt_ids: list[str], storage: Storage, marker: DoneMarker) -> None:
     """Bring the embeddings into their final form, and then write the marker."""
     layout = job.layout
     storage.finish(utt_ids, describe_origin(job.config))
     # Power loss must not leave a marker whose embeddings were still on their way to the disk.
     flush_to_disk(layout.root)
-    failed = {failure.utt_id for failure in account.failures}
+    failed = {failure.utt_id for failure in marker.failures}
     embedded = (utt_id for utt_id in utt_ids if utt_id not in failed)
     layout.unfinished(job.split, job.shard).unlink(missing_ok=True)
-    account = replace(account, outputs=storage.version(embedded))
-    write_marker(layout.marker(job.split, job.shard), account)
+    marker = replace(marker, outputs=storage.version(embedded))
+    write_marker(layout.marker(job.split, job.shard), marker)
 
 
 def _embed_missing(
-    job: _Job, utterances: ShardUtterances, missing: list[int], storage: Storage, work: Tally
+    job: _Job, utterances: ShardUtterances, outputs: OutputCheck, tally: Tally
 ) -> None:
-    """Take a GPU if there is one, build the environment, and embed `missing` rows."""
+    """Take a GPU if there is one, build the environment, and embed the missing utterances."""
     asked = time.monotonic()
     xvector = job.config.xvector
     with GpuLease(xvector.device, xvector.jobs_per_gpu) as lease:
@@ -156,39 +154,37 @@ def _embed_missing(
         os.environ.pop(ASK_DRIVER, None)
         if lease.gpu:
             logger.info("%s: on GPU %s of %s", job.name, lease.gpu, node_name())
-        provider = _provider(job, utterances.origin.fingerprint, lease.gpu)
+        provider = _provider(job, utterances.source.fingerprint, lease.gpu)
         runner = runner_class(job.config)(provider, xvector.batch_size)
-        # A provider of one's own may have another storage.
-        env = {"storage": storage, **build_worker_environment(provider)}
+        env = build_worker_environment(provider)
         if lease.gpu and env.get("device") == "cpu":
             from xvectors.encoders.device import why_no_gpu  # noqa: PLC0415 - imports torch
 
             logger.warning(
-                "%s: PyTorch can use no GPU here (%s), going on with the CPU; with "
-                "xvector.device: cpu every processor would have a job",
+                "%s: PyTorch can use no GPU here (%s). Continuing on the CPU; set xvector.device "
+                "to cpu to run a job on every processor",
                 job.name,
                 why_no_gpu(),
             )
             lease.release()
-        work.device = str(env.get("device", "none"))
-        work.startup_seconds = time.monotonic() - job.started - waited
-        watch = RunWatch(job.layout.root)
-        pipeline = ShardPipeline(runner.build_pipeline(env), utterances, storage, watch)
-        _run(job, pipeline, missing, runner.batch_size or 1, work)
+        tally.device = str(env.get("device", "none"))
+        tally.startup_seconds = time.monotonic() - job.started - waited
+        pipeline = IncrementalPipeline(runner.build_pipeline(env), outputs)
+        _run(job, utterances, pipeline, runner.batch_size or 1, tally)
 
 
 def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> EnvironmentProvider:
-    """Return the provider, its encoder being the fetched copy, checked to be whole."""
+    """Return the provider, with the fetched copy of the encoder, which is checked to be whole."""
     config = job.config.as_omegaconf()
     if gpu and config.xvector.device:
-        # Whatever its number was, it is the only one now.
+        # It is the only one that this process sees now, so its number has changed.
         config.xvector.device = "cuda"
     if fingerprint is not None:
         folder = job.layout.encoder.parent
         if fingerprint_of(folder) != fingerprint:
             raise EncoderError(
-                f"{folder}: the encoder's copy is damaged; run the same command again, which "
-                "fetches it anew"
+                f"{folder}: the encoder's copy is damaged. Rerun the same command, which fetches "
+                "it anew"
             )
         config.xvector.pretrained_model = str(folder)
     output_dir = job.layout.embeddings(job.split)
@@ -199,40 +195,54 @@ def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> Environmen
 
 
 def _run(
-    job: _Job, pipeline: ShardPipeline, missing: list[int], batch_size: int, work: Tally
+    job: _Job,
+    utterances: ShardUtterances,
+    pipeline: IncrementalPipeline,
+    batch_size: int,
+    tally: Tally,
 ) -> None:
-    """Embed the utterances of `missing` rows, and count in `work` what became of them."""
-    content = pipeline.utterances.content
-    # Utterances of similar length together, and the most memory at the beginning.
-    longest_first = sorted(missing, key=content.seconds.__getitem__, reverse=True)
+    """Embed the missing utterances, and count their outcomes."""
+    missing = pipeline.outputs.missing
+    seconds = [utterances.content.seconds[utterances.row_of(position)] for position in missing]
+    # Utterances of similar length together, and the largest batches first.
+    longest_first = sorted(zip(seconds, missing, strict=True), key=lambda one: one[0], reverse=True)
     progress = Progress(job.name, len(missing))
-    outcomes = _outcomes(pipeline, longest_first, batch_size, job.threads, work.device)
+    outcomes = _outcomes(pipeline, longest_first, batch_size, job.threads, tally.device)
     with closing(outcomes), progress:
         for position, outcome in outcomes:
-            count(content, pipeline.utterances.row_of(position), outcome, work)
-            progress.count(work.audio_seconds)
-        work.wall_seconds = progress.wall_seconds
+            row = utterances.row_of(position)
+            count(utterances.content, row, outcome, tally, missing[position])
+            progress.count(tally.audio_seconds)
+        tally.wall_seconds = progress.wall_seconds
 
 
 def _outcomes(
-    pipeline: ShardPipeline, rows: list[int], batch_size: int, threads: int, device: str
+    pipeline: IncrementalPipeline,
+    longest_first: list[tuple[float, int]],
+    batch_size: int,
+    threads: int,
+    device: str,
 ) -> Generator[tuple[int, Any], None, None]:
-    """Yield positions with what became of them: on a GPU by processes, elsewhere by threads."""
-    content = pipeline.utterances.content
-    positions = [content.positions[row] for row in rows]
+    """Yield positions with their outcomes, from processes on a GPU and from threads elsewhere.
+
+    Args:
+        pipeline: The pipeline.
+        longest_first: Seconds and positions.
+        batch_size: The most utterances in a batch.
+        threads: Processors that the job may keep busy.
+        device: The device of the encoder.
+
+    """
+    positions = [position for _, position in longest_first]
     if device.startswith("cuda") and pipeline.encoder is not None:
-        # Only here, as they import torch.
+        # Only here, because they import torch.
         from xvectors.encoders.encoder import Encoder  # noqa: PLC0415
         from xvectors.job.encoder_server import run_in_processes  # noqa: PLC0415
 
         if isinstance(pipeline.encoder, Encoder):
-            n_long = sum(content.seconds[row] > LONG_SECONDS for row in rows)
-            others = positions[n_long:]
-            if pipeline.storage.is_remembered:
-                for position in others:
-                    pipeline.discard_stale(position)
-            yield from run_in_processes(pipeline, others, batch_size, threads - 1)
-            pipeline.storage.reload()
+            n_long = sum(seconds > LONG_SECONDS for seconds, _ in longest_first)
+            yield from run_in_processes(pipeline, positions[n_long:], batch_size, threads - 1)
+            pipeline.outputs.storage.reload()
             positions, threads = positions[:n_long], MIN_READERS
     yield from run_threaded(pipeline, positions, batch_size, max(threads, MIN_READERS))
 
@@ -241,7 +251,7 @@ def _report(job: _Job, marker: DoneMarker) -> None:
     for failure in marker.failures:
         logger.error("%s: %s: %s", job.split, failure.utt_id, failure.reason)
     logger.info(
-        "%s: %d embedded, %d skipped, %d failed, %s",
+        "%s: %d embedded, %d already embedded, %d failed, %s",
         job.name,
         marker.n_written,
         marker.n_skipped,

@@ -1,14 +1,13 @@
-"""The tally of a shard job: what became of each utterance."""
+"""The tally of a shard job: the outcomes of its utterances."""
 
-import logging
 from dataclasses import dataclass, field
 
-from xvectors.errors import UtteranceError, XVectorsError, first_line, machine_problem
+from xvectors.audio.versions import AudioVersion
+from xvectors.errors import UtteranceError
 from xvectors.sharding.index_shards import IndexShard
 from xvectors.sharding.markers import Failure
+from xvectors.tasks.incremental import failure_reason
 from xvectors.tasks.runner import Outcome
-
-logger = logging.getLogger(__name__)
 
 # So many unexpected failures without a single success are a defect of the task.
 MAX_FAILURES_AT_FIRST = 10
@@ -16,7 +15,7 @@ MAX_FAILURES_AT_FIRST = 10
 
 @dataclass
 class Tally:
-    """What a job did; `failures` are by the utterances' rows in the shard."""
+    """The work of a job; `failures` are by the utterances' rows in the shard."""
 
     device: str = "none"
     startup_seconds: float = 0.0
@@ -28,29 +27,40 @@ class Tally:
     failures: dict[int, Failure] = field(default_factory=dict)
 
 
-def count(shard: IndexShard, row: int, outcome: Outcome | BaseException, work: Tally) -> None:
-    """Count what became of an utterance; what goes wrong with one costs only that one."""
+def count(
+    shard: IndexShard,
+    row: int,
+    outcome: Outcome | BaseException,
+    tally: Tally,
+    audio: AudioVersion | None = None,
+) -> None:
+    """Count the outcome of an utterance. An error of one utterance costs only that one.
+
+    Args:
+        shard: The index shard.
+        row: The utterance's row in it.
+        outcome: Its outcome, or the exception that it met.
+        tally: The counts so far.
+        audio: The version of its audio file, None where there is none.
+
+    """
     if isinstance(outcome, BaseException):
-        outcome = {"status": "failed", "reason": reason_of(outcome, work)}
+        outcome = {"status": "failed", "reason": _reason(outcome, tally)}
     if outcome["status"] == "failed":
         reason = outcome["reason"]
-        work.failures[row] = Failure(shard.utt_ids[row], shard.wav_paths[row], reason)
+        tally.failures[row] = Failure(shard.utt_ids[row], shard.wav_paths[row], reason, audio)
     elif outcome["status"] == "skipped":
-        work.n_skipped += 1
+        tally.n_skipped += 1
     else:
-        work.n_written += 1
-        work.audio_seconds += shard.seconds[row]
+        tally.n_written += 1
+        tally.audio_seconds += shard.seconds[row]
 
 
-def reason_of(error: BaseException, work: Tally) -> str:
-    """Return why an utterance failed; raise what says more of this machine or of the task."""
-    if isinstance(error, UtteranceError):
-        return str(error)
-    if not isinstance(error, Exception) or isinstance(error, XVectorsError):
+def _reason(error: BaseException, tally: Tally) -> str:
+    """Return why an utterance failed; raise an error of the machine or of the task."""
+    if not isinstance(error, UtteranceError):
+        tally.n_unexpected += 1
+    n_good = tally.n_written + tally.n_skipped
+    if n_good == 0 and tally.n_unexpected > MAX_FAILURES_AT_FIRST:
         raise error
-    work.n_unexpected += 1
-    n_good = work.n_written + work.n_skipped
-    if machine_problem(error) or (n_good == 0 and work.n_unexpected > MAX_FAILURES_AT_FIRST):
-        raise error
-    logger.warning("unexpected", exc_info=error)
-    return f"{type(error).__name__}: {first_line(error)}"
+    return failure_reason(error)

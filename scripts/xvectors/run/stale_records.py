@@ -15,13 +15,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from xvectors.audio.versions import audio_version
 from xvectors.config.layout import Layout, shard_names
 from xvectors.config.resolving import shards_of_split
 from xvectors.config.settings import Settings
 from xvectors.encoders.fetching import describes, read_fingerprint
 from xvectors.encoders.identity import collect_numerics
 from xvectors.errors import EncoderError, ShardError
-from xvectors.manifest.reading import hash_manifest
+from xvectors.manifest.reading import hash_manifest, locate_audio
 from xvectors.results.stale_results import stale_results
 from xvectors.sharding.index_shards import IndexShard, hash_audio, read_index_shard, read_plan
 from xvectors.sharding.markers import read_marker
@@ -103,6 +104,10 @@ def _is_done(config: Settings, layout: Layout, split: str, name: str, shard: Ind
         return False
     if marker.failures and config.xvector.on_error == "fail":
         return False
+    manifest_path = Path(config.xvector.manifest_paths[split])
+    for failure in marker.failures:
+        if audio_version(locate_audio(manifest_path, failure.wav_path)) != failure.audio:
+            return False
     failed = {failure.utt_id for failure in marker.failures}
     embedded = (utt_id for utt_id in shard.utt_ids if utt_id not in failed)
     outputs = storage_of(config, split, name).version(embedded)

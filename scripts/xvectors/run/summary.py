@@ -39,7 +39,7 @@ def summarize(
         undone = done.undone
         of_shards = f", {len(undone)} of {plan.n_shards} shards not done" if undone else ""
         yield (
-            f"{split}: {done.n_written} embedded, {done.n_skipped} skipped, "
+            f"{split}: {done.n_written} embedded, {done.n_skipped} already embedded, "
             f"{done.n_failed} failed, {hours:.3f} hours of audio embedded, "
             f"wall time {minutes:.0f} min {seconds:.0f} s{of_shards}"
         )
@@ -66,7 +66,7 @@ class _Sum:
 
 
 def _add_up(layout: Layout, split: str, n_shards: int, started_ns: int) -> _Sum:
-    """Add up the accounts of all shards; what earlier runs have embedded counts as skipped."""
+    """Add up the accounts of all shards; embeddings of earlier runs count as already embedded."""
     done = _Sum()
     for name in shard_names(n_shards):
         marker, unfinished = layout.marker(split, name), layout.unfinished(split, name)

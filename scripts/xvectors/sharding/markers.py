@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xvectors.audio.versions import AudioVersion
 from xvectors.errors import ShardError
 from xvectors.files.atomic import write_atomically
 from xvectors.files.checksummed_json import dump_checksummed, load_checksummed
@@ -11,11 +12,15 @@ from xvectors.files.checksummed_json import dump_checksummed, load_checksummed
 
 @dataclass(frozen=True)
 class Failure:
-    """An utterance that could not be embedded, and why."""
+    """An utterance that could not be embedded, and why.
+
+    `audio` is the version of its audio file at that time, None where there was none.
+    """
 
     utt_id: str
     wav_path: str
     reason: str
+    audio: AudioVersion | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,11 @@ def read_marker(path: Path) -> DoneMarker:
     """
     try:
         content = load_checksummed(path.read_bytes())
-        content["failures"] = [Failure(**failure) for failure in content["failures"]]
+        content["failures"] = [_read_failure(**failure) for failure in content["failures"]]
         return DoneMarker(**content)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ShardError(f"{path}: no done-marker; run the same command again") from error
+
+
+def _read_failure(audio: list[int] | None = None, **failure: str) -> Failure:
+    return Failure(**failure, audio=AudioVersion(*audio) if audio else None)

@@ -3,18 +3,27 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from xvectors.storage.provenance import Provenance, Standing
 
 if TYPE_CHECKING:
     import torch
 
 
+class Found(NamedTuple):
+    """A stored embedding; `contents` are the hashes of the audio that it may have been made of."""
+
+    standing: Standing
+    contents: frozenset[bytes] = frozenset()
+
+
 class Storage(ABC):
-    """Where the embeddings of a shard are, what made each of them, and whether they are sound.
+    """The embeddings of a shard, each with its provenance.
 
     Attributes:
-        is_remembered: Whether what there is stands in this process' memory, so that one that is
-            forked has a copy of it.
+        is_remembered: Whether the stored embeddings are listed in this process' memory, so that a
+            forked process has a copy of the list.
 
     """
 
@@ -25,38 +34,42 @@ class Storage(ABC):
         """Return the file that holds an utterance's embedding."""
 
     @abstractmethod
-    def is_current(self, utt_id: str, provenance: bytes) -> bool:
-        """Tell whether an embedding is there, and was made by this."""
+    def find(self, utt_id: str, wanted: Provenance) -> Found:
+        """Look for an embedding, and compare its provenance. Change nothing."""
+
+    def choose(self, utt_id: str, wanted: Provenance) -> None:  # noqa: B027 - files need no choice
+        """Keep, where there are several embeddings, the current one."""
 
     @abstractmethod
-    def discard_stale(self, utt_id: str, provenance: bytes, is_audio_gone: bool) -> None:
-        """Remove an embedding that was not made by this.
-
-        While the audio is gone, nothing can replace it: it stays, if it was made in the same way.
-        """
+    def update_provenance(self, utt_id: str, provenance: Provenance) -> None:
+        """Give an embedding of the same audio content this provenance."""
 
     @abstractmethod
     def reload(self) -> None:
-        """See what processes that were forked have saved since."""
+        """List the embeddings that forked processes have saved."""
 
     @abstractmethod
-    def save(self, utt_id: str, embedding: "torch.Tensor", provenance: bytes) -> None:
-        """Keep an embedding, shape (dim,), and what made it, whole or not at all."""
+    def save(
+        self, utt_id: str, embedding: "torch.Tensor", provenance: Provenance | None = None
+    ) -> None:
+        """Keep an embedding, shape (dim,), and its provenance, whole or not at all."""
 
     @abstractmethod
-    def accept(self, utt_id: str, provenance: bytes) -> str | None:
-        """Return what is wrong with what a runner has left for an utterance, None if nothing is.
+    def verify_and_stamp(self, utt_id: str, provenance: Provenance) -> str | None:
+        """Check the output that a runner has left, and give it this provenance if it has none.
 
-        Whatever it has left without a provenance gets this one.
+        Returns:
+            The reason why it is not sound, or None.
+
         """
 
     @abstractmethod
     def finish(self, utt_ids: Iterable[str], metadata: Mapping[str, str]) -> None:
-        """Bring the embeddings of a shard, in this order, into the form in which they stay."""
+        """Bring the embeddings of a shard, in this order, into their final form."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close all files."""
 
     @abstractmethod
     def check(self, utt_id: str) -> None:
@@ -64,8 +77,8 @@ class Storage(ABC):
 
     @abstractmethod
     def discard(self, utt_id: str) -> None:
-        """Remove an embedding that is not sound."""
+        """Remove an embedding that is stale or not sound."""
 
     @abstractmethod
     def version(self, utt_ids: Iterable[str]) -> str | None:
-        """Return a hash of the versions of embeddings, None if one is missing; reads none."""
+        """Return a hash of the embeddings' versions, None if one is missing. Read none."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from xvectors.errors import first_line
 from xvectors.files.atomic import hash_versions
 from xvectors.storage import pt_file
-from xvectors.storage.base import Storage
-from xvectors.storage.provenance import is_same_but_audio
+from xvectors.storage.base import Found, Storage
+from xvectors.storage.provenance import Provenance, Standing, compare, digest_of
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ EMBEDDING_SUFFIX = ".pt"
 
 
 class FileStorage(Storage):
-    """A file for each embedding, wherever a runner leaves it."""
+    """A file for each embedding, at the path that a runner chooses."""
 
     def __init__(
         self,
@@ -29,45 +29,48 @@ class FileStorage(Storage):
         self.folder = folder
         self.output_path = output_path
         self.check_output = check_output
+        self._made_folders: set[Path] = set()
 
     def path(self, utt_id: str) -> Path:
         """Return the file of an embedding."""
         return self.output_path(self.folder, utt_id)
 
-    def is_current(self, utt_id: str, provenance: bytes) -> bool:
-        """Tell whether the file is there and has this provenance.
+    def find(self, utt_id: str, wanted: Provenance) -> Found:
+        """Read the file's provenance.
 
-        A file of another kind than `.pt` is checked too, as its provenance may stand beside it.
+        A file with its provenance beside it is checked too, because its provenance does not show
+        damage.
         """
         path = self.path(utt_id)
-        if pt_file.read_provenance(path) != provenance:
-            return False
-        if path.suffix == EMBEDDING_SUFFIX or not pt_file.stands_beside(path):
-            return True
-        try:
-            self.check(utt_id)
-        except Exception:  # a damaged file may make a reader raise anything
-            return False
-        return True
+        digest = digest_of(pt_file.read_provenance(path))
+        if digest is None:
+            return Found(Standing.STALE if path.exists() else Standing.MISSING)
+        found = Found(compare(digest, wanted.digest()), frozenset([digest.content]))
+        if path.suffix != EMBEDDING_SUFFIX and pt_file.stands_beside(path):
+            try:
+                self.check(utt_id)
+            except Exception:  # a damaged file may make a reader raise anything
+                return Found(Standing.STALE)
+        return found
 
-    def discard_stale(self, utt_id: str, provenance: bytes, is_audio_gone: bool) -> None:
-        """Remove a file that is not current, unless only its audio is gone."""
-        if self.is_current(utt_id, provenance):
-            return
-        earlier = pt_file.read_provenance(self.path(utt_id))
-        if not (is_audio_gone and is_same_but_audio(earlier, provenance)):
-            self.discard(utt_id)
+    def update_provenance(self, utt_id: str, provenance: Provenance) -> None:
+        """Write the file again with this provenance."""
+        pt_file.stamp(self.path(utt_id), provenance.encode())
 
     def reload(self) -> None:
-        """Do nothing: files tell."""
+        """Do nothing: every question looks at the files."""
 
-    def save(self, utt_id: str, embedding: "torch.Tensor", provenance: bytes) -> None:
+    def save(
+        self, utt_id: str, embedding: "torch.Tensor", provenance: Provenance | None = None
+    ) -> None:
         """Write a file."""
         path = self.path(utt_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pt_file.save_embedding(embedding, path, provenance)
+        if path.parent not in self._made_folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._made_folders.add(path.parent)
+        pt_file.save_embedding(embedding, path, provenance.encode() if provenance else b"")
 
-    def accept(self, utt_id: str, provenance: bytes) -> str | None:
+    def verify_and_stamp(self, utt_id: str, provenance: Provenance) -> str | None:
         """Check and stamp a file that a runner has left without a provenance."""
         path = self.path(utt_id)
         if pt_file.read_provenance(path) is not None:
@@ -78,7 +81,7 @@ class FileStorage(Storage):
             self.check(utt_id)
         except Exception as error:  # a damaged file may make a reader raise anything
             return f"{path}: {first_line(error)}"
-        pt_file.stamp(path, provenance)
+        pt_file.stamp(path, provenance.encode())
         return None
 
     def finish(self, utt_ids: Iterable[str], metadata: Mapping[str, str]) -> None:
@@ -88,7 +91,7 @@ class FileStorage(Storage):
         """Do nothing: no file stays open."""
 
     def check(self, utt_id: str) -> None:
-        """Do the runner's own check."""
+        """Run the runner's own check."""
         self.check_output(self.path(utt_id))
 
     def discard(self, utt_id: str) -> None:

@@ -17,35 +17,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.files.atomic import unwritable
-from xvectors.storage.packs import NUMBER, Row, files_named
+from xvectors.storage.packs import NUMBER, PROVENANCE, Row, files_named
+from xvectors.storage.provenance import ProvenanceDigest
 
 JOURNAL_SUFFIX = ".journal"
-# What precedes name and vector in a journal: the checksum of all that follows it, the name's
-# length in bytes, the vector's length in numbers, its origin.
-_RECORD = struct.Struct("<IHI16s")
+# The fields before name and vector in a journal: the checksum of all that follows, the name's
+# length in bytes, the vector's length in numbers, and its provenance.
+_RECORD = struct.Struct(f"<IHI{PROVENANCE.size}s")
 _CHECKSUM_BYTES = 4
 _JOURNAL_NAME = re.compile(rf"\.(\d+-of-\d+)\.[0-9a-f]{{12}}{re.escape(JOURNAL_SUFFIX)}")
 
 
 class Journal:
-    """What a job has embedded so far, in a file of its own; several threads may append."""
+    """The embeddings of a running job in a file of its own; several threads may append."""
 
     def __init__(self, folder: Path, shard: str) -> None:
-        """Be a new journal of a shard in `folder`, which is made with the first row."""
+        """Create a journal of a shard in `folder`. The file is created with the first row."""
         self._folder, self._shard = folder, shard
         self._file: IO[bytes] | None = None
         self._lock = Lock()
 
     @cached_property
     def path(self) -> Path:
-        """The file; processes that are forked before the first row have one each."""
+        """The file. Processes that are forked before the first row have one each."""
         return self._folder / f".{self._shard}.{uuid.uuid4().hex[:12]}{JOURNAL_SUFFIX}"
 
-    def append(self, name: str, vector: NDArray[np.float32], origin: bytes) -> Row:
+    def append(self, name: str, vector: NDArray[np.float32], provenance: ProvenanceDigest) -> Row:
         """Add an embedding, shape (dim,), and return where it lies."""
         content = vector.astype(NUMBER).tobytes()
         encoded = name.encode()
-        record = _RECORD.pack(0, len(encoded), len(vector), origin) + encoded + content
+        packed = PROVENANCE.pack(*provenance)
+        record = _RECORD.pack(0, len(encoded), len(vector), packed) + encoded + content
         record = struct.pack("<I", zlib.crc32(record[_CHECKSUM_BYTES:])) + record[_CHECKSUM_BYTES:]
         try:
             with self._lock:
@@ -57,7 +59,7 @@ class Journal:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise unwritable(self.path, error) from error
-        return Row(self.path, end - len(content), len(vector), origin, zlib.crc32(content))
+        return Row(self.path, end - len(content), len(vector), provenance, zlib.crc32(content))
 
     def close(self) -> None:
         """Close the file."""
@@ -68,17 +70,18 @@ class Journal:
 def read_journal(path: Path) -> Iterator[tuple[str, Row]]:
     """Yield the rows of a journal up to the first that is not whole; none if it is gone.
 
-    It goes when a job has put its rows into a pack.
+    A job that has put the rows into a pack removes the journal.
     """
     with suppress(FileNotFoundError), path.open("rb") as file:
         while len(head := file.read(_RECORD.size)) == _RECORD.size:
-            checksum, n_name, dim, origin = _RECORD.unpack(head)
+            checksum, n_name, dim, packed = _RECORD.unpack(head)
             name = file.read(n_name)
             offset = file.tell()
             content = file.read(dim * NUMBER.itemsize)
             if zlib.crc32(head[_CHECKSUM_BYTES:] + name + content) != checksum:
                 return
-            yield name.decode(), Row(path, offset, dim, origin, zlib.crc32(content))
+            provenance = ProvenanceDigest(*PROVENANCE.unpack(packed))
+            yield name.decode(), Row(path, offset, dim, provenance, zlib.crc32(content))
 
 
 def list_journals(folder: Path) -> dict[Path, str]:

@@ -9,12 +9,15 @@ import numpy as np
 
 from xvectors.files.atomic import hash_versions
 from xvectors.storage import journal, packs
-from xvectors.storage.base import Storage
+from xvectors.storage.base import Found, Storage
 from xvectors.storage.journal import Journal, read_journal
 from xvectors.storage.packs import Pack, Row, read_pack
+from xvectors.storage.provenance import NO_HOW, Provenance, ProvenanceDigest, Standing, compare
 
 if TYPE_CHECKING:
     import torch
+
+NO_PROVENANCE = ProvenanceDigest(NO_HOW, bytes(8))
 
 
 class PackedStorage(Storage):
@@ -32,7 +35,7 @@ class PackedStorage(Storage):
         Args:
             folder: Where packs and journals are.
             shard: Name of the shard.
-            utt_ids: Its utterances, for whoever asks which are current.
+            utt_ids: Its utterances. Without them only `path`, `check` and `version` serve.
 
         """
         self.folder = folder
@@ -41,11 +44,14 @@ class PackedStorage(Storage):
         self._utt_ids = utt_ids
         self._seen: set[Path] = set()
         self._journal = Journal(folder, shard)
+        self._is_changed = False
 
     @cached_property
     def _rows(self) -> dict[str, list[Row]]:
-        """What there is of each utterance; of several origins, as nobody knows which will do."""
+        """The rows of each utterance, of any provenance."""
         rows: dict[str, list[Row]] = {utt_id: [] for utt_id in self._utt_ids}
+        if not rows:
+            return rows
         for path, read in self._sources():
             for utt_id, row in read(path):
                 if utt_id in rows:
@@ -73,12 +79,29 @@ class PackedStorage(Storage):
         """Return the pack."""
         return self.pack
 
-    def is_current(self, utt_id: str, provenance: bytes) -> bool:
-        """Tell whether there is a row of this origin; from then on it is the only one."""
-        origin = packs.origin_of(provenance)
-        current = [row for row in self._rows[utt_id] if row.origin == origin][:1]
-        self._rows[utt_id] = current or self._rows[utt_id]
-        return bool(current)
+    def find(self, utt_id: str, wanted: Provenance) -> Found:
+        """Compare the rows of the utterance, and return the best."""
+        digest = wanted.digest()
+        rows = self._rows[utt_id]
+        standing = max((compare(row.provenance, digest) for row in rows), default=Standing.MISSING)
+        return Found(standing, frozenset(row.provenance.content for row in rows))
+
+    def choose(self, utt_id: str, wanted: Provenance) -> None:
+        """Drop the rows of the utterance that are not current."""
+        version = wanted.digest().version
+        current = [row for row in self._rows[utt_id] if row.provenance.version == version]
+        self._rows[utt_id] = current[:1]
+
+    def update_provenance(self, utt_id: str, provenance: Provenance) -> None:
+        """Keep the row of the same content, with another provenance in the next pack."""
+        digest = provenance.digest()
+        same = [
+            row._replace(provenance=digest)
+            for row in self._rows[utt_id]
+            if (row.provenance.how, row.provenance.content) == (digest.how, digest.content)
+        ]
+        self._rows[utt_id] = same[:1]
+        self._is_changed = True
 
     def reload(self) -> None:
         """Take the rows of journals that are new."""
@@ -86,33 +109,24 @@ class PackedStorage(Storage):
             if shard == self.shard and path not in self._seen:
                 self._rows.update((utt_id, [row]) for utt_id, row in read_journal(path))
 
-    def discard_stale(self, utt_id: str, provenance: bytes, is_audio_gone: bool) -> None:
-        """Forget rows of another origin, unless only their audio is gone."""
-        if self.is_current(utt_id, provenance):
-            return
-        origin = packs.origin_of(provenance)
-        self._rows[utt_id] = [
-            row
-            for row in self._rows[utt_id]
-            if is_audio_gone and packs.is_same_but_audio(row.origin, origin)
-        ]
-
-    def save(self, utt_id: str, embedding: "torch.Tensor", provenance: bytes) -> None:
+    def save(
+        self, utt_id: str, embedding: "torch.Tensor", provenance: Provenance | None = None
+    ) -> None:
         """Append to the journal."""
         self.folder.mkdir(parents=True, exist_ok=True)
         vector = np.asarray(embedding.detach().float().cpu().numpy())
-        row = self._journal.append(utt_id, vector, packs.origin_of(provenance))
-        self._rows[utt_id] = [row]
+        digest = provenance.digest() if provenance else NO_PROVENANCE
+        self._rows[utt_id] = [self._journal.append(utt_id, vector, digest)]
 
-    def accept(self, utt_id: str, provenance: bytes) -> str | None:
-        """Look whether there is a row."""
+    def verify_and_stamp(self, utt_id: str, provenance: Provenance) -> str | None:
+        """Check that there is a row."""
         return None if self._rows[utt_id] else "the runner left no embedding"
 
     def finish(self, utt_ids: Iterable[str], metadata: Mapping[str, str]) -> None:
         """Write the pack, unless it is as it should be, and remove the shard's journals."""
         self.close()
         rows = {utt_id: self._rows[utt_id][0] for utt_id in utt_ids if self._rows[utt_id]}
-        is_packed = all(row.source == self.pack for row in rows.values())
+        is_packed = all(row.source == self.pack for row in rows.values()) and not self._is_changed
         wanted = (metadata["provenance"].encode(), list(rows))
         if not is_packed or packs.describe(self.pack) != wanted:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +145,8 @@ class PackedStorage(Storage):
             raise ValueError("holds NaN or infinite numbers")
 
     def discard(self, utt_id: str) -> None:
-        """Do nothing: a row that is not sound counts as none."""
+        """Forget the rows of the utterance. They leave the file with the next pack."""
+        self._rows[utt_id] = []
 
     def version(self, utt_ids: Iterable[str]) -> str | None:
         """Return a hash of the pack's version."""

@@ -1,9 +1,8 @@
-"""Packs: the embeddings of a shard in one safetensors file, and the journal of what goes into it.
+"""Packs: the embeddings of a shard in one safetensors file.
 
 A pack is written whole or not at all, when its shard is done. Until then a job appends every
-embedding to a journal, so that whoever comes after a killed job goes on from there. A row of
-either carries a checksum, and what made it: 8 bytes hash of all but the audio's version, and 8
-of everything.
+embedding to a journal, so that the job after a killed one continues from there. A row of either
+carries a checksum and the digest of its provenance.
 """
 
 import json
@@ -15,26 +14,28 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xvectors.audio.versions import AudioVersion
 from xvectors.errors import ShardError
-from xvectors.storage.provenance import parse_provenance
+from xvectors.storage.provenance import NO_HOW, ProvenanceDigest
 from xvectors.storage.safetensors_file import MAX_HEADER_BYTES, METADATA, read_header, write_vectors
 
 logger = logging.getLogger(__name__)
 
 PACK_SUFFIX = ".safetensors"
 ROWS = "rows"
-# What the metadata of a pack tell of every row: its origin, and the checksum of its bytes.
-_ROW = struct.Struct("<16sI")
+# A provenance: its two hashes, the size of the audio file, the hash of its content.
+PROVENANCE = struct.Struct("<8s8sq16s")
+# The metadata of a pack have for every row its provenance and the checksum of its bytes.
+_ROW = struct.Struct(f"<{PROVENANCE.size}sI")
+# Earlier versions had two hashes instead. The second one is the one of everything.
+_EARLIER_ROW = struct.Struct("<8s8sI")
 NUMBER = np.dtype("<f4")
-# An upper bound of what a header says of a row besides its name.
+# An upper bound of a row's bytes in a header, without its name.
 _ROW_HEADER_BYTES = (
     2 * _ROW.size + len('"":{"dtype":"F32","shape":[99999],"data_offsets":[,]},') + 24
 )
@@ -42,12 +43,12 @@ _NAME = re.compile(rf"(\d+-of-\d+){re.escape(PACK_SUFFIX)}")
 
 
 class Row(NamedTuple):
-    """Where an embedding of `dim` numbers lies, what made it, and its bytes' checksum."""
+    """The place of an embedding of `dim` numbers, its provenance, and its bytes' checksum."""
 
     source: Path
     offset: int
     dim: int
-    origin: bytes
+    provenance: ProvenanceDigest
     checksum: int
 
     def read(self) -> NDArray[np.float32]:
@@ -71,23 +72,6 @@ class Row(NamedTuple):
         return np.frombuffer(content, NUMBER)
 
 
-def origin_of(provenance: bytes) -> bytes:
-    """Return the 16 bytes that stand for a provenance."""
-    numerics = parse_provenance(provenance)
-    for key in AudioVersion._fields:
-        numerics.pop(key, None)
-    return _hash(json.dumps(numerics, sort_keys=True).encode()) + _hash(provenance)
-
-
-def is_same_but_audio(one: bytes, other: bytes) -> bool:
-    """Tell whether two origins differ in nothing but the version of the audio file."""
-    return one[:8] == other[:8]
-
-
-def _hash(content: bytes) -> bytes:
-    return blake2b(content, digest_size=8).digest()
-
-
 def check_names(place: str, names: list[str]) -> None:
     """Raise ShardError if rows of these names do not fit into one pack."""
     if METADATA in names:
@@ -107,7 +91,9 @@ def check_names(place: str, names: list[str]) -> None:
 
 def write_pack(path: Path, rows: Mapping[str, Row], metadata: Mapping[str, str]) -> None:
     """Write a pack of rows that lie elsewhere, a tensor per name, whole or not at all."""
-    about = b"".join(_ROW.pack(row.origin, row.checksum) for row in rows.values())
+    about = b"".join(
+        _ROW.pack(PROVENANCE.pack(*row.provenance), row.checksum) for row in rows.values()
+    )
     dims = {row.dim for row in rows.values()} or {0}
     if len(dims) > 1:
         raise ShardError(f"{path}: embeddings of {sorted(dims)} numbers do not go together")
@@ -116,16 +102,27 @@ def write_pack(path: Path, rows: Mapping[str, Row], metadata: Mapping[str, str])
 
 
 class _Contents(NamedTuple):
-    """What a pack's header tells: names in order, their length, the first byte, the rows."""
+    """A pack's header: names in order, the vectors' length, the first byte, the rows.
+
+    `is_earlier` says that an earlier version wrote it.
+    """
 
     names: list[str]
     dim: int
     start: int
     about: bytes
+    is_earlier: bool
 
     def row(self, path: Path, i: int) -> Row:
         offset = self.start + i * self.dim * NUMBER.itemsize
-        return Row(path, offset, self.dim, *_ROW.unpack_from(self.about, i * _ROW.size))
+        return Row(path, offset, self.dim, *self._about(i))
+
+    def _about(self, i: int) -> tuple[ProvenanceDigest, int]:
+        if self.is_earlier:
+            _, version, checksum = _EARLIER_ROW.unpack_from(self.about, i * _EARLIER_ROW.size)
+            return ProvenanceDigest(NO_HOW, version), checksum
+        packed, checksum = _ROW.unpack_from(self.about, i * _ROW.size)
+        return ProvenanceDigest(*PROVENANCE.unpack(packed)), checksum
 
 
 def _read_contents(path: Path) -> _Contents:
@@ -142,18 +139,20 @@ def _read_contents(path: Path) -> _Contents:
         ((dim,),) = shapes
         size = dim * NUMBER.itemsize
         places = [entry["data_offsets"] for entry in entries.values()]
-        is_whole = len(about) == len(entries) * _ROW.size and places == [
-            [i * size, (i + 1) * size] for i in range(len(entries))
+        n_rows = len(entries)
+        is_earlier = len(about) == n_rows * _EARLIER_ROW.size
+        is_whole = (is_earlier or len(about) == n_rows * _ROW.size) and places == [
+            [i * size, (i + 1) * size] for i in range(n_rows)
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{path}: no pack ({error}); run the same command again") from error
     if not is_whole:
         raise ShardError(f"{path}: no pack (it is damaged); run the same command again")
-    return _Contents(list(entries), dim, start, about)
+    return _Contents(list(entries), dim, start, about, is_earlier)
 
 
 def describe(path: Path) -> tuple[bytes | None, list[str]]:
-    """Return what made all of a pack, but for the audio, and its names; None without a header."""
+    """Return the provenance that all of a pack has, None without a header, and its names."""
     try:
         entries, _ = read_header(path)
         return str(entries.pop(METADATA)["provenance"]).encode(), list(entries)

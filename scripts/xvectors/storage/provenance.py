@@ -1,45 +1,142 @@
 """Provenance: what made an embedding, kept inside the embedding's own file.
 
-An embedding is current when its provenance equals what would make it today, and stale
-otherwise. The provenance is one line of JSON in the comment of the ``.pt`` file's zip
-container, which ``torch.load`` passes over. So it is written, moved and lost together with
-the vector, and a file that was cut short has none. Files of another kind (a runner of your
-own may leave any) carry it in a hidden file beside them.
+An embedding is current when its provenance equals what would make it today. The provenance is one
+line of JSON in the comment of the ``.pt`` file's zip container, which ``torch.load`` ignores. So
+it is written, moved and lost together with the vector, and a file that was cut short has none.
+Files of another kind, which a custom runner may leave, have a hidden file beside them that holds
+it.
+
+Part of it is a hash of the audio file's content. Where an audio file has another path or time than
+before but the same content, its embedding needs a new provenance only.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, NamedTuple
 
 from xvectors.audio.signal import Segment
 from xvectors.audio.versions import AudioVersion
 from xvectors.files.atomic import parse_json
 from xvectors.files.checksummed_json import canonical_json
 
+CONTENT = "content"
+# The entries that change when an audio file moves.
+PLACE = ("wav_path", "mtime_ns")
+NO_SIZE = -1
+NO_CONTENT = bytes(16)
+# Packs of earlier versions do not have this hash.
+NO_HOW = bytes(8)
+
+
+class ProvenanceDigest(NamedTuple):
+    """A provenance in 40 bytes.
+
+    `how` is a hash of everything but the audio file, `version` one of everything but its content;
+    `size` is the file's size in bytes, `content` a hash of its content. Where they are not known
+    they are `NO_SIZE` and `NO_CONTENT`.
+    """
+
+    how: bytes
+    version: bytes
+    size: int = NO_SIZE
+    content: bytes = NO_CONTENT
+
+
+class Standing(IntEnum):
+    """The relation of a stored embedding to today's audio file and configuration.
+
+    CURRENT: It is what would be made today.
+    MOVED: It is, provided that the audio file's content is as before.
+    GONE: It was made in the same way, but the audio file cannot be asked.
+    STALE: It was made in another way, or of other audio.
+    MISSING: There is none.
+    """
+
+    MISSING = 0
+    STALE = 1
+    GONE = 2
+    MOVED = 3
+    CURRENT = 4
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The provenance of an embedding.
+
+    Attributes:
+        made_by: The numerics and the encoder's fingerprint.
+        wav_path: The path of the audio file as the manifest has it.
+        segment: The part of the file, None for all of it.
+        audio: The version of the file, None where there is none.
+        content: A hash of the file's content, None where it is not known.
+
+    """
+
+    made_by: Mapping[str, Any]
+    wav_path: str
+    segment: Segment | None = None
+    audio: AudioVersion | None = None
+    content: str | None = None
+
+    def with_audio(self, audio: AudioVersion | None, content: str | None = None) -> "Provenance":
+        """Return the same provenance for a version of the audio file."""
+        return replace(self, audio=audio, content=content)
+
+    def encode(self) -> bytes:
+        """Return it as JSON in one line."""
+        return canonical_json(self._entries())
+
+    def digest(self) -> ProvenanceDigest:
+        """Return it in 40 bytes."""
+        return _digest(self._entries())
+
+    def _entries(self) -> dict[str, Any]:
+        entries = {**self.made_by, "wav_path": self.wav_path}
+        entries |= self.segment._asdict() if self.segment else {}
+        entries |= self.audio._asdict() if self.audio else {}
+        return entries | ({CONTENT: self.content} if self.content else {})
+
 
 @dataclass(frozen=True)
 class EmbeddingSource:
-    """What makes the embeddings of a manifest: a numerics, an encoder, and the audio files.
+    """All that makes the embeddings of a manifest: numerics, an encoder, and audio files.
 
-    `fingerprint` is the encoder's, None where there is none; `wav_paths` and `segments` are
-    the manifest's, one per utterance.
+    `read_fingerprint` returns the encoder's fingerprint, None where there is no encoder, and is
+    called once; `wav_paths` and `segments` are the manifest's, one per utterance.
     """
 
     numerics: dict[str, Any]
-    fingerprint: str | None
+    read_fingerprint: Callable[[], str | None]
     wav_paths: Sequence[str]
     segments: Sequence[Segment | None]
 
-    def provenance(self, index: int, audio: AudioVersion | None) -> bytes:
-        """Return the provenance of an embedding that is made now from a version of its audio."""
-        provenance = {
-            **self.numerics,
-            "encoder": self.fingerprint,
-            "wav_path": self.wav_paths[index],
-        }
-        segment = self.segments[index]
-        provenance |= segment._asdict() if segment else {}
-        return canonical_json(provenance | (audio._asdict() if audio else {}))
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """The encoder's fingerprint."""
+        return self.read_fingerprint()
+
+    @cached_property
+    def _made_by(self) -> dict[str, Any]:
+        return {**self.numerics, "encoder": self.fingerprint}
+
+    def provenance(self, index: int) -> Provenance:
+        """Return the provenance of an embedding, without a version of its audio file."""
+        return Provenance(self._made_by, self.wav_paths[index], self.segments[index])
+
+
+def compare(found: ProvenanceDigest, wanted: ProvenanceDigest) -> Standing:
+    """Return how an embedding of the provenance `found` stands to the one that is `wanted`."""
+    if found.version == wanted.version:
+        return Standing.CURRENT
+    if found.how not in (wanted.how, NO_HOW):
+        return Standing.STALE
+    if wanted.size == NO_SIZE:
+        return Standing.GONE
+    may_be_same = found.size == wanted.size and found.content != NO_CONTENT
+    return Standing.MOVED if may_be_same else Standing.STALE
 
 
 def parse_provenance(provenance: bytes | None) -> dict[str, Any]:
@@ -51,7 +148,21 @@ def parse_provenance(provenance: bytes | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def is_same_but_audio(one: bytes | None, other: bytes) -> bool:
-    """Tell whether two provenances differ in nothing but the version of the audio file."""
-    version = dict.fromkeys(AudioVersion._fields)
-    return parse_provenance(one) | version == parse_provenance(other) | version
+def digest_of(provenance: bytes | None) -> ProvenanceDigest | None:
+    """Return an encoded provenance in 40 bytes, None where there is none or another's comment."""
+    try:
+        return _digest(parse_provenance(provenance)) if provenance else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _digest(entries: dict[str, Any]) -> ProvenanceDigest:
+    versioned = {key: value for key, value in entries.items() if key != CONTENT}
+    size = versioned.get("size", NO_SIZE)
+    how = {key: value for key, value in versioned.items() if key not in (*PLACE, "size")}
+    content = bytes.fromhex(entries.get(CONTENT, "")) or NO_CONTENT
+    return ProvenanceDigest(_hash(how), _hash(versioned), size, content)
+
+
+def _hash(entries: dict[str, Any]) -> bytes:
+    return blake2b(canonical_json(entries), digest_size=8).digest()

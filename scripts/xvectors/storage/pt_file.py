@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xvectors.errors import machine_problem
 from xvectors.files.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def save_embedding(embedding: "torch.Tensor", path: Path, provenance: bytes = b"
 
 
 def stamp(path: Path, provenance: bytes) -> None:
-    """Give a file that a runner has written its provenance."""
+    """Give a file a provenance, instead of the one that it may have."""
     stamped = with_comment(path.read_bytes(), provenance)
     if stamped is not None:
         write_atomically(path, stamped, durable=False)
@@ -42,16 +43,18 @@ def stamp(path: Path, provenance: bytes) -> None:
 
 def read_provenance(path: Path) -> bytes | None:
     """Return the provenance of the file at `path`, None when there is no whole file."""
-    try:
-        content = path.read_bytes()
-    except OSError:
+    content = _read(path)
+    if content is None:
         return None
-    comment = read_comment(content)
-    if comment is not None:
-        return comment
+    return read_comment(content) or _read(_sidecar(path))
+
+
+def _read(path: Path) -> bytes | None:
     try:
-        return _sidecar(path).read_bytes()
-    except OSError:
+        return path.read_bytes()
+    except OSError as error:
+        if machine_problem(error):
+            raise
         return None
 
 
@@ -173,10 +176,12 @@ def read_comment(content: bytes) -> bytes | None:
 
 
 def with_comment(content: bytes, comment: bytes) -> bytes | None:
-    """Return a zip container that has no comment with this one; None for anything else."""
-    if not content[-_END.size :].startswith(_END_SIGNATURE):
+    """Return a zip container with this comment instead of its own; None for anything else."""
+    own = read_comment(content) or b""
+    container = content[: len(content) - len(own)]
+    if not container[-_END.size :].startswith(_END_SIGNATURE):
         return None
-    return content[: -_COMMENT_LENGTH.size] + _COMMENT_LENGTH.pack(len(comment)) + comment
+    return container[: -_COMMENT_LENGTH.size] + _COMMENT_LENGTH.pack(len(comment)) + comment
 
 
 def _load_anything(content: bytes) -> Any:

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -40,7 +41,7 @@ def test_one_run_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path):
         assert not mine.try_to_hold()
         with pytest.raises(XVectorsError, match=rf"another run \(process {other.pid} on "):
             mine.hold()
-    with pytest.raises(XVectorsError, match="and run the same command again"):
+    with pytest.raises(XVectorsError, match="then rerun the same command"):
         mine.hold()
     mine = RunLock(tmp_path / "out")
     mine.hold()
@@ -66,7 +67,7 @@ def test_a_job_notices_when_the_next_run_begins(tmp_path):
         watch.check()
     watch.check()
     RunLock(tmp_path).hold()
-    with pytest.raises(ShardError, match=r"stopped, as another run \(process .*\) has begun"):
+    with pytest.raises(ShardError, match=r"stopped, because another run \(process .*\) has begun"):
         watch.check()
 
 
@@ -79,3 +80,16 @@ def test_a_job_that_starts_late_still_belongs_to_its_own_run(tmp_path, monkeypat
     monkeypatch.setenv(RUN_VARIABLE, first)
     with pytest.raises(ShardError, match=r"another run \(the next run\) has begun"):
         RunWatch(tmp_path).check()
+
+
+def test_a_busy_job_looks_at_the_lock_once_a_second_at_most(tmp_path, monkeypatch):
+    RunLock(tmp_path).hold()
+    watch = RunWatch(tmp_path)
+    now, looks = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(watch.run_lock, "holder", lambda: looks.append(now[0]) or watch.run)
+    for now[0] in (0.0, 0.5, 0.99, 1.0, 1.5, 2.25, 3.0):
+        watch.check_at_times()
+    assert looks == [0.0, 1.0, 2.25]
+    watch.check()
+    assert len(looks) == 4

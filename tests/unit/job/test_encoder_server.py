@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from tests.support.checkout import DEMO
-from xvectors import XVectorProvider, XVectorRunner
+from xvectors import XVectorProvider
 from xvectors.audio.signal import Signal
 from xvectors.encoders.encoder import Encoder, load_encoder
 from xvectors.errors import ShardError, TaskError, UtteranceError
 from xvectors.job import encoder_server
 from xvectors.job.encoder_server import BATCH_BYTES, SharedSignals, _die_with, run_in_processes
 from xvectors.tasks.pipeline import Pipeline, run_threaded
+from xvectors.tasks.xvectors import storing_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +48,8 @@ def xvector_stages(encoder, output_dir, monkeypatch) -> tuple[Pipeline, list[str
     config = {"xvector": {"pretrained_model": str(DEMO / "encoder"), "device": "cpu"}}
     params = {"manifest_path": str(DEMO / "manifest" / "train.tsv"), "output_dir": str(output_dir)}
     env = XVectorProvider(config, params).build_env_local()
-    names = ("model", "utterances", "output_dir", "segments", "origin")
-    pipeline = XVectorRunner.pipeline(**{name: env[name] for name in names})
+    names = ("model", "utterances", "output_dir", "segments", "source")
+    pipeline = storing_pipeline(**{name: env[name] for name in names})
     return pipeline, [utt_id for utt_id, _ in env["utterances"]]
 
 

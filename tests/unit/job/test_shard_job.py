@@ -1,104 +1,134 @@
+import errno
+import json
+import os
+import shutil
+
 import pytest
+import torch
 
-from tests.support.checkout import changed
 from tests.support.shards import Shards
-from xvectors.errors import ShardError
+from xvectors.audio import versions
+from xvectors.config.resolving import resolve_config
+from xvectors.errors import ShardError, machine_problem
+from xvectors.run.stale_records import remove_stale_records
 
 
-@pytest.fixture
-def shards(corpus, demo_encoder) -> Shards:
-    return Shards(corpus, demo_encoder)
+@pytest.mark.parametrize("storage", ["files", "packed"])
+def test_a_corpus_that_moves_embeds_nothing_again(corpus, demo_encoder, monkeypatch, storage):
+    shards = Shards(corpus, demo_encoder, storage=storage)
+    (first,) = shards.embed_all()
+    assert (first["n_written"], first["n_failed"]) == (6, 0)
+    moved = corpus.rename(corpus.parent / "moved")
+    for number, path in enumerate(moved.glob("*.wav")):
+        os.utime(path, ns=(number, number))
+    shards.manifest = moved / "train.tsv"
+    shards.settings["manifest_paths"] = {"train": str(shards.manifest)}
 
+    def build(provider):
+        raise AssertionError("nothing is to be embedded")
 
-def recording(corpus, utt_id):
-    (path,) = corpus.glob(f"{utt_id}.*")
-    return path
-
-
-@pytest.mark.parametrize(("batch_size", "n_shards"), [(None, 5), (4, 1), (1, 2)])
-def test_batches_and_shards_do_not_change_vectors(corpus, shards, reference, batch_size, n_shards):
-    shards.settings.update(batch_size=batch_size, n_shards=n_shards)
-    markers = shards.embed_all()
-    assert sum(marker["n_written"] for marker in markers) == 6
-    vectors = shards.vectors()
-    assert len(vectors) == 6
-    for utt_id, vector in vectors.items():
-        reference.assert_same(vector, recording(corpus, utt_id))
-
-
-def test_a_marker_accounts_for_the_job(corpus, shards):
-    (marker,) = shards.embed_all()
-    counts = ("n_utterances", "n_written", "n_skipped", "n_failed")
-    assert [marker[name] for name in counts] == [6, 6, 0, 0]
-    assert 12 < marker["audio_seconds"] < 24
-    assert marker["wall_seconds"] > 0
-    assert (marker["device"], marker["precision"]) == ("cpu", "fp32")
-    assert marker["encoder"]
+    monkeypatch.setattr("xvectors.job.shard_job.build_worker_environment", build)
     (again,) = shards.embed_all()
-    assert [again[name] for name in counts] == [6, 0, 6, 0]
-    assert (again["audio_seconds"], again["encoder"]) == (0, marker["encoder"])
+    assert (again["n_written"], again["n_skipped"]) == (0, 6)
+    assert again["outputs"] != first["outputs"]
+
+    monkeypatch.setattr("xvectors.tasks.incremental.content_hash", build)
+    (third,) = shards.embed_all()
+    assert (third["n_skipped"], third["outputs"]) == (6, again["outputs"])
 
 
-def test_nothing_is_loaded_where_nothing_is_missing(corpus, shards, monkeypatch):
+@pytest.mark.parametrize("storage", ["files", "packed"])
+def test_another_recording_of_the_same_size_is_embedded(corpus, demo_encoder, storage):
+    shards = Shards(corpus, demo_encoder, storage=storage)
     shards.embed_all()
-    before = shards.times()
-    text = shards.manifest.read_text()
-    shards.manifest.write_text("".join(text.splitlines(keepends=True)[:2]))
-    shards.settings.update(n_shards=3, batch_size=None, on_error="skip")
-    monkeypatch.setattr("xvectors.encoders.encoder.load_encoder", None)
-    markers = shards.embed_all()
-    assert sorted(marker["n_utterances"] for marker in markers) == [0, 1, 1]
-    assert [marker["startup_seconds"] for marker in markers] == [0, 0, 0]
-    assert shards.times() == before
+    path = corpus / "boris_01.wav"
+    content = bytearray(path.read_bytes())
+    content[2000:3000] = bytes(1000)
+    path.write_bytes(content)
+    (again,) = shards.embed_all()
+    assert (again["n_written"], again["n_skipped"]) == (1, 5)
 
 
-def test_with_fail_a_bad_recording_costs_itself_and_the_marker(corpus, shards):
-    good = recording(corpus, "clara_02").read_bytes()
-    recording(corpus, "clara_02").write_bytes(b"rubbish")
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
+def test_a_disk_that_fails_while_jobs_read_blames_no_utterance(
+    corpus, demo_encoder, monkeypatch, number
+):
+    shards = Shards(corpus, demo_encoder, on_error="skip")
     (shard,) = shards.prepare()
-    with pytest.raises(ShardError, match=r"train 0-of-1: 1 of 6 utterances failed \(clara_02\)"):
+
+    def fail(opened):
+        raise OSError(number, os.strerror(number), "a.wav")
+
+    monkeypatch.setattr(versions, "_hash", fail)
+    with pytest.raises(OSError, match=r"a\.wav") as error:
         shards.embed(shard)
-    before = shards.times()
-    assert len(before) == 5
+    assert machine_problem(error.value) == f"a.wav: {os.strerror(number)}"
     assert not shards.layout.marker("train", shard).exists()
-    recording(corpus, "clara_02").write_bytes(good)
-    assert shards.embed(shard)["n_written"] == 1
-    assert changed(before, shards.times()) == {"clara_02"}
+    monkeypatch.undo()
+    assert shards.embed(shard)["n_written"] == 6
 
 
-def test_with_skip_failures_are_in_the_marker(corpus, shards):
-    shards.settings["on_error"] = "skip"
-    recording(corpus, "clara_02").write_bytes(b"rubbish")
-    recording(corpus, "hugo_04").unlink()
-    (marker,) = shards.embed_all()
-    assert (marker["n_written"], marker["n_failed"]) == (4, 2)
-    assert [failure["utt_id"] for failure in marker["failures"]] == ["clara_02", "hugo_04"]
-
-
-def test_a_shard_full_of_bad_recordings(corpus, shards):
-    for line in shards.manifest.read_text().splitlines():
-        (corpus / line.split("\t")[1]).write_bytes(b"")
+def test_a_failure_is_tried_again_when_its_audio_is_another_than_the_job_saw(corpus, demo_encoder):
+    """A mount that was away for the job only, so that the plan knows of no change."""
+    shards = Shards(corpus, demo_encoder, on_error="skip", n_shards=1)
     (shard,) = shards.prepare()
-    with pytest.raises(ShardError, match="6 of 6 utterances failed"):
-        shards.embed(shard)
-    assert shards.times() == {}
+    path, away = corpus / "boris_01.wav", corpus / "away"
+    path.rename(away)
+    marker = shards.embed(shard)
+    (failure,) = marker["failures"]
+    assert (failure["utt_id"], failure["audio"]) == ("boris_01", None)
+    settings = resolve_config({"xvector": shards.settings})
+    away.rename(path)
+    remove_stale_records(settings)
+    assert not shards.layout.marker("train", shard).exists()
+    assert (shards.embed(shard)["n_written"], len(shards.vectors())) == (1, 6)
+
+    path.write_bytes(b"rubbish")
+    shards.embed_all()
+    (failure,) = json.loads(shards.layout.marker("train", shard).read_bytes())["failures"]
+    assert failure["audio"] == [7, path.stat().st_mtime_ns]
+    remove_stale_records(settings)
+    assert shards.layout.marker("train", shard).exists()
+    os.utime(path, ns=(1, 1))
+    remove_stale_records(settings)
+    assert not shards.layout.marker("train", shard).exists()
 
 
-def test_a_recording_that_goes_bad_loses_its_vector(corpus, shards):
+def test_the_encoder_is_hashed_once_per_job(corpus, demo_encoder, monkeypatch):
+    shards = Shards(corpus, demo_encoder)
     (shard,) = shards.prepare()
+    hashed = []
+    for module in ("xvectors.job.shard_job", "xvectors.tasks.xvectors"):
+        monkeypatch.setattr(
+            f"{module}.fingerprint_of",
+            lambda folder: hashed.append(folder) or shards.layout.fingerprint,
+        )
+    fingerprint = json.loads(shards.layout.encoder.read_bytes())["fingerprint"]
+    monkeypatch.setattr(type(shards.layout), "fingerprint", fingerprint, raising=False)
     shards.embed(shard)
-    recording(corpus, "clara_02").write_bytes(b"rubbish")
-    with pytest.raises(ShardError, match="clara_02"):
-        shards.embed(shard)
-    assert "clara_02" not in shards.times()
+    assert len(hashed) == 1
 
 
-def test_an_encoder_whose_copy_is_damaged_is_not_used(corpus, shards):
-    (shard,) = shards.prepare()
-    copy = shards.layout.encoder.parent / "embedding_model.ckpt"
-    content = bytearray(copy.read_bytes())
-    content[len(content) // 2] ^= 1
-    copy.write_bytes(content)
-    with pytest.raises(Exception, match="the encoder's copy is damaged"):
-        shards.embed(shard)
-    assert shards.times() == {}
+def test_a_failed_shard_names_its_utterances_and_says_what_to_do(corpus, demo_encoder):
+    shards = Shards(corpus, demo_encoder)
+    (corpus / "boris_01.wav").write_bytes(b"rubbish")
+    with pytest.raises(ShardError) as error:
+        shards.embed_all()
+    assert str(error.value) == (
+        "train 0-of-1: 1 of 6 utterances failed (boris_01). All others are embedded. Fix these "
+        "and rerun the same command, or set xvector.on_error to skip"
+    )
+    assert len(shards.vectors()) == 5
+
+
+def test_a_copy_of_a_recording_under_another_name_is_the_same_audio(corpus, demo_encoder):
+    shards = Shards(corpus, demo_encoder)
+    shards.embed_all()
+    before = shards.vectors()
+    shutil.copy(corpus / "boris_01.wav", corpus / "copy.wav")
+    text = shards.manifest.read_text()
+    assert "boris_01.wav" in text
+    shards.manifest.write_text(text.replace("boris_01.wav", "copy.wav"))
+    (again,) = shards.embed_all()
+    assert (again["n_written"], again["n_skipped"]) == (0, 6)
+    assert torch.equal(shards.vectors()["boris_01"], before["boris_01"])

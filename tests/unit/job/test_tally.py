@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 
 from xvectors import UtteranceError
@@ -38,7 +40,12 @@ def test_many_unexpected_failures_among_successes_are_listed():
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), SystemExit()],
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        OSError(errno.ESTALE, "Stale file handle"),
+        SystemExit(),
+    ],
 )
 def test_what_concerns_the_machine_ends_the_job_at_once(error):
     with pytest.raises(type(error)):

@@ -14,7 +14,10 @@ PROBLEMS = [
     (PermissionError(errno.EACCES, "Permission denied", "out"), "out: Permission denied"),
     (RuntimeError("can't start new thread"), "can't start new thread"),
     (RuntimeError("could not create a primitive"), "could not create a primitive"),
-    (RuntimeError("[enforce fail] can't allocate memory\nmore"), "can't allocate memory"),
+    (
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes\nmore"),
+        "can't allocate memory",
+    ),
     (ImportError("libx.so: Cannot allocate memory"), "libx.so: Cannot allocate memory"),
     (ShardError("one\ntwo"), "two"),
 ]

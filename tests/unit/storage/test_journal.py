@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 
 from xvectors.storage.journal import Journal, list_journals, read_journal
+from xvectors.storage.provenance import ProvenanceDigest
 
 NAMES = ["a", "b c", "ü{%s}"]
 
 
-ORIGIN = bytes(range(16))
+PROVENANCE = ProvenanceDigest(b"how-made", b"version.", 7, bytes(range(16)))
 
 
 def vectors(dim: int = 5) -> np.ndarray:
@@ -17,7 +18,7 @@ def vectors(dim: int = 5) -> np.ndarray:
 def journal(tmp_path) -> Journal:
     journal = Journal(tmp_path, "0-of-2")
     for name, vector in zip(NAMES, vectors(), strict=True):
-        journal.append(name, vector, ORIGIN)
+        journal.append(name, vector, PROVENANCE)
     journal.close()
     return journal
 
@@ -25,7 +26,7 @@ def journal(tmp_path) -> Journal:
 def test_a_journal_is_read_as_it_was_written(journal, tmp_path):
     rows = dict(read_journal(journal.path))
     assert list(rows) == NAMES
-    assert [row.origin for row in rows.values()] == [ORIGIN] * 3
+    assert [row.provenance for row in rows.values()] == [PROVENANCE] * 3
     assert np.stack([row.read() for row in rows.values()]).tobytes() == vectors().tobytes()
     (tmp_path / ".0-of-2.rubbish.journal").touch()
     assert list_journals(tmp_path) == {journal.path: "0-of-2"}
@@ -52,4 +53,4 @@ def test_no_flipped_bit_in_a_journal_makes_another_row(journal):
         rows = dict(read_journal(journal.path))
         assert len(rows) < len(NAMES)
         for name, row in rows.items():
-            assert (row.read().tobytes(), row.origin) == (wanted[name].tobytes(), ORIGIN)
+            assert (row.read().tobytes(), row.provenance) == (wanted[name].tobytes(), PROVENANCE)

@@ -3,16 +3,23 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from xvectors.audio.versions import AudioVersion
 from xvectors.errors import ShardError
 from xvectors.storage import journal, packs
 from xvectors.storage.packed_storage import PackedStorage
+from xvectors.storage.provenance import Provenance, Standing
 
 NAMES = [f"utt{i}" for i in range(6)]
 ABOUT = {"provenance": "{}"}
 
 
-def provenance(name: str, version: int = 1, by: str = "me") -> bytes:
-    return f'{{"by":"{by}","mtime_ns":{version},"size":9,"wav_path":"{name}"}}'.encode()
+def provenance(name: str, version: int = 1, by: str = "me") -> Provenance:
+    content = f"{NAMES.index(name) + 1:032x}"
+    return Provenance({"by": by}, f"{name}.wav", None, AudioVersion(9, version), content)
+
+
+def is_current(storage: PackedStorage, name: str, wanted: Provenance) -> bool:
+    return storage.find(name, wanted).standing is Standing.CURRENT
 
 
 def vector(name: str) -> torch.Tensor:
@@ -39,7 +46,10 @@ def again(storage: PackedStorage, shard: str = "0-of-1") -> PackedStorage:
 
 
 def current(storage: PackedStorage) -> list[str]:
-    return [name for name in NAMES if storage.is_current(name, provenance(name))]
+    found = [name for name in NAMES if is_current(storage, name, provenance(name))]
+    for name in found:
+        storage.choose(name, provenance(name))
+    return found
 
 
 def test_what_a_killed_job_has_embedded_is_there_for_the_next(tmp_path):
@@ -70,35 +80,54 @@ def test_a_finished_pack_is_current_and_not_written_again(done):
 def test_rows_that_forked_processes_have_saved(done):
     storage = again(done)
     version = provenance("utt0", version=2)
-    assert not storage.is_current("utt0", version)
+    assert not is_current(storage, "utt0", version)
     for name in ("utt1", "utt2"):
-        storage.discard_stale(name, provenance(name, by="you"), is_audio_gone=False)
+        storage.discard(name)
     for name in ("utt0", "utt1"):
         forked = again(done)
         forked.save(name, vector(name) + 10, version)
         forked.close()
     storage.reload()
-    assert storage.is_current("utt0", version)
-    # Whatever has become of the audio of those that were current.
+    assert is_current(storage, "utt0", version)
     storage.finish(NAMES, ABOUT)
     found = {name: one[0] for name, one in load_file(done.pack).items()}
     assert found == {"utt0": 11, "utt1": 12, "utt3": 4, "utt4": 5, "utt5": 6}
 
 
-def test_a_row_is_stale_when_its_audio_or_its_recipe_changes(done):
+def test_a_row_is_compared_with_its_audio_and_its_maker(done):
     following = again(done)
-    assert not following.is_current("utt0", provenance("utt0", version=2))
-    assert not following.is_current("utt0", provenance("utt0", by="you"))
-    assert not following.is_current("utt0", provenance("utt1"))
+    assert following.find("utt0", provenance("utt0")).standing is Standing.CURRENT
+    assert following.find("utt0", provenance("utt0", by="you")).standing is Standing.STALE
+    assert following.find("utt0", Provenance({"by": "me"}, "utt0.wav")).standing is Standing.GONE
+    for moved in (provenance("utt0", version=2), provenance("utt1")):
+        found = following.find("utt0", moved)
+        assert (found.standing, found.contents) == (Standing.MOVED, {bytes(15) + b"\1"})
 
 
-def test_a_stale_row_goes_unless_its_audio_is_gone(done):
+def test_asking_changes_nothing(done):
     following = again(done)
-    following.discard_stale("utt0", provenance("utt0", version=2), is_audio_gone=False)
-    following.discard_stale("utt1", provenance("utt1", by="you"), is_audio_gone=True)
-    following.discard_stale("utt2", b'{"by":"me","wav_path":"utt2"}', is_audio_gone=True)
+    for wanted in (provenance("utt0", version=2), provenance("utt0", by="you"), provenance("utt0")):
+        following.find("utt0", wanted)
     following.finish(NAMES, ABOUT)
-    assert set(load_file(done.pack)) == set(NAMES[2:])
+    assert set(load_file(done.pack)) == set(NAMES)
+
+
+def test_a_discarded_row_leaves_the_pack(done):
+    following = again(done)
+    following.discard("utt0")
+    following.finish(NAMES, ABOUT)
+    assert set(load_file(done.pack)) == set(NAMES[1:])
+
+
+def test_a_row_of_moved_audio_gets_a_new_provenance_in_the_next_pack(done):
+    following = again(done)
+    following.update_provenance("utt1", provenance("utt1", version=2))
+    following.finish(NAMES, ABOUT)
+    moved = again(done)
+    assert is_current(moved, "utt1", provenance("utt1", version=2))
+    assert not is_current(moved, "utt1", provenance("utt1"))
+    assert is_current(moved, "utt2", provenance("utt2"))
+    assert np.allclose(packs.Pack(done.pack)["utt1"], vector("utt1"))
 
 
 def test_utterances_that_left_the_shard_leave_the_pack(done):
@@ -150,11 +179,11 @@ def test_a_journal_from_before_a_change_hides_no_later_one(tmp_path):
         storage.save("utt0", vector("utt0"), provenance("utt0", version))
         storage.close()
     following = PackedStorage(tmp_path, "0-of-1", NAMES)
-    assert following.is_current("utt0", provenance("utt0", version=2))
+    wanted = provenance("utt0", version=2)
+    assert is_current(following, "utt0", wanted)
+    following.choose("utt0", wanted)
     following.finish(["utt0"], ABOUT)
-    assert dict(packs.read_pack(following.pack))["utt0"].origin == packs.origin_of(
-        provenance("utt0", version=2)
-    )
+    assert dict(packs.read_pack(following.pack))["utt0"].provenance == wanted.digest()
 
 
 def test_what_other_shards_of_the_same_number_hold_is_not_read(tmp_path):

@@ -5,45 +5,75 @@ import pytest
 
 from xvectors.audio.signal import Segment
 from xvectors.audio.versions import AudioVersion
-from xvectors.storage.provenance import EmbeddingSource, is_same_but_audio
-
-AUDIO = AudioVersion(1, 2)
-
-
-ORIGIN = EmbeddingSource({"precision": "fp32"}, "abc", ["ä b.wav"], [None])
-
-
-@pytest.mark.parametrize(
-    ("origin", "audio"),
-    [
-        (replace(ORIGIN, fingerprint="other"), AUDIO),
-        (replace(ORIGIN, fingerprint=None), AUDIO),
-        (replace(ORIGIN, wav_paths=["other.wav"]), AUDIO),
-        (replace(ORIGIN, segments=[Segment(0, 1)]), AUDIO),
-        (replace(ORIGIN, numerics={"precision": "bf16"}), AUDIO),
-        (ORIGIN, AudioVersion(1, 3)),
-        (ORIGIN, AudioVersion(2, 2)),
-        (ORIGIN, None),
-    ],
+from xvectors.storage.provenance import (
+    EmbeddingSource,
+    Provenance,
+    Standing,
+    compare,
+    digest_of,
 )
-def test_whatever_changes_a_vector_changes_its_provenance(origin, audio):
-    assert origin.provenance(0, audio) != ORIGIN.provenance(0, AUDIO)
+
+MADE_BY = {"precision": "fp32", "encoder": "abc"}
+CONTENT = "0123456789abcdef" * 2
+MADE = Provenance(MADE_BY, "ä b.wav", None, AudioVersion(1, 2), CONTENT)
 
 
 def test_provenance_is_readable():
-    provenance = json.loads(ORIGIN.provenance(0, AUDIO))
-    assert provenance == {
+    assert json.loads(MADE.encode()) == {
         "encoder": "abc",
         "precision": "fp32",
         "wav_path": "ä b.wav",
         "size": 1,
         "mtime_ns": 2,
+        "content": CONTENT,
     }
+    segment = json.loads(replace(MADE, segment=Segment(0.5, 1)).encode())
+    assert (segment["start"], segment["end"]) == (0.5, 1)
 
 
-def test_what_differs_in_the_audio_only():
-    provenance = ORIGIN.provenance(0, AUDIO)
-    assert is_same_but_audio(ORIGIN.provenance(0, None), provenance)
-    assert not is_same_but_audio(replace(ORIGIN, fingerprint="x").provenance(0, AUDIO), provenance)
-    assert not is_same_but_audio(None, provenance)
-    assert not is_same_but_audio(b"another's comment", provenance)
+@pytest.mark.parametrize(
+    ("wanted", "standing"),
+    [
+        (MADE, Standing.CURRENT),
+        (replace(MADE, content=None), Standing.CURRENT),
+        (replace(MADE, wav_path="other.wav"), Standing.MOVED),
+        (replace(MADE, audio=AudioVersion(1, 3)), Standing.MOVED),
+        (replace(MADE, audio=AudioVersion(2, 2)), Standing.STALE),
+        (replace(MADE, audio=None), Standing.GONE),
+        (replace(MADE, audio=None, wav_path="other.wav"), Standing.GONE),
+        (replace(MADE, made_by=MADE_BY | {"encoder": "other"}), Standing.STALE),
+        (replace(MADE, made_by=MADE_BY | {"encoder": None}), Standing.STALE),
+        (replace(MADE, made_by=MADE_BY | {"precision": "bf16"}), Standing.STALE),
+        (replace(MADE, made_by=MADE_BY | {"encoder": "other"}, audio=None), Standing.STALE),
+        (replace(MADE, segment=Segment(0, 1)), Standing.STALE),
+    ],
+)
+def test_an_embedding_is_compared_with_what_would_be_made(wanted, standing):
+    assert compare(digest_of(MADE.encode()), wanted.digest()) is standing
+
+
+def test_an_embedding_of_an_earlier_version_is_current_where_it_was_and_stale_elsewhere():
+    earlier = digest_of(replace(MADE, content=None).encode())
+    assert compare(earlier, MADE.digest()) is Standing.CURRENT
+    assert compare(earlier, replace(MADE, wav_path="other.wav").digest()) is Standing.STALE
+    assert compare(earlier, replace(MADE, audio=None).digest()) is Standing.GONE
+
+
+def test_another_comment_is_compared_too():
+    for comment in (b"another's comment", b"[1]", b'{"size": "large"}', b'{"content": "no hash"}'):
+        found = digest_of(comment)
+        assert found is None or compare(found, MADE.digest()) is Standing.STALE
+
+
+def test_the_fingerprint_is_asked_for_once():
+    asked = []
+
+    def read_fingerprint():
+        asked.append(1)
+        return "abc"
+
+    source = EmbeddingSource({"precision": "fp32"}, read_fingerprint, ["a", "b"], [None] * 2)
+    assert not asked
+    provenances = [source.provenance(index) for index in (0, 1)]
+    assert provenances == [Provenance(MADE_BY, "a"), Provenance(MADE_BY, "b")]
+    assert len(asked) == 1
