@@ -1,19 +1,116 @@
-import threading
 import time
 
-from xvectors.results.collecting import _wait_for
+import pytest
+import torch
+
+from tests.support.shards import Shards
+from xvectors.config.resolving import resolve_config
+from xvectors.errors import ShardError
+from xvectors.manifest.reading import read_manifest
+from xvectors.results import collecting
+from xvectors.results.collecting import collect_split
+from xvectors.results.tables import read_failures, read_index
+from xvectors.storage.pt_file import save_embedding
 
 
-def test_a_file_that_is_seen_late_is_waited_for(tmp_path):
-    late = tmp_path / "a.pt"
-    timer = threading.Timer(0.3, late.touch)
-    timer.start()
-    _wait_for(late, time.monotonic() + 60)
-    assert late.exists()
-    timer.join()
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory, demo_encoder) -> Shards:
+    """A split of three shards whose jobs have run; tests restore what they change."""
+    corpus = tmp_path_factory.mktemp("collected") / "corpus"
+    corpus.mkdir()
+    lines = []
+    for name in ("alba_00", "boris_01", "clara_02", "edith_02"):
+        (audio,) = (demo_encoder.parent / "wav").glob(f"*/{name}.*")
+        (corpus / audio.name).write_bytes(audio.read_bytes())
+        lines.append(f"{name}\t{audio.name}\t\t{name.split('_')[0]}\n")
+    lines.insert(2, "broken\tbroken.wav\t\tnobody\n")
+    (corpus / "broken.wav").write_bytes(b"rubbish")
+    (corpus / "train.tsv").write_text("".join(lines))
+    shards = Shards(corpus, demo_encoder, n_shards=3, on_error="skip")
+    shards.embed_all()
+    return shards
 
 
-def test_a_file_that_is_lost_is_not_waited_for_for_ever(tmp_path):
-    _wait_for(tmp_path / "a.pt", time.monotonic() + 0.3)
-    _wait_for(tmp_path / "a.pt", time.monotonic() - 1)
-    assert not (tmp_path / "a.pt").exists()
+@pytest.fixture
+def shards(embedded) -> Shards:
+    for shard in embedded.prepare():
+        embedded.embed(shard)
+    return embedded
+
+
+def collect(shards: Shards) -> None:
+    names = [f"{k}-of-3" for k in range(3)]
+    collect_split(resolve_config({"xvector": shards.settings}), "train", names)
+
+
+def path_of(shards: Shards, utt_id: str):
+    return shards.layout.embeddings("train") / f"{utt_id}.pt"
+
+
+def test_tables_are_in_the_order_of_the_manifest(shards):
+    collect(shards)
+    rows = list(read_index(shards.layout.index("train")))
+    utt_ids = [one.utt_id for one in read_manifest(shards.manifest).utterances]
+    assert [row.utt_id for row in rows] == [name for name in utt_ids if name != "broken"]
+    assert [row.speaker_id for row in rows] == ["alba", "boris", "clara", "edith"]
+    assert all(1 < row.seconds < 5 for row in rows)
+    (failure,) = read_failures(shards.layout.failures("train"))
+    assert (failure.utt_id, failure.wav_path) == ("broken", "broken.wav")
+    assert "not audio" in failure.reason
+
+
+def test_a_file_that_is_seen_late_is_waited_for(shards, monkeypatch):
+    path = path_of(shards, "clara_02")
+    hidden = path.rename(path.with_name("hidden"))
+    waits = []
+
+    def reappear(seconds):
+        waits.append(seconds)
+        if hidden.exists():
+            hidden.rename(path)
+
+    monkeypatch.setattr(time, "sleep", reappear)
+    collect(shards)
+    assert len(waits) == 1
+    assert len(list(read_index(shards.layout.index("train")))) == 4
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut"])
+def test_what_is_lost_or_damaged_is_named_and_made_anew(shards, monkeypatch, damage):
+    monkeypatch.setattr(collecting, "LATE_SECONDS", 0)
+    path = path_of(shards, "clara_02")
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(content[:-300])
+    with pytest.raises(ShardError) as error:
+        collect(shards)
+    named, what_to_do = str(error.value).splitlines()
+    assert named.startswith(f"train: clara_02: {path}: ")
+    assert what_to_do == "train: run the same command again to make these embeddings anew"
+    assert not path.exists()
+    markers = [shards.layout.marker("train", f"{k}-of-3").exists() for k in range(3)]
+    assert sorted(markers) == [False, True, True]
+
+
+def test_strays_of_another_encoder_go_and_those_of_this_one_stay(shards):
+    ours = path_of(shards, "ours")
+    ours.write_bytes(path_of(shards, "clara_02").read_bytes())
+    theirs = path_of(shards, "theirs")
+    save_embedding(torch.ones(3), theirs, b'{"encoder":"another"}')
+    unknown = path_of(shards, "unknown")
+    torch.save(torch.ones(3), unknown)
+    collect(shards)
+    assert [path.exists() for path in (ours, theirs, unknown)] == [True, False, True]
+    for path in (ours, unknown):
+        path.unlink()
+
+
+def test_a_manifest_that_has_changed_meanwhile_is_refused(shards):
+    text = shards.manifest.read_text()
+    shards.manifest.write_text(text.replace("alba_00\t", "alba_99\t"))
+    try:
+        with pytest.raises(ShardError, match="changed while the run went on"):
+            collect(shards)
+    finally:
+        shards.manifest.write_text(text)
