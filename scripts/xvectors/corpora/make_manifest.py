@@ -14,6 +14,7 @@ from xvectors.corpora.entries import Entry
 from xvectors.corpora.kinds import READERS, corpus_problems, options_of, read_corpus, summary_of
 from xvectors.errors import CorpusError, ManifestError, XVectorsError, as_error_lines, printable
 from xvectors.files.atomic import replacing
+from xvectors.manifest.lines import CONTROL_CHARACTER
 from xvectors.manifest.reading import read_manifest
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,9 @@ def _as_line(entry: Entry, seconds: float) -> str:
     for value in (entry.utt_id, entry.wav_path):
         if "\t" in value or "\n" in value:
             raise CorpusError(f"{entry.place!r}: {value!r} has a tab or a line break")
-    text, speaker = (" ".join(value.split()) for value in (entry.text, entry.speaker_id))
+    # A control character has no place in a text, and does not make it worthless.
+    text = " ".join(CONTROL_CHARACTER.sub(" ", entry.text).split())
+    speaker = " ".join(entry.speaker_id.split())
     columns = [entry.utt_id, entry.wav_path, text, speaker]
     if entry.segment is not None:
         start, end = entry.segment
@@ -127,7 +130,10 @@ def _check(entries: list[Entry], written: Path) -> None:
 def _at_their_places(message: str, entries: list[Entry], written: Path) -> Iterator[str]:
     for line in message.splitlines():
         number, _, reason = line.removeprefix(printable(f"{written}:")).partition(":")
-        yield f"{entries[int(number) - 1].place}:{reason}"
+        if number.isdecimal():
+            yield f"{entries[int(number) - 1].place}:{reason}"
+        else:
+            yield number.strip()
 
 
 def _raise(problems: Iterator[str]) -> None:

@@ -1,10 +1,11 @@
-"""Manifests: the utterances of a split, in order, checked line by line."""
+"""The grammar of manifests: lines, and the utterance in each."""
 
 import hashlib
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +15,24 @@ from xvectors.errors import ManifestError
 
 MIN_COLUMNS = 4
 MAX_UTT_ID_BYTES = 200
-# What further columns may state, as `<name>=<seconds>`.
+# Names that further columns may have, as `<name>=<seconds>`.
 TIMES = ("start", "end", "seconds")
-# Unicode's control characters, category Cc.
+# Unicode's control characters, category Cc: C0, DEL and C1.
 CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
+# The bytes that begin no control character, apart from the tab between columns; UTF-8's byte C2
+# begins those of C1, and others.
+HARMLESS_BYTES = bytes({9, *range(0x20, 0x100)} - {0x7F, 0xC2})
+COLUMNS = ("utt_id", "wav_path", "text", "speaker_id")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**20
 
 
 class Utterance(NamedTuple):
     """One line of a manifest.
 
-    `wav_path` is as the manifest has it. `segment` is the part of that recording which the
-    utterance is, None for all of it. `seconds` is the segment's duration, or what the line states
-    as ``seconds=``, else None.
+    `wav_path` is as the manifest has it. `segment` is the part of that recording that the
+    utterance consists of, None for all of it. `seconds` is the segment's duration, or the one
+    that the line states as ``seconds=``, else None.
     """
 
     utt_id: str
@@ -54,16 +59,14 @@ def version_of(path: Path) -> tuple[int, int]:
 def numbered_lines(
     path: Path, digest: "hashlib._Hash | None" = None
 ) -> Iterator[tuple[int, int, bytes]]:
-    """Yield number, first byte and content of the lines that are not blank.
+    """Yield the number, the first byte and the content of each line that is not blank.
 
-    Only a line feed ends a line.
+    A line ends in LF, CR LF or CR. The content is without that, and without a byte order mark.
     """
     start = 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if digest is not None:
-                    digest.update(line)
+            for number, line in enumerate(_split_lines(file, digest), start=1):
                 content = line_content(line, is_first=number == 1)
                 if not _is_blank(content):
                     yield number, start, content
@@ -72,10 +75,24 @@ def numbered_lines(
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
 
 
+def _split_lines(file: BinaryIO, digest: "hashlib._Hash | None") -> Iterator[bytes]:
+    """Yield the lines of a file with their ends; only a block of them is in memory."""
+    rest = b""
+    while block := file.read(BLOCK_BYTES):
+        if digest is not None:
+            digest.update(block)
+        lines = (rest + block).splitlines(keepends=True)
+        # The next block may bring more of the last line, or the LF after its CR.
+        rest = lines.pop()
+        yield from lines
+    if rest:
+        yield rest
+
+
 def line_content(line: bytes, is_first: bool) -> bytes:
-    """Return a line without what ends it, and the first one without a byte order mark."""
+    """Return a line without its end, and the first one without a byte order mark."""
     content = line.removeprefix(BYTE_ORDER_MARK) if is_first else line
-    return content.removesuffix(b"\n").removesuffix(b"\r")
+    return content.rstrip(b"\r\n")
 
 
 def _is_blank(content: bytes) -> bool:
@@ -85,27 +102,33 @@ def _is_blank(content: bytes) -> bool:
 def line_starts(path: Path) -> NDArray[np.int64]:
     """Return the first byte of every line of a file that is not blank, without parsing them."""
     found = []
-    start, is_new_line = 0, True
+    start, before = 0, b"\n"
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
-            characters = np.frombuffer(block, dtype=np.uint8)
-            begins = np.flatnonzero(characters == ord("\n")) + 1
-            begins = np.concatenate([np.zeros(int(is_new_line), dtype=np.int64), begins])
-            is_new_line = block.endswith(b"\n")
-            begins = begins[begins < len(block)]
+            characters = np.frombuffer(before + block, dtype=np.uint8)
+            is_end = characters[:-1] == ord("\n")
+            is_end |= (characters[:-1] == ord("\r")) & (characters[1:] != ord("\n"))
+            begins = np.flatnonzero(is_end)
             # Few lines begin as a blank one may; those are looked at.
-            suspects = np.isin(characters[begins], np.frombuffer(b" \r\n\xef", dtype=np.uint8))
+            suspects = np.isin(characters[begins + 1], np.frombuffer(b" \r\n\xef", dtype=np.uint8))
             for i in np.flatnonzero(suspects):
                 suspects[i] = _is_blank_at(path, start + int(begins[i]))
             found.append(begins[~suspects] + start)
             start += len(block)
+            before = block[-1:]
     return np.concatenate([np.zeros(0, dtype=np.int64), *found])
 
 
 def _is_blank_at(path: Path, start: int) -> bool:
+    """Tell whether a line holds only spaces."""
     with path.open("rb") as file:
         file.seek(start)
-        return _is_blank(line_content(file.readline(), is_first=start == 0))
+        if start == 0 and file.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
+            file.seek(0)
+        while block := file.read(io.DEFAULT_BUFFER_SIZE):
+            if rest := block.lstrip(b" "):
+                return rest[:1] in (b"\n", b"\r")
+    return True
 
 
 def parse_line(line: bytes) -> Utterance:
@@ -116,19 +139,25 @@ def parse_line(line: bytes) -> Utterance:
 
     """
     try:
-        columns = line.decode("utf-8").split("\t")
+        text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ManifestError("text that is not UTF-8") from error
+    columns = text.split("\t")
     if len(columns) < MIN_COLUMNS:
         raise ManifestError(
             f"{len(columns)} columns, not utt_id, wav_path, text and speaker_id separated by tabs"
         )
+    # A tenth of the cost of searching every line's text.
+    if line.translate(None, HARMLESS_BYTES):
+        for name, value in zip(COLUMNS, columns, strict=False):
+            if has_control_character(value):
+                raise ManifestError(f"{name} {value!r} has a control character")
     utt_id, wav_path, _, speaker_id = columns[:MIN_COLUMNS]
     _check_utt_id(utt_id)
     if not wav_path:
         raise ManifestError("an empty wav_path")
-    if has_control_character(wav_path):
-        raise ManifestError(f"wav_path {wav_path!r} has a control character")
+    if not speaker_id.strip():
+        raise ManifestError("an empty speaker_id")
     times = _times(columns[MIN_COLUMNS:])
     segment = _segment(times)
     seconds = segment.end - segment.start if segment else times.get("seconds")
@@ -136,26 +165,24 @@ def parse_line(line: bytes) -> Utterance:
 
 
 def _check_utt_id(utt_id: str) -> None:
-    """Refuse what would not do as the plain name of a file."""
+    """Refuse an utt_id that is not a plain file name."""
     if not utt_id:
         raise ManifestError("an empty utt_id")
     if "/" in utt_id:
         raise ManifestError(f"utt_id {utt_id!r} has a slash")
     if utt_id.startswith("."):
         raise ManifestError(f"utt_id {utt_id!r} starts with a dot")
-    if has_control_character(utt_id):
-        raise ManifestError(f"utt_id {utt_id!r} has a control character")
     if len(utt_id.encode()) > MAX_UTT_ID_BYTES:
         raise ManifestError(f"utt_id {utt_id!r} is longer than {MAX_UTT_ID_BYTES} bytes")
 
 
 def has_control_character(text: str) -> bool:
-    """Tell whether there is one of C0 or C1, a line feed say."""
+    """Tell whether a text has a control character (C0 or C1), such as a line feed."""
     return CONTROL_CHARACTER.search(text) is not None
 
 
 def _times(more_columns: list[str]) -> dict[str, float]:
-    """Return what columns such as ``seconds=1.75``, ``start=1.5`` and ``end=3.25`` tell."""
+    """Return the times in columns such as ``seconds=1.75``, ``start=1.5`` and ``end=3.25``."""
     times: dict[str, float] = {}
     for column in more_columns:
         name, equals, value = column.partition("=")
@@ -165,14 +192,14 @@ def _times(more_columns: list[str]) -> dict[str, float]:
             try:
                 times[name] = float(value)
             except ValueError as error:
-                raise ManifestError(f"{column!r} is no time in seconds") from error
+                raise ManifestError(f"{column!r} is not a time in seconds") from error
     if not 0 < times.get("seconds", 1.0) < float("inf"):
-        raise ManifestError(f"seconds={times['seconds']:g} is no duration")
+        raise ManifestError(f"seconds={times['seconds']:g} is not a duration")
     return times
 
 
 def _segment(times: dict[str, float]) -> Segment | None:
-    """Return the segment that a line tells, None without one."""
+    """Return the segment that a line states, None without one."""
     start, end = times.get("start"), times.get("end")
     if start is None and end is None:
         return None

@@ -11,24 +11,29 @@ import numpy as np
 
 from xvectors.errors import ManifestError
 from xvectors.manifest.lines import numbered_lines, parse_line, version_of
+from xvectors.manifest.oddities import Oddities, is_header, other_kind
 from xvectors.manifest.utterances import Utterances
+
+MAX_PROBLEMS_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Manifest:
     """The utterances of a manifest, in order; their positions are the indices of a runner.
 
-    `digest` is a hash of the file's content.
+    `digest` is a hash of the file's content. `warnings` are messages about lines that are allowed
+    but look like mistakes.
     """
 
     path: Path
     utterances: Utterances
     digest: str
+    warnings: tuple[str, ...] = ()
 
 
 def locate_audio(manifest_path: Path, wav_path: str) -> str:
-    """Return where `wav_path` lies: a relative one is relative to the manifest's folder."""
-    # A quarter of the cost of joining paths as such, which every utterance has to bear.
+    """Return the path of an audio file: a relative one starts at the manifest's folder."""
+    # A quarter of the cost of joining Path objects, for every utterance.
     return os.path.join(os.path.dirname(manifest_path), wav_path)  # noqa: PTH118, PTH120
 
 
@@ -36,29 +41,62 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        ManifestError: One line, ``<file>:<line>: <reason>``, for each line that is wrong.
+        ManifestError: ``<file>:<line>: <reason>`` for each line that is wrong, but not for more
+            than `MAX_PROBLEMS_SHOWN`; then their number, and a hint if the whole file is of
+            another kind.
 
     """
     version = version_of(path)
     starts, hashes = array("q"), array("q")
-    problems: list[tuple[int, str]] = []
+    problems, oddities = _Problems(), Oddities()
+    first_line: bytes | None = None
     digest = hashlib.sha256()
     for number, start, line in numbered_lines(path, digest):
+        if first_line is None:
+            first_line = line
+            if is_header(line):
+                problems.add(number, f"line {number} looks like a header; delete it")
+                continue
         try:
             utterance = parse_line(line)
         except ManifestError as problem:
-            problems.append((number, str(problem)))
+            problems.add(number, str(problem))
         else:
             starts.append(start)
             hashes.append(hash(utterance.utt_id))
-    problems += _repetitions(path, hashes)
-    if not starts and not problems:
-        problems = [(1, "no utterance at all")]
-    if problems:
-        raise ManifestError(
-            "\n".join(f"{path}:{number}: {problem}" for number, problem in sorted(problems))
-        )
-    return Manifest(path, Utterances(path, starts, version), digest.hexdigest())
+            oddities.look_at(number, line, utterance)
+    for number, repetition in _repetitions(path, hashes):
+        problems.add(number, repetition)
+    if not starts and not problems.total:
+        problems.add(1, "no utterance at all")
+    if problems.total:
+        hint = other_kind(first_line or b"")
+        raise ManifestError("\n".join(problems.lines(path, hint)))
+    utterances = Utterances(path, starts, version)
+    return Manifest(path, utterances, digest.hexdigest(), tuple(oddities.warnings(path)))
+
+
+class _Problems:
+    """The problems of a manifest's lines: the first few, and the number of all."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._first: list[tuple[int, str]] = []
+
+    def add(self, number: int, problem: str) -> None:
+        self.total += 1
+        self._first.append((number, problem))
+        if len(self._first) > 2 * MAX_PROBLEMS_SHOWN:
+            self._first = sorted(self._first)[:MAX_PROBLEMS_SHOWN]
+
+    def lines(self, path: Path, hint: str | None) -> Iterator[str]:
+        for number, problem in sorted(self._first)[:MAX_PROBLEMS_SHOWN]:
+            yield f"{path}:{number}: {problem}"
+        if self.total > MAX_PROBLEMS_SHOWN:
+            shown = MAX_PROBLEMS_SHOWN
+            yield f"{path}: {self.total} lines are refused; these are the first {shown}"
+        if hint is not None:
+            yield f"{path}: {hint}"
 
 
 def hash_manifest(path: Path) -> str:
@@ -68,11 +106,11 @@ def hash_manifest(path: Path) -> str:
 
 
 def _repetitions(path: Path, hashes: "array[int]") -> Iterator[tuple[int, str]]:
-    """Yield number and problem of the lines whose utt_id an earlier one has.
+    """Yield the number and the problem of each line that repeats the utt_id of an earlier one.
 
     Args:
         path: The manifest.
-        hashes: The hashes of its utt_ids, by which the few lines are found that may be such.
+        hashes: The hashes of its utt_ids; equal ones tell which few lines to compare.
 
     """
     ordered = np.sort(np.asarray(hashes, dtype=np.int64))
@@ -82,7 +120,7 @@ def _repetitions(path: Path, hashes: "array[int]") -> Iterator[tuple[int, str]]:
         try:
             utt_id = parse_line(line).utt_id
         except ManifestError:
-            continue  # of which another problem tells
+            continue  # it is refused already
         if hash(utt_id) in repeated:
             first = line_of.setdefault(utt_id, number)
             if first != number:

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from xvectors.errors import ManifestError
 from xvectors.manifest.lines import Utterance, line_content, line_starts, parse_line, version_of
 
-# Lines that were asked for last stay in memory, as one and the same is asked for several times.
+# The lines that were asked for last stay in memory: each is asked for several times.
 N_REMEMBERED = 256
 
 
 class Utterances(Sequence[Utterance]):
     """The utterances of a manifest, in order, each read from the file when it is asked for.
 
-    What is kept in memory is where the lines begin: 8 bytes per utterance, however long its line.
+    Only the places where lines begin are in memory: 8 bytes per utterance, however long its line.
     """
 
     def __init__(
@@ -28,12 +28,12 @@ class Utterances(Sequence[Utterance]):
         starts: "NDArray[np.int64] | array[int] | None" = None,
         version: tuple[int, int] | None = None,
     ) -> None:
-        """Look up where the lines of a manifest begin; nothing else is read or checked.
+        """Find where the lines of a manifest begin, without checking them.
 
         Args:
             path: The manifest.
-            starts: The bytes at which its utterances' lines begin, if that is known.
-            version: The size and time that the manifest had before it was read for that.
+            starts: The bytes at which its utterances' lines begin, if known.
+            version: The manifest's size and time before `starts` were found.
 
         Raises:
             ManifestError: It cannot be read.
@@ -79,18 +79,24 @@ class Utterances(Sequence[Utterance]):
         self._check_version()
         with self.path.open("rb") as file:
             for position in positions:
-                start = int(self._starts[position])
-                if file.tell() != start:
-                    file.seek(start)
-                yield self._parse(position, file.readline())
+                yield self._parse(position, self._line_at(file, position))
         self._check_version()
 
     def _read(self, position: int) -> Utterance:
-        # A manifest that was only touched disturbs no job; a changed line has another utt_id, or
-        # gives an embedding with another provenance.
+        # Touching a manifest disturbs no job. A changed line has another utt_id, or its embedding
+        # gets another provenance.
         with self.path.open("rb") as file:
-            file.seek(int(self._starts[position]))
-            return self._parse(position, file.readline())
+            return self._parse(position, self._line_at(file, position))
+
+    def _line_at(self, file: BinaryIO, position: int) -> bytes:
+        start = int(self._starts[position])
+        is_last = position + 1 == len(self._starts)
+        # Not to the next LF, which a file that ends its lines in CR alone does not have.
+        end = self._version[0] if is_last else int(self._starts[position + 1])
+        if file.tell() != start:
+            file.seek(start)
+        lines = file.read(end - start).splitlines()
+        return lines[0] if lines else b""
 
     def _parse(self, position: int, line: bytes) -> Utterance:
         try:
@@ -107,10 +113,10 @@ class Utterances(Sequence[Utterance]):
 
 
 class LazyColumn(Sequence[Any]):
-    """Something of each utterance, which is made of its line when it is asked for."""
+    """A value of each utterance, made from its line when it is asked for."""
 
     def __init__(self, utterances: Utterances, value: Callable[[Utterance], Any]) -> None:
-        """Take the utterances, and what makes something of one."""
+        """Take the utterances, and the function that returns an utterance's value."""
         self._utterances = utterances
         self._value = value
 
@@ -119,13 +125,13 @@ class LazyColumn(Sequence[Any]):
         return len(self._utterances)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return what is made of an utterance, or a list for a slice of them."""
+        """Return an utterance's value, or a list of values for a slice."""
         if isinstance(index, slice):
             return list(map(self._value, self._utterances[index]))
         return self._value(self._utterances[index])
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield what is made of each utterance."""
+        """Yield the value of each utterance."""
         return map(self._value, self._utterances)
 
 

@@ -40,7 +40,20 @@ def test_the_digest_is_that_of_the_file(tmp_path):
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize(
-    "content", [CONTENT, CONTENT[:-1], b"", b"\n", b"a\tx", b"\xef\xbb\xbf\na\n"]
+    "content",
+    [
+        CONTENT,
+        CONTENT[:-1],
+        CONTENT.replace(b"\r\n", b"\n").replace(b"\n", b"\r"),
+        b"",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"a\tx",
+        b"a\r\rb\r  \r\n\rc\r \r",
+        b"\xef\xbb\xbf\na\n",
+        b"\xef\xbb\xbf  \ra\n",
+    ],
 )
 def test_lines_begin_where_reading_them_says(tmp_path, monkeypatch, content, block):
     monkeypatch.setattr(lines, "BLOCK_BYTES", block)
@@ -63,7 +76,7 @@ def test_columns_of_a_line():
         (b"\tb\tc\td", "an empty utt_id"),
         (b"a\t\tc\td", "an empty wav_path"),
         (b"a\tb\xff\tc\td", "not UTF-8"),
-        (b"a\tb\tc\td\tseconds=-1", "seconds=-1 is no duration"),
+        (b"a\tb\tc\td\tseconds=-1", "seconds=-1 is not a duration"),
         (b"a\tb\tc\td\tseconds=1\tseconds=2", "a second seconds="),
     ],
 )
