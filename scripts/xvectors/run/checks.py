@@ -61,7 +61,8 @@ def check_manifests(config: Settings) -> None:
         plan = read_plan(Layout.of(config).plan(split))
         if plan is None or plan.manifest != hash_manifest(path):
             try:
-                read_manifest(path)
+                for warning in read_manifest(path).warnings:
+                    logger.warning("%s", warning)
             except ManifestError as error:
                 problems.append(str(error))
     if problems:
