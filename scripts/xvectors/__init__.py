@@ -5,6 +5,8 @@ from xvectors.tasks.provider import EnvironmentProvider
 from xvectors.tasks.runner import BaseRunner
 from xvectors.tasks.xvectors import XVectorProvider, XVectorRunner
 
+__version__ = "0.1.0"
+
 __all__ = [
     "BaseRunner",
     "EnvironmentProvider",
@@ -12,4 +14,5 @@ __all__ = [
     "XVectorProvider",
     "XVectorRunner",
     "XVectorsError",
+    "__version__",
 ]

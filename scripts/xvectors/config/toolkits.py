@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, distribution, requires, version
 from pathlib import Path
 
 from xvectors.errors import EncoderError
@@ -120,18 +120,31 @@ def toolkit_named(name: str) -> Toolkit:
     missing = missing_packages(name)
     if missing:
         names = ", ".join(missing[:MAX_NAMES]) + (", ..." if len(missing) > MAX_NAMES else "")
-        raise EncoderError(f"{name} needs packages that are not installed ({names}): make {name}")
+        remedy = f"make {name}" if ENVS.is_dir() else f"pip install 'xvectors[{name}]'"
+        raise EncoderError(f"{name} needs packages that are not installed ({names}): {remedy}")
     return TOOLKITS[name]
 
 
 def missing_packages(toolkit: str) -> list[str]:
-    """Return the packages of ``envs/<toolkit>.txt``, where there is one, that are not installed."""
+    """Return the packages that a toolkit needs and that are not installed.
+
+    A checkout lists them in ``envs/<toolkit>.txt``, an installed wheel as its extra `toolkit`.
+    """
     requirements = ENVS / f"{toolkit}.txt"
-    if not requirements.is_file():
-        return []
-    lines = requirements.read_text(encoding="utf-8").splitlines()
+    if requirements.is_file():
+        lines = requirements.read_text(encoding="utf-8").splitlines()
+    else:
+        lines = _extra(toolkit)
     names = [line.partition("==")[0] for line in lines if line and not line.startswith("#")]
     return [name for name in names if installed_version(name) is None]
+
+
+def _extra(name: str) -> list[str]:
+    """Return the requirements of an extra of this package, none if it is not installed."""
+    if installed_version("xvectors") is None:
+        return []
+    ending = f'; extra == "{name}"'
+    return [line for line in requires("xvectors") or () if line.endswith(ending)]
 
 
 def installed_version(package: str) -> str | None:

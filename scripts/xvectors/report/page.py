@@ -17,7 +17,7 @@ import vl_convert
 
 from xvectors.report.charts import Spec
 
-TEMPLATES = Path(__file__).resolve().parents[3] / "workflow" / "report"
+TEMPLATES = Path(__file__).parent / "templates"
 # In base64 it stays below 2 MiB.
 MAX_PAGE_BYTES = 1_500_000
 
@@ -28,7 +28,7 @@ def render(
     """Return a page as HTML.
 
     Args:
-        template: Name of a template in ``workflow/report``.
+        template: Name of a template in the folder ``templates``.
         values: What it fills in, all of which is escaped.
         charts: Vega-Lite charts, for the template's elements with these ids.
         data: Rows that charts refer to by name.
