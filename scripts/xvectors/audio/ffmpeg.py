@@ -1,82 +1,159 @@
-"""AAC and ALAC, in MP4 files or bare: what FFmpeg reads and libsndfile does not.
+"""Audio files that FFmpeg reads: MP4, AAC, WebM, WMA and others.
 
-PyAV (`make m4a`) brings a FFmpeg of its own.
+PyAV's wheel brings FFmpeg's libraries.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import av
 import numpy
+from numpy.typing import NDArray
 
 from xvectors.audio.recording import UNKNOWN_FRAMES, Recording, Samples, join, mix
 from xvectors.errors import UtteranceError, first_line, machine_problem
 
+# FFmpeg's names of the formats that are read. Others may refer to further files or to the
+# network (playlists, concat), or hold no sound.
+FORMATS = (
+    "aac,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,flac,flv,gsm,ircam,matroska,mov,mp3,mpeg,mpegts,"
+    "nistsphere,ogg,rm,tak,tta,voc,w64,wav,webm,wv"
+)
+# Formats whose headers state the length of each track, or of the file.
+WITH_LENGTH = {"asf", "matroska", "mov", "ogg", "wav", "caf", "flac", "wv", "tta", "ape"}
+READ_BYTES = 2**16
 
-class _File(io.FileIO):
-    """A file whose `seek` has an error code, as PyAV prints the traceback of an exception."""
+SCALES: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "u8": lambda samples: (samples.astype(numpy.float32) - 128) * numpy.float32(2**-7),
+    "s16": lambda samples: samples * numpy.float32(2**-15),
+    "s32": lambda samples: samples.astype(numpy.float32) * numpy.float32(2**-31),
+    "flt": lambda samples: samples,
+    "dbl": lambda samples: samples.astype(numpy.float32),
+}
+
+
+class _File:
+    """A file for PyAV, which neither sees its name nor swallows its errors.
+
+    FFmpeg takes a suffix for a hint and an input error for the end.
+    """
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def read(self, n_bytes: int) -> bytes:
+        """Return the next bytes, none at the end or after an error."""
+        try:
+            return self._file.read(n_bytes) or b""
+        except OSError as error:
+            self.error = error
+            return b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Go to a place and return it, or a negative number."""
         try:
-            return super().seek(offset, whence)
+            return self._file.seek(offset, whence)
         except OSError as error:
+            # PyAV prints the traceback of an exception.
             return -(error.errno or 1)
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._file.tell()
 
 
 class FfmpegRecording(Recording):
     """A file that FFmpeg reads, its first track of sound."""
 
-    def __init__(self, path: str, kind: str) -> None:
+    def __init__(
+        self, path: str, file: io.FileIO, *, is_chained: bool = False, skips_errors: bool = False
+    ) -> None:
         """Open a file.
 
         Args:
-            path: The file.
-            kind: FFmpeg's name of its format; other formats, which may refer to further files
-                or to the network, are refused.
+            path: Its name, for messages.
+            file: The file, which this closes.
+            is_chained: Whether it is several streams one after the other, whose times begin anew.
+            skips_errors: Whether packets that cannot be decoded are tags between frames, all of
+                which are known to be there.
 
         """
         self.path = path
-        # Opened here, as FFmpeg would take a name such as concat:a.m4a for a command.
+        self._raw = file
+        self._skips_errors = skips_errors
+        file.seek(0)
+        self._file = _File(file)
+        with self._errors("not audio"):
+            self._container = av.open(
+                self._file,
+                options={"format_whitelist": FORMATS},
+                metadata_errors="replace",
+                buffer_size=READ_BYTES,
+            )
         try:
-            self._file = _File(path)
-        except OSError as error:
-            if machine_problem(error):
-                raise
-            raise UtteranceError(f"cannot be read: {path}: {error.strerror}") from error
-        try:
-            with self._errors():
-                self._container = av.open(self._file, format=kind)
-                self._open_track(kind)
+            with self._errors("not audio"):
+                self._open_track(is_chained=is_chained)
         except BaseException:
-            self._file.close()
+            self._container.close()
             raise
 
-    def _open_track(self, kind: str) -> None:
+    def _open_track(self, *, is_chained: bool) -> None:
+        names = set(self._container.format.name.split(","))
         if not self._container.streams.audio:
             raise UtteranceError(f"not audio: {self.path}: it has no track of sound")
         track = self._container.streams.audio[0]
-        # Floats whatever the codec gives, and an error if rate or channels change on the way.
-        self._converter = av.AudioResampler(format="flt")
-        self._blocks = self._decode(track)
+        track.codec_context.thread_count = 1
+        self._track = track
+        self._is_pcm = track.codec_context.name.startswith("pcm_")
+        self.rate, self._n_channels = 0, 0
+        self._blocks = self._decode()
         self._rest = next(self._blocks, numpy.empty(0, numpy.float32))
-        self.rate = int(self._converter.rate or track.rate or 0)
-        is_stated = kind == "mp4" and track.duration
-        self.n_samples = (
-            round(track.duration * track.time_base * self.rate) if is_stated else UNKNOWN_FRAMES
-        )
+        self.rate = self.rate or int(track.rate or 0)
+        seconds = self._stated_seconds() if names & WITH_LENGTH and not is_chained else None
+        self.n_samples = round(seconds * self.rate) if seconds else UNKNOWN_FRAMES
 
-    def _decode(self, track: "av.AudioStream") -> Iterator[Samples]:
-        for frame in self._container.decode(track):
-            for block in self._converter.resample(frame):
-                n_channels = block.layout.nb_channels
-                yield mix(block.to_ndarray().reshape(-1, n_channels))
+    def _stated_seconds(self) -> float | None:
+        if self._track.duration and self._track.time_base:
+            return float(self._track.duration * self._track.time_base)
+        # The file's own length is that of its longest track.
+        if self._container.duration and len(self._container.streams) == 1:
+            return float(self._container.duration / av.time_base)
+        return None
+
+    def _decode(self) -> Iterator[Samples]:
+        """Yield blocks of samples, (samples,), from where the container is."""
+        for packet in self._container.demux(self._track):
+            # A last block of PCM may be a smaller one.
+            if packet.is_corrupt and not self._is_pcm:
+                raise UtteranceError(f"damaged: {self.path}: a packet is incomplete")
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                if not self._skips_errors:
+                    raise
+                continue
+            for frame in frames:
+                yield self._samples(frame)
+
+    def _samples(self, frame: av.AudioFrame) -> Samples:
+        n_channels = frame.layout.nb_channels
+        if not self.rate:
+            self.rate, self._n_channels = frame.sample_rate, n_channels
+        if (frame.sample_rate, n_channels) != (self.rate, self._n_channels):
+            raise UtteranceError(f"not read: {self.path} changes its rate or channels")
+        kind = frame.format.name.removesuffix("p")
+        samples = SCALES[kind](frame.to_ndarray())
+        if frame.format.is_planar:
+            return mix(samples.T)
+        return mix(samples.reshape(-1, n_channels))
 
     def read(self, n_samples: int) -> Samples:
         """Return the next samples."""
         parts, missing = [], n_samples
-        with self._errors():
+        with self._errors("damaged"):
             while missing > 0 and len(self._rest):
                 parts.append(self._rest[:missing])
                 self._rest = self._rest[missing:]
@@ -88,14 +165,21 @@ class FfmpegRecording(Recording):
     def close(self) -> None:
         """Close the file."""
         self._container.close()
-        self._file.close()
+        self._raw.close()
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, kind: str) -> Iterator[None]:
+        """Turn FFmpeg's errors into UtteranceErrors; those of the disk stay what they are."""
         try:
             yield
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            if machine_problem(error):
+        except (av.error.FFmpegError, ValueError, KeyError, UtteranceError) as error:
+            self._raise_input_error()
+            if isinstance(error, UtteranceError) or machine_problem(error):
                 raise
             reason = getattr(error, "strerror", None) or first_line(error)
-            raise UtteranceError(f"not audio: {self.path}: {reason}") from error
+            raise UtteranceError(f"{kind}: {self.path}: {reason}") from error
+        self._raise_input_error()
+
+    def _raise_input_error(self) -> None:
+        if self._file.error:
+            raise self._file.error

@@ -1,51 +1,166 @@
-"""Opening audio files: which reader for which file, and how long they are."""
+"""Opening audio files: their bytes decide which decoder reads them."""
 
+import errno
+import io
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import soundfile
-
-from xvectors.audio.recording import PIECE_SECONDS, UNKNOWN_FRAMES, Recording
-from xvectors.audio.sndfile import SndfileRecording
+from xvectors.audio.ffmpeg import FfmpegRecording
+from xvectors.audio.frames import Frames, read_head, scan
+from xvectors.audio.lengths import stated_bytes
+from xvectors.audio.ogg import CAPTURE, is_chained, read_pages
+from xvectors.audio.recording import MAX_MISSING_SECONDS, PIECE_SECONDS, UNKNOWN_FRAMES, Recording
+from xvectors.audio.sndfile import UNREADABLE, SndfileRecording, not_audio
 from xvectors.audio.versions import check_audio
 from xvectors.errors import UtteranceError
 
-# What libsndfile reads, by its usual endings, and what FFmpeg reads of the rest, by its names.
-AUDIO_SUFFIXES = {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
-AUDIO_SUFFIXES |= {".rf64", ".sph", ".w64", ".wav"}
-FFMPEG_FORMATS = {".aac": "aac", ".m4a": "mp4", ".m4b": "mp4", ".mp4": "mp4"}
-AUDIO_SUFFIXES |= FFMPEG_FORMATS.keys()
-# What soundfile raises for files that it cannot read: raw ones, say, need a rate (TypeError).
-UNREADABLE = (soundfile.SoundFileError, TypeError, ValueError)
-# No recording of speech is beyond them: rates in Hz (studios go up to 768 kHz) and hours.
+# Suffixes by which audio is found in a folder.
+AUDIO_SUFFIXES = {".aac", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".flac", ".m4a"}
+AUDIO_SUFFIXES |= {".m4b", ".mka", ".mp2", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".rf64"}
+AUDIO_SUFFIXES |= {".snd", ".sph", ".w64", ".wav", ".wave", ".webm", ".wma", ".wv"}
+# Speech is recorded at lower rates than this one, in Hz; studios go up to it.
 MAX_RATE = 768_000
+HEADER_READERS = 16
+# What opening one file fails of while others are read.
+FILE_ERRORS = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
+FILE_ERRORS |= {errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO}
+MAGIC_BYTES = 12
 
 
 def open_recording(path: str) -> Recording:
     """Open an audio file.
 
     Raises:
-        UtteranceError: It is beyond what a recording of speech is, or needs a decoder that is
-            not installed.
-        SoundFileError, TypeError, ValueError, OSError: It cannot be read.
+        UtteranceError: It is not audio, damaged, or beyond what a recording of speech is.
+        OSError: The machine cannot read it.
 
     """
-    ffmpeg_format = FFMPEG_FORMATS.get(Path(path).suffix.lower())
-    if ffmpeg_format is None:
-        recording: Recording = SndfileRecording(path)
-    else:
-        try:
-            from xvectors.audio.ffmpeg import FfmpegRecording  # noqa: PLC0415 - it is optional
-        except ModuleNotFoundError as error:
-            raise UtteranceError(f"needs a decoder: {path}: make m4a") from error
-        recording = FfmpegRecording(path, ffmpeg_format)
+    return _open(path, open_file(path), is_read=True)
+
+
+def open_file(path: str) -> io.FileIO:
+    """Open a file.
+
+    Raises:
+        UtteranceError: It is missing or may not be read.
+        OSError: The machine cannot read it.
+
+    """
+    try:
+        return io.FileIO(path)
+    except FileNotFoundError as error:
+        raise UtteranceError(f"file missing: {path}") from error
+    except OSError as error:
+        if error.errno not in FILE_ERRORS:
+            raise
+        raise UtteranceError(f"cannot be read: {path}: {error.strerror}") from error
+
+
+def _open(path: str, file: io.FileIO, *, is_read: bool) -> Recording:
+    """Return the recording of a file, which it closes; not `is_read` if only its length counts."""
+    try:
+        recording = _choose(path, file, is_read=is_read)
+    except BaseException:
+        file.close()
+        raise
     if not 0 < recording.rate <= MAX_RATE:
         recording.close()
         raise UtteranceError(f"not audio: {path}: a sampling rate of {recording.rate} Hz")
     return recording
 
 
-HEADER_READERS = 16
+def _choose(path: str, file: io.FileIO, *, is_read: bool) -> Recording:
+    file.seek(0)
+    magic = file.read(MAGIC_BYTES)
+    if not magic:
+        raise UtteranceError(f"not audio: {path}: it is empty")
+    if magic.startswith(CAPTURE):
+        return _open_ogg(path, file, is_read=is_read)
+    stated = stated_bytes(file)
+    if stated is not None or magic.startswith(b"fLaC"):
+        try:
+            recording = SndfileRecording(path, file, stated)
+        except UNREADABLE as error:
+            if stated and stated.missing_part:
+                raise UtteranceError(f"cut off: {path}") from error
+            return _open_other(path, file, error)
+        # libsndfile takes a length that was never written for one of 0.
+        if recording.n_samples or stated is None or stated.stated is not None:
+            return recording
+        return FfmpegRecording(path, file)
+    head = read_head(file)
+    if head is not None:
+        return _open_frames(path, file, head)
+    return _open_other(path, file)
+
+
+def _open_other(path: str, file: io.FileIO, error: Exception | None = None) -> Recording:
+    """Open a file with FFmpeg, or else with libsndfile unless it has raised `error`."""
+    try:
+        return FfmpegRecording(path, file)
+    except UtteranceError as other:
+        if error is None:
+            try:
+                return SndfileRecording(path, file)
+            except UNREADABLE:
+                raise other from None
+        raise not_audio(path, error) from error
+
+
+def _open_ogg(path: str, file: io.FileIO, *, is_read: bool) -> Recording:
+    """Open Ogg: with libsndfile, which stops at the end of the first of several streams, or not."""
+    if not is_read:
+        return FfmpegRecording(path, file) if is_chained(file) else _open_either(path, file)
+    pages = read_pages(path, check_audio(path))
+    problem = f"{pages.problem}: {path}" if pages.problem else None
+    try:
+        recording = (
+            FfmpegRecording(path, file, is_chained=True)
+            if pages.n_links > 1
+            else _open_either(path, file)
+        )
+    except UtteranceError as error:
+        if problem:
+            raise UtteranceError(problem) from error
+        raise
+    recording.problem = problem
+    return recording
+
+
+def _open_either(path: str, file: io.FileIO) -> Recording:
+    """Open a file with libsndfile, or else with FFmpeg."""
+    try:
+        return SndfileRecording(path, file)
+    except UNREADABLE as error:
+        return _open_other(path, file, error)
+
+
+def _open_frames(path: str, file: io.FileIO, head: Frames) -> Recording:
+    """Open MP3 or AAC without a container, after a look at all its frames."""
+    frames = scan(file, head)
+    if frames.problem and not frames.is_cut_off:
+        raise UtteranceError(f"{frames.problem}: {path}")
+    missing = ((frames.stated or 0) - frames.n_samples) / frames.rate
+    recording: Recording = _choose_decoder(path, file, frames)
+    recording.n_samples = frames.n_samples - (frames.trimmed if frames.stated else 0)
+    if frames.is_cut_off:
+        recording.problem = f"{frames.problem}: {path}"
+    elif missing > MAX_MISSING_SECONDS:
+        recording.problem = f"cut off: {path} ends {missing:.4f} s too early"
+    return recording
+
+
+def _choose_decoder(path: str, file: io.FileIO, frames: Frames) -> Recording:
+    """Return the faster decoder for MP3 if it takes all frames, FFmpeg otherwise."""
+    if frames.kind == "mp3":
+        try:
+            recording = SndfileRecording(path, file)
+        except UNREADABLE:
+            return FfmpegRecording(path, file, skips_errors=frames.has_tags_inside)
+        expected = frames.n_samples - (frames.trimmed if frames.stated else 0)
+        is_single = frames.stated is None or frames.n_samples <= frames.stated
+        if is_single and recording.n_samples == expected:
+            return recording
+    return FfmpegRecording(path, file, skips_errors=frames.has_tags_inside)
 
 
 def durations(paths: list[str]) -> list[float]:
@@ -57,12 +172,16 @@ def durations(paths: list[str]) -> list[float]:
 def _duration(path: str) -> float:
     try:
         check_audio(path)
-        with open_recording(path) as recording:
+        file = open_file(path)
+        if (head := read_head(file)) is not None and head.stated:
+            file.close()
+            return (head.stated - head.trimmed) / head.rate
+        with _open(path, file, is_read=False) as recording:
             if recording.n_samples < UNKNOWN_FRAMES:
                 return recording.seconds
             n_samples = 0
             while read := len(recording.read(PIECE_SECONDS * recording.rate)):
                 n_samples += read
             return n_samples / recording.rate
-    except (OSError, UtteranceError, *UNREADABLE):
+    except (OSError, UtteranceError):
         return 0.0

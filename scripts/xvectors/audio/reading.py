@@ -1,14 +1,14 @@
 """Signals of audio files as an encoder wants them, and the version and length of these files."""
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy
 
-from xvectors.audio.opening import UNREADABLE, open_recording
+from xvectors.audio.opening import open_file, open_recording
 from xvectors.audio.recording import (
     MAX_HOURS,
+    MAX_MISSING_SECONDS,
     PIECE_SECONDS,
     SECONDS_PER_HOUR,
     UNKNOWN_FRAMES,
@@ -16,7 +16,7 @@ from xvectors.audio.recording import (
 )
 from xvectors.audio.signal import Segment, Signal
 from xvectors.audio.versions import audio_version, check_audio
-from xvectors.errors import UtteranceError, machine_problem
+from xvectors.errors import UtteranceError
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xvectors.audio.resampling import Normalizer
 
 MARGIN_SECONDS = 1
+READ_BYTES = 2**20
 # Times in segment lists are rounded: a segment may end so much after its recording.
 MAX_OVERSHOOT_SECONDS = 0.1
 
@@ -32,7 +33,7 @@ def read_signal(path: str, normalizer: "Normalizer", segment: Segment | None = N
     """Decode a file, or a segment of it, and bring it to an encoder's rate, mono.
 
     Args:
-        path: Any file that libsndfile reads, or FFmpeg where it is installed.
+        path: Any file that libsndfile or FFmpeg reads.
         normalizer: Brings signals to the encoder's rate. It sees a signal as a whole, or, when
             that is longer than a minute, in overlapping pieces whose margins are cut off
             again, which gives the same samples, as no resampling filter is longer than a margin.
@@ -52,9 +53,8 @@ def read_signal(path: str, normalizer: "Normalizer", segment: Segment | None = N
     before = check_audio(path)
     try:
         with open_recording(path) as recording:
-            n_samples = _go_to(recording, segment) if segment else recording.n_samples
-            _check_length(recording, n_samples)
-            rate, pieces = normalizer.sample_rate, []
+            n_samples = _begin(recording, segment)
+            rate, pieces, n_read = normalizer.sample_rate, [], 0
             for samples, margins in _pieces(recording, n_samples):
                 if margins == WHOLE and normalizer.is_deferred(recording.rate):
                     rate, piece = recording.rate, samples
@@ -62,9 +62,12 @@ def read_signal(path: str, normalizer: "Normalizer", segment: Segment | None = N
                     normalized = normalizer(samples[:, None], recording.rate)
                     piece = _cut_margins(normalized, margins, rate)
                 pieces.append(piece)
-    except UNREADABLE as error:
-        _check_machine(path, error)
-        raise UtteranceError(f"not audio: {path}: {_reason(error)}") from error
+                margin_seconds = margins.before + margins.after
+                n_read += len(samples) - margin_seconds * recording.rate
+            seconds = n_read / recording.rate
+    except UtteranceError as error:
+        _check_readable(path, error)
+        raise
     if audio_version(path) != before:
         raise UtteranceError(f"changed while it was read: {path}")
     signal = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
@@ -73,7 +76,7 @@ def read_signal(path: str, normalizer: "Normalizer", segment: Segment | None = N
     # PyTorch's own function takes twenty times as long.
     if not numpy.isfinite(signal.numpy()).all():
         raise UtteranceError(f"not finite: {path} holds NaN or infinite samples")
-    return Signal(signal, rate)
+    return Signal(signal, rate, seconds)
 
 
 class _Margins(NamedTuple):
@@ -85,6 +88,23 @@ class _Margins(NamedTuple):
 
 # Of a piece that is all of the signal.
 WHOLE = _Margins(0, 0)
+
+
+def _begin(recording: Recording, segment: Segment | None) -> int:
+    """Go to where reading begins, and return the number of samples from there, if it is known.
+
+    Raises:
+        UtteranceError: There are none or too many, or the file is cut off.
+
+    """
+    if segment:
+        n_samples = _go_to(recording, segment)
+        _check_length(recording, n_samples)
+        return n_samples
+    recording.check_whole()
+    _check_length(recording, recording.n_samples)
+    # A header may state less than there is.
+    return UNKNOWN_FRAMES
 
 
 def _go_to(recording: Recording, segment: Segment) -> int:
@@ -139,8 +159,9 @@ def _pieces(recording: Recording, n_samples: int) -> Iterator[tuple["torch.Tenso
         before = MARGIN_SECONDS
     _check_length(recording, n_read)
     yield torch.from_numpy(samples), _Margins(before, 0)
-    missing = (n_samples - n_read) / recording.rate
-    if n_samples < UNKNOWN_FRAMES and missing > MAX_OVERSHOOT_SECONDS:
+    wanted = n_samples if n_samples < UNKNOWN_FRAMES else recording.n_samples
+    missing = (wanted - n_read) / recording.rate
+    if wanted < UNKNOWN_FRAMES and missing > MAX_MISSING_SECONDS:
         raise UtteranceError(f"cut off: {recording.path} ends {missing:.4f} s too early")
 
 
@@ -150,24 +171,18 @@ def _cut_margins(signal: "torch.Tensor", margins: _Margins, sample_rate: int) ->
     return signal[margins.before * sample_rate : end]
 
 
-def _check_machine(path: str, error: Exception) -> None:
-    """Raise an exception if not the file is why libsndfile cannot read it, which does not tell.
+def _check_readable(path: str, error: UtteranceError) -> None:
+    """Raise OSError if the machine, and not the file, is why it cannot be decoded.
 
-    Raises:
-        UtteranceError: The file cannot be opened.
-        MemoryError: There is no memory.
-        OSError: There are no more file handles.
-
+    Decoders take an input error for the end of the file, or do not tell one from damage.
     """
-    if "malloc" in str(error):
-        raise MemoryError(path) from error
     try:
-        os.close(os.open(path, os.O_RDONLY))
-    except OSError as reason:
-        if machine_problem(reason):
-            raise
-        raise UtteranceError(f"cannot be read: {path}: {reason.strerror}") from error
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "error_string", error)).strip().rstrip(".")
+        file = open_file(path)
+    except UtteranceError:
+        return
+    with file:
+        try:
+            while file.read(READ_BYTES):
+                pass
+        except OSError as reason:
+            raise reason from error

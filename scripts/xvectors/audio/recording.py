@@ -6,12 +6,16 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+from xvectors.errors import UtteranceError
+
 # Streamed FLAC does not state its length; libsndfile then gives the largest number.
 UNKNOWN_FRAMES = 2**62
 MAX_HOURS = 12
 SECONDS_PER_HOUR = 3600
 # Numbers that are decoded at a time, of all channels.
 BLOCK_NUMBERS = 2**20
+# So much may be missing of what a header states, as times in it are rounded.
+MAX_MISSING_SECONDS = 0.1
 Samples = NDArray[numpy.float32]
 
 
@@ -22,12 +26,17 @@ class Recording(ABC):
         path: The file.
         rate: Its sampling rate in Hz.
         n_samples: Its length, as its header states it, or `UNKNOWN_FRAMES`.
+        problem: Why it is not whole, as far as that is known before it is read.
+        is_forward_only: Whether samples depend on all samples before them, so that a segment is
+            only reached by decoding what is before it.
 
     """
 
     path: str
     rate: int
     n_samples: int
+    problem: str | None = None
+    is_forward_only: bool = True
 
     @abstractmethod
     def read(self, n_samples: int) -> Samples:
@@ -40,6 +49,11 @@ class Recording(ABC):
             if n_read == 0:
                 return
             sample -= n_read
+
+    def check_whole(self) -> None:
+        """Raise UtteranceError if the file is known to be cut off before it is read."""
+        if self.problem:
+            raise UtteranceError(self.problem)
 
     @abstractmethod
     def close(self) -> None:

@@ -1,24 +1,66 @@
-"""Audio files that libsndfile reads."""
+"""Audio files that libsndfile reads: PCM and its like in many formats, FLAC, Ogg, MP3."""
+
+import io
 
 import numpy
 import soundfile
 
-from xvectors.audio.recording import BLOCK_NUMBERS, Recording, Samples, join, mix
+from xvectors.audio.lengths import StatedBytes
+from xvectors.audio.recording import (
+    BLOCK_NUMBERS,
+    MAX_MISSING_SECONDS,
+    Recording,
+    Samples,
+    join,
+    mix,
+)
+from xvectors.errors import UtteranceError
 
-# Samples of 16 bits are read as they are, as libsndfile takes four times as long to read them as
-# float32, of which the largest is 1; both give the same numbers.
+# libsndfile takes four times as long to read 16-bit samples as float32. Multiplied here they are
+# the same numbers.
 PCM_16_UNIT = numpy.float32(2**-15)
+# soundfile's exceptions for files that it cannot read. Raw ones, for instance, need a rate.
+UNREADABLE = (soundfile.SoundFileError, TypeError, ValueError)
 
 
 class SndfileRecording(Recording):
     """A file that libsndfile reads."""
 
-    def __init__(self, path: str) -> None:
-        """Open a file."""
+    def __init__(self, path: str, file: io.FileIO, stated: StatedBytes | None = None) -> None:
+        """Open a file.
+
+        Args:
+            path: Its name, for messages.
+            file: The file, which this closes.
+            stated: Its bytes of sound, where its header states them.
+
+        Raises:
+            SoundFileError, TypeError, ValueError: libsndfile does not read it.
+
+        """
         self.path = path
-        self._file = _Forwards(path)
+        self._raw = file
+        # libsndfile takes the place at which a descriptor is for the file's beginning.
+        file.seek(0)
+        try:
+            self._file = _Forwards(file.fileno(), closefd=False)
+        except UNREADABLE as error:
+            _check_memory(path, error)
+            raise
         self.rate, self.n_samples = int(self._file.samplerate), int(self._file.frames)
         self._is_pcm_16 = self._file.subtype == "PCM_16"
+        # Opus never comes to the samples again that it gives when it is read from the beginning.
+        self.is_forward_only = self._file.format == "MP3" or self._file.subtype == "OPUS"
+        self.problem = self._missing(stated) if stated else None
+
+    def _missing(self, stated: StatedBytes) -> str | None:
+        """Return a problem if the header states more sound than there is."""
+        if stated.missing_part == 1:
+            return f"cut off: {self.path} ends before its first sample"
+        missing = self.seconds * stated.missing_part / (1 - stated.missing_part)
+        if missing > MAX_MISSING_SECONDS:
+            return f"cut off: {self.path} ends {missing:.4f} s too early"
+        return None
 
     def read(self, n_samples: int) -> Samples:
         """Return the next samples."""
@@ -35,12 +77,16 @@ class SndfileRecording(Recording):
     def _read_block(self, n_samples: int) -> Samples:
         """Return the next samples of all channels, (samples, channels)."""
         dtype = "int16" if self._is_pcm_16 else "float32"
-        samples: Samples = self._file.read(n_samples, dtype=dtype, always_2d=True)
+        try:
+            samples: Samples = self._file.read(n_samples, dtype=dtype, always_2d=True)
+        except UNREADABLE as error:
+            _check_memory(self.path, error)
+            raise not_audio(self.path, error) from error
         return samples * PCM_16_UNIT if self._is_pcm_16 else samples
 
     def go_to(self, sample: int) -> None:
         """Go to a sample from the beginning of the file, exactly."""
-        if self._file.format != "MP3" and self._file.can_jump():
+        if not self.is_forward_only and self._file.can_jump():
             self._file.seek(sample)
         else:
             super().go_to(sample)
@@ -48,20 +94,33 @@ class SndfileRecording(Recording):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._raw.close()
+
+
+def not_audio(path: str, error: Exception) -> UtteranceError:
+    """Return the error for a file that libsndfile does not read."""
+    reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+    return UtteranceError(f"not audio: {path}: {reason}")
+
+
+def _check_memory(path: str, error: Exception) -> None:
+    """Raise MemoryError if libsndfile found none."""
+    if "malloc" in str(error):
+        raise MemoryError(path) from error
 
 
 class _Forwards(soundfile.SoundFile):  # type: ignore[misc]
     """A file that is read forwards.
 
-    Where a file is seekable, soundfile jumps to where it is anyway after every read, of which
-    streamed FLAC without a stated length is not capable. And an MP3 frame may need earlier ones,
-    which its decoder forgets at a jump: it drops the frame, and all that follows is shifted.
+    soundfile seeks after every read of a seekable file, to where it is already. Streamed FLAC
+    without a stated length cannot seek. An MP3 decoder forgets earlier frames when it seeks:
+    it drops a frame that needs them, and all that follows is shifted.
     """
 
     def seekable(self) -> bool:
-        """Return False, whatever the file is."""
+        """Return False for every file."""
         return False
 
     def can_jump(self) -> bool:
-        """Tell what `seekable` ought to."""
+        """Tell whether the file is seekable."""
         return bool(super().seekable())

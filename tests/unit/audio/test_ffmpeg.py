@@ -1,20 +1,15 @@
-import shutil
-import sys
-
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from tests.support.m4a import write_m4a
 from xvectors.audio import reading as signals
 from xvectors.audio.opening import durations
 from xvectors.audio.reading import read_signal
 from xvectors.audio.resampling import Normalizer
 from xvectors.audio.signal import Segment
 from xvectors.errors import UtteranceError
-
-pytest.importorskip("av", reason="needs PyAV: make m4a")
-from tests.support.m4a import write_m4a
 
 RATE = 16000
 normalizer = Normalizer(RATE)
@@ -45,7 +40,8 @@ def test_aac_lies_where_its_source_does(tmp_path, rate, channels):
     write_m4a(tmp_path / "a.m4a", samples, rate)
     expected = normalizer(torch.from_numpy(samples), rate)
     found = read(tmp_path / "a.m4a")
-    assert abs(len(found) - len(expected)) <= 16  # MP4 states some lengths in milliseconds.
+    # The last block is filled up, as FFmpeg decodes it.
+    assert 0 <= len(found) - len(expected) <= 1024 * RATE / rate
     found, expected = (one[: min(len(found), len(expected))] for one in (found, expected))
     # The low-frequency channel of six has lost what is not low.
     assert (found - expected).square().mean() < 0.05 * expected.square().mean()
@@ -87,11 +83,11 @@ def test_a_file_that_is_cut_off(tmp_path):
 
 
 def test_what_is_no_audio(tmp_path):
-    soundfile.write(tmp_path / "a.wav", sweep(1, RATE), RATE)
-    shutil.move(tmp_path / "a.wav", tmp_path / "a.m4a")
     (tmp_path / "b.m4a").touch()
     (tmp_path / "c.m4a").write_text("#EXTM3U\nhttp://localhost/a.wav\n")
-    for name in ("a.m4a", "b.m4a", "c.m4a"):
+    (tmp_path / "d.m4a").write_text("ffconcat version 1.0\nfile a.wav\n")
+    soundfile.write(tmp_path / "a.wav", sweep(1, RATE), RATE)
+    for name in ("b.m4a", "c.m4a", "d.m4a"):
         with pytest.raises(UtteranceError, match=rf"not audio: .*{name}: "):
             read(tmp_path / name)
 
@@ -102,11 +98,3 @@ def test_a_name_that_is_a_protocol_of_ffmpeg(tmp_path, monkeypatch):
     (tmp_path / "concat:a.m4a").write_bytes(b"nothing")
     with pytest.raises(UtteranceError, match="not audio"):
         read("concat:a.m4a")
-
-
-def test_without_pyav_a_line_says_what_to_install(tmp_path, monkeypatch):
-    write_m4a(tmp_path / "a.m4a", sweep(1, RATE), RATE)
-    monkeypatch.setitem(sys.modules, "xvectors.audio.ffmpeg", None)
-    with pytest.raises(UtteranceError, match=r"needs a decoder: .*a\.m4a: make m4a"):
-        read(tmp_path / "a.m4a")
-    assert durations([str(tmp_path / "a.m4a")]) == [0.0]

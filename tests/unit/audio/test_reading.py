@@ -1,4 +1,5 @@
 import errno
+import io
 import os
 
 import numpy as np
@@ -287,24 +288,46 @@ def test_a_rate_that_no_recording_has(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "raised"), [(errno.EMFILE, OSError), (errno.EACCES, UtteranceError)]
+    ("number", "raised"),
+    [
+        (errno.EMFILE, OSError),
+        (errno.EIO, OSError),
+        (errno.ESTALE, OSError),
+        (errno.EACCES, UtteranceError),
+    ],
 )
 def test_what_the_system_refuses_is_not_said_to_be_no_audio(tmp_path, monkeypatch, number, raised):
     (tmp_path / "a.wav").write_bytes(b"rubbish")
 
-    def refuse(path, flags):
+    def refuse(path):
         raise OSError(number, os.strerror(number), path)
 
-    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(io, "FileIO", refuse)
     with pytest.raises(raised, match=os.strerror(number)):
         read(tmp_path / "a.wav")
 
 
+def test_an_input_error_in_the_middle_is_not_said_to_be_damage(tmp_path, monkeypatch):
+    class File(io.FileIO):
+        def read(self, size=-1):
+            if self.tell() > 4000:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            return super().read(size)
+
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, speechlike(3, RATE), RATE)
+    path.write_bytes(path.read_bytes()[:8000])
+    monkeypatch.setattr(io, "FileIO", File)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        read(path)
+
+
 def test_no_memory_is_not_said_to_be_no_audio(tmp_path, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise soundfile.LibsndfileError(17)
 
     soundfile.write(tmp_path / "a.wav", speechlike(1, RATE), RATE)
-    monkeypatch.setattr(signals, "open_recording", refuse)
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", refuse)
+    monkeypatch.setattr(soundfile.SoundFile, "__del__", lambda _: None)
     with pytest.raises(MemoryError):
         read(tmp_path / "a.wav")
