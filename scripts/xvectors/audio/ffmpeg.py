@@ -3,6 +3,7 @@
 PyAV's wheel brings FFmpeg's libraries.
 """
 
+import errno
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,7 +50,9 @@ class _File:
         try:
             return self._file.read(n_bytes) or b""
         except OSError as error:
-            self.error = error
+            # Of a place beyond any file's end, to which a damaged header may lead.
+            if error.errno != errno.EINVAL:
+                self.error = error
             return b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -105,6 +108,8 @@ class FfmpegRecording(Recording):
         if not self._container.streams.audio:
             raise UtteranceError(f"not audio: {self.path}: it has no track of sound")
         track = self._container.streams.audio[0]
+        if track.codec_context is None:
+            raise UtteranceError(f"not audio: {self.path}: no decoder for its track of sound")
         track.codec_context.thread_count = 1
         self._track = track
         self._is_pcm = track.codec_context.name.startswith("pcm_")

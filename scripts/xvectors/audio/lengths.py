@@ -12,6 +12,8 @@ from typing import BinaryIO, NamedTuple
 # Programs that write into a pipe cannot come back to fill in a length. They leave 0, the largest
 # number, or (SoX) one that is a little smaller.
 MIN_UNKNOWN = 0x7F000000
+# No file is longer, and systems refuse to read at far higher places.
+MAX_PLACE = 2**48
 W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 W64_HEADER_BYTES = 40
 NIST_HEADER_BYTES = 1024
@@ -88,7 +90,7 @@ def _rifx(file: BinaryIO) -> tuple[int, int | None] | None:
 
 def _w64(file: BinaryIO) -> tuple[int, int | None] | None:
     start = W64_HEADER_BYTES
-    while True:
+    while start < MAX_PLACE:
         file.seek(start)
         name, size = struct.unpack("<16sQ", file.read(24))
         if name.startswith(b"data"):
@@ -96,6 +98,7 @@ def _w64(file: BinaryIO) -> tuple[int, int | None] | None:
         if size < 24:
             return None
         start += (size + 7) // 8 * 8
+    return None
 
 
 def _aiff(file: BinaryIO) -> tuple[int, int | None] | None:

@@ -143,7 +143,7 @@ def test_zeros_in_the_middle(tmp_path, kind, subtype):
     middle = len(content) // 2
     content[middle : middle + 600] = bytes(600)
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(UtteranceError, match="damaged|not audio|cut off"):
+    with pytest.raises(UtteranceError, match=r"damaged|not audio|cut off"):
         read(tmp_path / "a")
 
 
@@ -172,15 +172,13 @@ def test_the_content_decides_and_not_the_name(tmp_path):
     ("kind", "codec"), [("webm", "libopus"), ("asf", "wmav2"), ("mp4", "aac"), ("matroska", "flac")]
 )
 def test_what_only_ffmpeg_reads(tmp_path, kind, codec):
-    rate_of_file = 48000 if codec == "libopus" else RATE
     content = encoded(kind, codec)
     (tmp_path / "a").write_bytes(content)
     signal = read(tmp_path / "a")
     assert signal.seconds == pytest.approx(SECONDS, abs=0.2)
     assert signal.rate == RATE
-    assert rate_of_file
     (tmp_path / "a").write_bytes(content[: len(content) // 2])
-    with pytest.raises(UtteranceError, match="cut off|damaged|not audio"):
+    with pytest.raises(UtteranceError, match=r"cut off|damaged|not audio"):
         read(tmp_path / "a")
 
 
