@@ -1,5 +1,6 @@
 """Small corpora of every kind, made of the demo's recordings."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -153,6 +154,33 @@ def make_lhotse(folder: Path) -> Corpus:
     )
 
 
+def make_nemo(folder: Path) -> Corpus:
+    """A whole file, one with an offset of 0 for all of it, and two segments of a third."""
+    for name in ("alba_02", "boris_02", "clara_02"):
+        copy(name, folder / "audio" / f"{name}{demo_audio(name).suffix}")
+    one, two, three = (
+        f"audio/{name}{demo_audio(name).suffix}" for name in ("alba_02", "boris_02", "clara_02")
+    )
+    length = lhotse.Recording.from_file(folder / two).duration
+    items = [
+        {"audio_filepath": one, "text": "first words"},
+        {"audio_filepath": two, "offset": 0, "duration": length, "label": "boris"},
+        {"audio_filepath": three, "offset": 0, "duration": 0.5, "speaker": "clara"},
+        {"audio_filepath": three, "offset": 0.5, "duration": 0.75, "speaker": "clara"},
+        {"audio_filepath": three, "offset": -0.01, "duration": 0.75, "speaker": "clara"},
+    ]
+    manifest = write(folder / "nemo.json", "\n".join(map(json.dumps, items)))
+    return Corpus(
+        {"kind": "nemo", "path": str(manifest)},
+        [
+            Expected("audio-alba_02", "alba_02", "first words", "audio/alba_02"),
+            Expected("audio-boris_02", "boris_02", "", "boris"),
+            Expected("audio-clara_02", "clara_02", "", "clara", (0, 0.5)),
+            Expected("audio-clara_02-00000.500", "clara_02", "", "clara", (0.5, 1.25)),
+        ],
+    )
+
+
 def make_espnet3(folder: Path) -> Corpus:
     audio = copy("grace_01", folder / "audio" / "g.flac")
     copy("grace_02", folder / "audio" / "h.flac")
@@ -185,6 +213,7 @@ MAKERS: dict[str, Callable[[Path], Corpus]] = {
     "ljspeech": make_ljspeech,
     "kaldi": make_kaldi,
     "lhotse": make_lhotse,
+    "nemo": make_nemo,
     "espnet3": make_espnet3,
     "folder": make_folder,
 }

@@ -56,7 +56,7 @@ def test_the_command_makes_the_same_manifest(tmp_path, manifest):
         (["vctk", ".", "--microphone", "mic3"], "error: microphone: must be one of mic1, mic2"),
         (
             ["folder", ".", "--pattern", "*.wav"],
-            "error: pattern: must be a path with {speaker} in it",
+            "error: pattern: '*.wav' has no {speaker}; write it where the speaker's name is",
         ),
         (["folder", ".", "--pattern", "{speaker}/{x}.wav"], "error: pattern: no such name: {x}"),
         (["libritts", "/none"], "error: path: no such file or folder: /none"),

@@ -166,10 +166,12 @@ class Corpus(_Section):
     Which of the options a kind has is told by its reader, see `xvectors.corpora.kinds`.
     """
 
-    kind: Literal["libritts", "vctk", "ljspeech", "kaldi", "lhotse", "espnet3", "folder"] = Field(
-        description="Kind of the corpus."
+    kind: Literal[
+        "libritts", "vctk", "ljspeech", "kaldi", "lhotse", "nemo", "espnet3", "folder"
+    ] = Field(description="Kind of the corpus.")
+    path: PathText = Field(
+        description="The corpus: a folder, or a file for lhotse, nemo and espnet3."
     )
-    path: PathText = Field(description="The corpus: a folder, or a file for lhotse and espnet3.")
     subsets: Annotated[tuple[Text, ...] | None, must_be("a list of folders", len)] = Field(
         None, description="Folders to take, such as train-clean-100. Default: all."
     )
@@ -179,16 +181,16 @@ class Corpus(_Section):
     root: PathText | None = Field(
         None, description="Folder that relative paths start from. Default: the current one."
     )
-    pattern: (
-        Annotated[
-            str,
-            must_be(
-                "a path with {speaker} in it, such as '{speaker}/**/*.wav'",
-                lambda pattern: "{speaker}" in pattern,
-            ),
-        ]
-        | None
-    ) = Field(None, description="Which files to take and how they are named: '{speaker}/**/*.wav'.")
+    pattern: Text | None = Field(
+        None, description="Which files to take and how they are named: '{speaker}/**/*.wav'."
+    )
+    speaker: Text | None = Field(
+        None,
+        description=(
+            "Speaker of all files, for a pattern without {speaker}; '{utterance}' makes each "
+            "utterance a speaker of its own."
+        ),
+    )
     # The options that are lists.
     LISTS: ClassVar = ("subsets",)
 

@@ -1,4 +1,4 @@
-"""What all readers of corpora share: the form of their results, and how they read files."""
+"""Parts that all readers of corpora share: the form of their results, and reading files."""
 
 import gzip
 import os
@@ -13,12 +13,19 @@ from xvectors.audio.signal import Segment
 from xvectors.errors import CorpusError
 
 
+class LeftOut(NamedTuple):
+    """A file or a line of a corpus that gives no utterance; equal reasons are counted together."""
+
+    place: str
+    reason: str
+
+
 class Entry(NamedTuple):
     """An utterance as its corpus has it.
 
     `place` is where the corpus has it, ``file:line`` or a file, for error messages; `wav_path`
-    is absolute; `seconds` is the utterance's duration where the corpus states it; `segment` is
-    the part of the recording which the utterance is, None for all of it.
+    is absolute; `seconds` is the utterance's duration if the corpus states it; `segment` is the
+    part of the recording that the utterance consists of, None for all of it.
     """
 
     place: str
@@ -63,18 +70,31 @@ def _read_text(path: Path) -> str:
 def list_files(folder: Path) -> list[Path]:
     """Return the files at any depth in `folder`, sorted, without hidden ones.
 
-    Links to folders are followed. Some archives hold macOS' hidden companions of files, ``._*``.
+    Links to folders are followed, but each folder is listed once: a link to a parent, or to a
+    folder that is listed already, gives nothing more. Some archives hold macOS' hidden companions
+    of files, ``._*``.
 
     Raises:
         OSError: A folder cannot be read.
 
     """
-    return sorted(
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, onerror=_raise, followlinks=True)
-        for name in names
-        if not name.startswith(".")
-    )
+    found: list[Path] = []
+    seen: set[str] = set()
+    waiting = [folder]
+    while waiting:
+        # Real folders come first, whatever order the links to them are found in.
+        links: list[Path] = []
+        for top in sorted(waiting):
+            for parent, folders, names in os.walk(top, onerror=_raise):
+                real = os.path.realpath(parent)
+                if real in seen:
+                    folders.clear()
+                    continue
+                seen.add(real)
+                links += (path for name in folders if (path := Path(parent, name)).is_symlink())
+                found += (Path(parent, name) for name in names if not name.startswith("."))
+        waiting = links
+    return sorted(found)
 
 
 def list_matches(folder: Path, pattern: str) -> list[Path]:

@@ -1,14 +1,23 @@
-"""Readers of corpora whose folders and file names tell what is what."""
+"""Readers of corpora whose folders and file names carry the speakers and utterances."""
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from xvectors.audio.opening import AUDIO_SUFFIXES
-from xvectors.corpora.entries import Entry, list_files, list_matches, read_lines, read_texts
+from xvectors.corpora.entries import (
+    Entry,
+    LeftOut,
+    list_files,
+    list_matches,
+    read_lines,
+    read_texts,
+)
 from xvectors.errors import CorpusError
 
 LJSPEECH_SPEAKER = "LJ"
+# The speaker of a folder's utterances of which each is to be a speaker of its own.
+EACH_UTTERANCE = "{utterance}"
 
 
 def read_libritts(path: Path, subsets: list[str] | None = None) -> Iterator[Entry]:
@@ -46,16 +55,45 @@ def read_ljspeech(path: Path) -> Iterator[Entry]:
         yield Entry(place, utt_id, str(wav), texts[-1], LJSPEECH_SPEAKER)
 
 
-def read_folder(path: Path, pattern: str) -> Iterator[Entry]:
+def read_folder(path: Path, pattern: str, speaker: str | None = None) -> Iterator[Entry | LeftOut]:
     """Any folder: audio files at any depth, chosen and understood by a ``pattern``."""
     expression = _as_expression(pattern)
     suffixes = (AUDIO_SUFFIXES | {Path(pattern).suffix}) - {""}
     for wav in list_files(path):
         relative = wav.relative_to(path).as_posix()
-        match = expression.fullmatch(relative)
-        if match and (wav.suffix in suffixes or wav.suffix.lower() in suffixes):
-            utt_id = match.groupdict().get("utterance") or relative.removesuffix(wav.suffix)
-            yield Entry(str(wav), utt_id, str(wav), "", match["speaker"])
+        if wav.suffix not in suffixes and wav.suffix.lower() not in suffixes:
+            yield LeftOut(relative, f"{wav.suffix or 'no suffix'}: not an audio file by its name")
+        elif (match := expression.fullmatch(relative)) is None:
+            yield LeftOut(relative, f"{wav.suffix}: {_mismatch(pattern, relative)}")
+        else:
+            names = match.groupdict()
+            utt_id = names.get("utterance") or relative.removesuffix(wav.suffix)
+            own = utt_id if speaker == EACH_UTTERANCE else speaker
+            yield Entry(str(wav), utt_id, str(wav), "", names.get("speaker") or own or "")
+
+
+def pattern_problems(pattern: str, speaker: str | None) -> Iterator[str]:
+    """Yield ``key: problem`` if a folder's pattern and speaker do not fit together."""
+    has_speaker = "{speaker}" in pattern
+    if not has_speaker and speaker is None:
+        yield (
+            f"pattern: {pattern!r} has no {{speaker}}; write it where the speaker's name is, as in "
+            "'{speaker}/**/*.wav', or give speaker: one name for all, or '{utterance}' if no "
+            "speakers are known"
+        )
+    if has_speaker and speaker is not None:
+        yield f"speaker: {pattern!r} has {{speaker}} already; leave one of them out"
+
+
+def _mismatch(pattern: str, relative: str) -> str:
+    """Return why an audio file's path does not match a pattern, as far as can be told."""
+    suffix, wanted = PurePosixPath(relative).suffix, PurePosixPath(pattern).suffix
+    if wanted not in ("", suffix) and "*" not in wanted and "{" not in wanted:
+        return f"pattern {pattern} wants {wanted}"
+    depth, wanted_depth = relative.count("/"), pattern.count("/")
+    if "**" not in pattern and depth != wanted_depth:
+        return f"pattern {pattern} wants files {wanted_depth} folders deep, not {depth}"
+    return f"does not match pattern {pattern}"
 
 
 def _as_expression(pattern: str) -> re.Pattern[str]:

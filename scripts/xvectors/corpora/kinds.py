@@ -1,28 +1,40 @@
 """The kinds of corpora: a reader for each.
 
 A reader is a function that yields the utterances (`Entry`) of the corpus at a path, in a stable
-order. Its parameters are the options of that kind, in the configuration and on the command
-line; `xvectors.config.settings.Corpus` says what they mean and may hold. The first line of
-its docstring says what lies at the path.
+order, and the files and lines that give none (`LeftOut`). Its parameters are the options of that
+kind, in the configuration and on the command line; `xvectors.config.settings.Corpus` says what
+they mean. The first line of its docstring says what lies at the path.
 """
 
 import inspect
+import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xvectors.corpora.entries import Entry
-from xvectors.corpora.folders import read_folder, read_libritts, read_ljspeech, read_vctk
+from xvectors.corpora.entries import Entry, LeftOut
+from xvectors.corpora.folders import (
+    pattern_problems,
+    read_folder,
+    read_libritts,
+    read_ljspeech,
+    read_vctk,
+)
 from xvectors.corpora.lhotse import read_lhotse
 from xvectors.corpora.listings import read_espnet3, read_kaldi
-from xvectors.errors import CorpusError
+from xvectors.corpora.nemo import read_nemo
+from xvectors.errors import CorpusError, printable
 
-READERS: dict[str, Callable[..., Iterator[Entry]]] = {
+logger = logging.getLogger(__name__)
+
+READERS: dict[str, Callable[..., Iterator[Entry | LeftOut]]] = {
     "libritts": read_libritts,
     "vctk": read_vctk,
     "ljspeech": read_ljspeech,
     "kaldi": read_kaldi,
     "lhotse": read_lhotse,
+    "nemo": read_nemo,
     "espnet3": read_espnet3,
     "folder": read_folder,
 }
@@ -35,12 +47,12 @@ def options_of(kind: str) -> dict[str, bool]:
 
 
 def summary_of(kind: str) -> str:
-    """Return in a sentence what a kind of corpus is."""
+    """Return a kind of corpus in a sentence."""
     return (inspect.getdoc(READERS[kind]) or "").partition(".\n")[0].rstrip(".").replace("``", "")
 
 
 def corpus_problems(corpus: Mapping[str, Any], manifest: Path) -> Iterator[str]:
-    """Yield ``key: what is wrong`` for all that keeps a corpus from becoming a manifest.
+    """Yield ``key: problem`` for each problem that keeps a corpus from becoming a manifest.
 
     Args:
         corpus: Its kind and options, as the schema wants them.
@@ -50,10 +62,12 @@ def corpus_problems(corpus: Mapping[str, Any], manifest: Path) -> Iterator[str]:
     kind, options = corpus["kind"], options_of(corpus["kind"])
     for name in corpus:
         if name not in options and name != "kind":
-            yield f"{name}: no option of {kind} ({', '.join(options)})"
+            yield f"{name}: not an option of {kind} ({', '.join(options)})"
     for name, is_needed in options.items():
         if is_needed and name not in corpus:
             yield f"{name}: {kind} needs it"
+    if kind == "folder" and "pattern" in corpus:
+        yield from pattern_problems(corpus["pattern"], corpus.get("speaker"))
     if not Path(corpus["path"]).exists():
         yield f"path: no such file or folder: {corpus['path']}"
     elif manifest.resolve() == Path(corpus["path"]).resolve():
@@ -63,7 +77,7 @@ def corpus_problems(corpus: Mapping[str, Any], manifest: Path) -> Iterator[str]:
 def read_corpus(corpus: Mapping[str, Any]) -> list[Entry]:
     """Return the utterances of a corpus without problems, a map of its kind and options.
 
-    A slash in an utt_id becomes a hyphen, as an utt_id is to be a file's name.
+    A slash in an utt_id becomes a hyphen, because an utt_id becomes the name of a file.
 
     Raises:
         CorpusError: The corpus is not of that kind, or damaged; the message says where.
@@ -71,13 +85,40 @@ def read_corpus(corpus: Mapping[str, Any]) -> list[Entry]:
     """
     options = {name: value for name, value in corpus.items() if name != "kind"}
     options["path"] = Path(corpus["path"]).absolute()
+    entries: list[Entry] = []
+    left_out: list[LeftOut] = []
     try:
-        entries = [
-            entry._replace(utt_id=entry.utt_id.replace("/", "-"))
-            for entry in READERS[corpus["kind"]](**options)
-        ]
+        for found in READERS[corpus["kind"]](**options):
+            if isinstance(found, LeftOut):
+                left_out.append(found)
+            elif not _is_utf8(found):
+                left_out.append(LeftOut(found.place, "a name that is not UTF-8"))
+            else:
+                entries.append(found._replace(utt_id=found.utt_id.replace("/", "-")))
     except OSError as error:
         raise CorpusError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    reasons = [f"left out {line}" for line in _count(left_out)]
     if not entries:
-        raise CorpusError(f"{corpus['path']}: no utterance found ({summary_of(corpus['kind'])})")
+        nothing = f"{corpus['path']}: no utterance found ({summary_of(corpus['kind'])})"
+        raise CorpusError("; ".join([nothing, *reasons]))
+    for reason in reasons:
+        logger.warning("%s", printable(f"{corpus['path']}: {reason}"))
     return entries
+
+
+def _is_utf8(entry: Entry) -> bool:
+    """Tell whether an entry can be written; names of other encodings cannot."""
+    try:
+        "".join((entry.utt_id, entry.wav_path, entry.text, entry.speaker_id)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _count(left_out: list[LeftOut]) -> Iterator[str]:
+    """Yield a line for each reason, with the number of places and the first one."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for one in left_out:
+        places[one.reason].append(one.place)
+    for reason, found in sorted(places.items()):
+        yield f"{len(found)}: {reason} (the first is {found[0]})"

@@ -5,6 +5,7 @@ The form of their lines is that of ``Recording.to_dict()`` and ``MonoCut.to_dict
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,41 @@ HARMLESS_TRANSFORMS = {"Resample"}
 
 
 def read_lhotse(path: Path, root: str = ".") -> Iterator[Entry]:
-    """lhotse: a manifest of recordings or of cuts, ``.jsonl`` or ``.jsonl.gz``."""
-    for place, line in read_lines(path):
+    """lhotse: a manifest of recordings or of cuts, ``.jsonl`` or ``.json``, gzipped or not."""
+    for place, item in _items(path):
         try:
-            item = parse_json(line)
             if "sources" in item:
                 yield _recording(place, item, Path(root))
             else:
                 yield from _cut(place, item, Path(root))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise CorpusError(
-                f"{place}: not a lhotse recording or cut ({type(error).__name__}: {error})"
-            ) from error
+            raise _not_lhotse(place, error) from error
+
+
+def _items(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the place and the content of each item: of each line, or of one JSON list."""
+    lines = read_lines(path)
+    first = next(lines, None)
+    if first is None:
+        return
+    if first[1].lstrip().startswith("["):
+        content = "\n".join([first[1], *(line for _, line in lines)])
+        items = enumerate(_parse(str(path), content), start=1)
+        yield from ((f"{path}: item {number}", item) for number, item in items)
+        return
+    for place, line in chain([first], lines):
+        yield place, _parse(place, line)
+
+
+def _parse(place: str, content: str) -> Any:
+    try:
+        return parse_json(content)
+    except ValueError as error:
+        raise _not_lhotse(place, error) from error
+
+
+def _not_lhotse(place: str, error: Exception) -> CorpusError:
+    return CorpusError(f"{place}: not a lhotse recording or cut ({type(error).__name__}: {error})")
 
 
 def _recording(place: str, item: dict[str, Any], root: Path) -> Entry:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xvectors.audio.opening import durations
 from xvectors.audio.signal import Segment
-from xvectors.corpora.entries import Entry, read_lines
+from xvectors.corpora.entries import Entry, LeftOut, read_lines
 from xvectors.errors import CorpusError
 from xvectors.manifest.reading import locate_audio, read_manifest
 
@@ -19,9 +19,11 @@ DECODERS = {
 }
 # In Kaldi, a segment that ends at -1 ends with its recording.
 END_OF_RECORDING = -1
+# utt_id, recording, start and end.
+SEGMENT_COLUMNS = 4
 
 
-def read_kaldi(path: Path, root: str = ".") -> Iterator[Entry]:
+def read_kaldi(path: Path, root: str = ".") -> Iterator[Entry | LeftOut]:
     """Kaldi: the data folder with ``wav.scp``, and ``utt2spk``, ``text``, ``segments`` if any."""
     recordings = {
         name: (place, _audio_file(place, source, Path(root)))
@@ -33,6 +35,10 @@ def read_kaldi(path: Path, root: str = ".") -> Iterator[Entry]:
     else:
         utterances = ((place, name, wav, None) for name, (place, wav) in recordings.items())
     for place, utt_id, wav, segment in utterances:
+        if segment is not None and not 0 <= segment.start < segment.end:
+            late = "starts before 0" if segment.start < 0 else "does not end after its start"
+            yield LeftOut(place, f"a segment that {late}")
+            continue
         if speakers and utt_id not in speakers:
             raise CorpusError(f"{place}: {utt_id} is not in {path / 'utt2spk'}")
         _, text = texts.get(utt_id, (place, ""))
@@ -41,7 +47,7 @@ def read_kaldi(path: Path, root: str = ".") -> Iterator[Entry]:
 
 
 def read_espnet3(path: Path) -> Iterator[Entry]:
-    """ESPnet3: the manifest that its numerics write, a TSV file without a header."""
+    """ESPnet3: the manifest that its recipes write, a TSV file without a header."""
     utterances = read_manifest(path).utterances
     for (place, line), utterance in zip(read_lines(path), utterances, strict=True):
         text = line.split("\t")[2]
@@ -55,6 +61,11 @@ def _read_segments(
     """Yield the place, the utt_id, the audio file and the segment of every segment."""
     for place, line in read_lines(path / "segments"):
         columns = line.split()
+        if len(columns) == SEGMENT_COLUMNS + 1:
+            raise CorpusError(
+                f"{place}: has a channel column, which is not read; write that channel to a file "
+                "of its own and leave the column out"
+            )
         try:
             utt_id, recording, (start, end) = columns[0], columns[1], map(float, columns[2:])
         except (IndexError, ValueError) as error:
@@ -101,4 +112,22 @@ def _audio_file(place: str, source: str, root: Path) -> str:
         raise CorpusError(f"{place}: {source} is in an archive; give the path of an audio file")
     if not source:
         raise CorpusError(f"{place}: no path")
+    _check_single(place, source, root)
     return str((root / source).absolute())
+
+
+def _check_single(place: str, source: str, root: Path) -> None:
+    """Refuse several columns after the recording's name; a path with spaces is one."""
+    columns = source.split()
+    if len(columns) == 1 or (root / source).exists():
+        return
+    if all((root / column).exists() for column in columns):
+        raise CorpusError(
+            f"{place}: several files for one recording ({', '.join(columns)}); give each a line "
+            "of its own"
+        )
+    if (root / columns[0]).exists() and columns[-1].isdecimal():
+        raise CorpusError(
+            f"{place}: has a channel column ({columns[-1]}), which is not read; write that "
+            "channel to a file of its own and give its path"
+        )

@@ -237,10 +237,6 @@ def test_words_from_the_command_line_are_read_as_what_they_stand_for():
             {"corpora": {"train": {"kind": "vctk", "path": "x", "microphone": "x"}}},
             "xvector.corpora.train.microphone: must be one of mic1, mic2, not 'x'",
         ),
-        (
-            {"corpora": {"train": {"kind": "folder", "path": "x", "pattern": "*"}}},
-            "xvector.corpora.train.pattern: must be a path with {speaker} in it, such as",
-        ),
         ({"spk_embed_tag": "a/b"}, "xvector.spk_embed_tag: must be a name without slashes"),
         ({"pretrained_model": None}, "xvector.spk_embed_tag: give one"),
         ({"toolkit": "rawnet"}, "xvector.pretrained_model: give one, toolkit rawnet has no"),

@@ -54,3 +54,67 @@ def test_patterns_of_folders(tmp_path, manifest, pattern, expected):
         write(tmp_path / "mine" / "c" / name, "no audio by its name")
     make_manifest({"kind": "folder", "path": f"{tmp_path}/mine", "pattern": pattern}, manifest)
     assert [(row[0], row[3]) for row in rows(manifest)] == expected
+
+
+@pytest.fixture
+def mine(tmp_path):
+    copy("alba_00", tmp_path / "mine" / "a" / "1.flac")
+    copy("alba_01", tmp_path / "mine" / "b" / "2.flac")
+    return tmp_path / "mine"
+
+
+@pytest.mark.parametrize(
+    ("speaker", "expected"),
+    [
+        ("me", [("a-1", "me"), ("b-2", "me")]),
+        ("{utterance}", [("a-1", "a/1"), ("b-2", "b/2")]),
+    ],
+)
+def test_a_folder_without_speakers(mine, manifest, speaker, expected):
+    corpus = {"kind": "folder", "path": str(mine), "pattern": "*/*.flac"}
+    error = refusal(corpus, manifest)
+    assert error.startswith("pattern: '*/*.flac' has no {speaker}; write it where")
+    make_manifest(corpus | {"speaker": speaker}, manifest)
+    assert [(row[0], row[3]) for row in rows(manifest)] == expected
+    manifest.unlink()
+    error = refusal(corpus | {"speaker": speaker, "pattern": "{speaker}/*.flac"}, manifest)
+    assert error.startswith("speaker: '{speaker}/*.flac' has {speaker} already")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("{speaker}/*.wav", "left out 2: .flac: pattern {speaker}/*.wav wants .wav"),
+        (
+            "{speaker}.flac",
+            "left out 2: .flac: pattern {speaker}.flac wants files 0 folders deep, not 1",
+        ),
+        ("{speaker}/x{utterance}.*", "2: .flac: does not match pattern {speaker}/x{utterance}.*"),
+    ],
+)
+def test_a_pattern_that_finds_nothing_says_why(mine, manifest, pattern, reason):
+    write(mine / "notes.txt", "some")
+    error = refusal({"kind": "folder", "path": str(mine), "pattern": pattern}, manifest)
+    assert f"{reason} (the first is a/1.flac)" in error
+    assert "left out 1: .txt: not an audio file by its name (the first is notes.txt)" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_what_is_left_out_is_counted_by_suffix_and_reason(mine, manifest, caplog):
+    copy("alba_02", mine / "a" / "3.FLAC")
+    copy("alba_03", mine / "b" / "4.FLAC")
+    latin = copy("alba_04", mine / "b" / b"jos\xe9.flac".decode("utf-8", "surrogateescape"))
+    make_manifest({"kind": "folder", "path": str(mine), "pattern": "{speaker}/*.flac"}, manifest)
+    assert [row[0] for row in rows(manifest)] == ["a-1", "b-2"]
+    first = f"{mine}: left out 2: .FLAC: pattern {{speaker}}/*.flac wants .flac"
+    assert f"{first} (the first is a/3.FLAC)" in caplog.text
+    name = latin.name.encode("unicode_escape").decode()
+    assert f"left out 1: a name that is not UTF-8 (the first is {mine}/b/{name})" in caplog.text
+
+
+def test_a_link_to_a_parent_gives_nothing_more(mine, manifest):
+    (mine / "a" / "all").symlink_to(mine)
+    (mine / "0").symlink_to(mine / "b")
+    corpus = {"kind": "folder", "path": str(mine), "pattern": "{speaker}/**/*.flac"}
+    make_manifest(corpus, manifest)
+    assert [row[0] for row in rows(manifest)] == ["a-1", "b-2"]

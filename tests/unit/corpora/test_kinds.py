@@ -21,7 +21,7 @@ def test_every_kind_is_in_the_schema_with_its_options():
 
 def test_options_and_whether_they_are_needed():
     assert options_of("vctk") == {"path": True, "microphone": False}
-    assert options_of("folder") == {"path": True, "pattern": True}
+    assert options_of("folder") == {"path": True, "pattern": True, "speaker": False}
 
 
 def test_a_kind_is_said_in_a_sentence():
@@ -34,7 +34,7 @@ def test_all_that_keeps_a_corpus_from_becoming_a_manifest_is_named(tmp_path):
     manifest.touch()
     wrong = {"kind": "folder", "path": str(tmp_path / "none"), "microphone": "mic1"}
     assert list(corpus_problems(wrong, manifest)) == [
-        "microphone: no option of folder (path, pattern)",
+        "microphone: not an option of folder (path, pattern, speaker)",
         "pattern: folder needs it",
         f"path: no such file or folder: {tmp_path / 'none'}",
     ]

@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import lhotse
@@ -6,6 +7,7 @@ import pytest
 from tests.support.corpora import (
     copy,
     demo_audio,
+    make_lhotse,
     refusal,
     rows,
     write,
@@ -107,3 +109,17 @@ def test_a_bad_lhotse_line_is_one_line(tmp_path, manifest, name):
     assert error.startswith(f"{path}:3: ")
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_manifest_that_is_one_json_list(tmp_path, manifest):
+    corpus = make_lhotse(tmp_path)
+    make_manifest(corpus.options, manifest)
+    lines = gzip.decompress((tmp_path / "cuts.jsonl.gz").read_bytes()).decode().splitlines()
+    whole = write(tmp_path / "cuts.json", f"[{', '.join(lines)}]")
+    other = tmp_path / "other.tsv"
+    make_manifest({"kind": "lhotse", "path": str(whole)}, other)
+    assert other.read_bytes() == manifest.read_bytes()
+    write(whole, f"[{lines[0]}, 5]")
+    manifest.unlink()
+    error = refusal({"kind": "lhotse", "path": str(whole)}, manifest)
+    assert error.startswith(f"{whole}: item 2: not a lhotse recording or cut")

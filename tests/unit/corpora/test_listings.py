@@ -29,11 +29,11 @@ BAD_KALDI = [
     ({"wav.scp": "a x.wav\na y.wav\n"}, "wav.scp:2: repeated a, first at"),
     ({"segments": ""}, "no utterance found (Kaldi: the data folder with wav.scp"),
     ({"wav.scp": None}, "wav.scp: cannot be read: No such file"),
-    ({"segments": "d-1 rec1 0 1 A\n"}, "segments:1: not utt_id, recording, start and end"),
+    ({"segments": "d-1 rec1 0\n"}, "segments:1: not utt_id, recording, start and end"),
     ({"segments": "d-1 rec1 x 1\n"}, "segments:1: not utt_id, recording, start and end"),
     ({"segments": "d-1\n"}, "segments:1: not utt_id, recording, start and end"),
     ({"segments": "d-1 rec9 0 1\n"}, "segments:1: rec9 is not in"),
-    ({"segments": "d-1 rec1 2 1\n"}, "segments:1: start=2 and end=1: the end must"),
+    ({"segments": "d-1 rec1 2 1\n"}, "left out 1: a segment that does not end after its start"),
     ({"segments": "d-1 rec1 0 -1\n", "wav.scp": "rec1 no.wav\n"}, "segments:1: cannot tell where"),
     ({"segments": "d-1 rec1 0 1\nd-1 rec1 1 2\n"}, "segments:2: repeated utt_id 'd-1', first at"),
     ({"segments": ".d rec1 0 1\n", "utt2spk": ".d s\n"}, "segments:1: utt_id '.d' starts with"),
@@ -71,3 +71,40 @@ def test_an_espnet3_manifest_with_seconds_and_segments_keeps_them(tmp_path, mani
     path = write(tmp_path / "train.tsv", "\ufeff" + "\r\n".join(lines) + "\n\n")
     make_manifest({"kind": "espnet3", "path": str(path)}, manifest)
     assert manifest.read_text() == "\n".join(lines) + "\n"
+
+
+def test_a_bad_segment_fails_alone(tmp_path, manifest, caplog):
+    corpus = make_kaldi(tmp_path)
+    segments = tmp_path / "data" / "segments"
+    segments.write_text(segments.read_text() + "x-1 rec1 -0.01 2\nx-2 rec1 2 1\n")
+    speakers = tmp_path / "data" / "utt2spk"
+    speakers.write_text(speakers.read_text() + "x-1 x\nx-2 x\n")
+    make_manifest(corpus.options, manifest)
+    assert [row[0] for row in rows(manifest)] == [want.utt_id for want in corpus.utterances]
+    assert f"left out 1: a segment that starts before 0 (the first is {segments}:4)" in caplog.text
+    assert "left out 1: a segment that does not end after its start" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (
+            "rec1 audio/one.flac audio/one.flac",
+            "several files for one recording (audio/one.flac, audio/one.flac)",
+        ),
+        ("rec1 audio/one.flac 1", "has a channel column (1), which is not read"),
+    ],
+)
+def test_further_columns_of_wav_scp_are_named(tmp_path, manifest, content, reason):
+    corpus = make_kaldi(tmp_path)
+    write(tmp_path / "data" / "wav.scp", f"{content}\nrec2 audio/of two.flac\n")
+    error = refusal(corpus.options, manifest)
+    assert error.startswith(f"{tmp_path}/data/wav.scp:1: {reason}")
+
+
+def test_a_channel_column_of_segments_is_named(tmp_path, manifest):
+    corpus = make_kaldi(tmp_path)
+    write(tmp_path / "data" / "segments", "d-1 rec1 0.5 1.75 A\n")
+    assert "segments:1: has a channel column, which is not read" in refusal(
+        corpus.options, manifest
+    )
