@@ -91,33 +91,6 @@ class Provider(XVectorProvider):
 """
 
 
-@pytest.mark.parametrize("storage", ["files", "packed"])
-def test_processes_read_and_write_what_a_gpu_embeds(checkout, reference, monkeypatch, storage):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setenv("TMPDIR", str(checkout.root))
-    (checkout.root / "gpu_provider.py").write_text(GPU_PROVIDER)
-    checkout.xvector.update(provider="gpu_provider.Provider", storage=storage, batch_size=2)
-    good = checkout.audio("clara_02").read_bytes()
-    checkout.audio("clara_02").write_bytes(b"rubbish")
-    result = checkout.run("--cores", "4")
-    assert result.returncode != 0
-    assert "Traceback" not in result.stdout
-    assert "clara_02: not audio" in result.stdout
-    assert "train: 7 embedded, 0 already embedded, 1 failed" in result.stdout
-
-    checkout.audio("clara_02").write_bytes(good)
-    # Another recording takes the place of one whose embedding is there.
-    checkout.audio("alba_00").write_bytes(checkout.audio("dmitri_03").read_bytes())
-    assert "train: 2 embedded, 6 already embedded, 0 failed" in checkout.run_well("--cores", "4")
-    rows = checkout.rows("train.tsv")[1:]
-    assert len(rows) == 8
-    for utt_id, _, path, _ in rows:
-        vector = load_file(path)[utt_id] if storage == "packed" else torch.load(path)
-        reference.assert_same(vector, checkout.audio(utt_id))
-    assert not list(checkout.embeddings.glob(".*.journal"))
-    assert "Nothing to be done" in checkout.run_well("--cores", "4")
-
-
 # Notes for each recording which kind of process has read it.
 NOTING = """
 
@@ -142,25 +115,37 @@ Encoder.read = note_and_read
 
 
 @pytest.mark.parametrize("storage", ["files", "packed"])
-def test_the_job_reads_long_recordings_itself(checkout, reference, monkeypatch, storage):
+def test_processes_read_and_write_what_a_gpu_embeds(checkout, reference, monkeypatch, storage):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("TMPDIR", str(checkout.root))
     (checkout.root / "notes").mkdir()
     (checkout.root / "gpu_provider.py").write_text(GPU_PROVIDER + NOTING)
-    checkout.xvector.update(
-        provider="gpu_provider.Provider", storage=storage, batch_size=2, n_shards=1
-    )
+    checkout.xvector.update(provider="gpu_provider.Provider", storage=storage, batch_size=2)
+    good = checkout.audio("clara_02").read_bytes()
+    checkout.audio("clara_02").write_bytes(b"rubbish")
+    result = checkout.run("--cores", "4")
+    assert result.returncode != 0
+    assert "Traceback" not in result.stdout
+    assert "clara_02: not audio" in result.stdout
+    assert "1 of 2 shards not done" in result.stdout
+
+    checkout.audio("clara_02").write_bytes(good)
+    # Another recording takes the place of one whose embedding is there.
+    checkout.audio("alba_00").write_bytes(checkout.audio("dmitri_03").read_bytes())
     checkout.run_well("--cores", "4")
-    readers = {path.name: path.read_text() for path in checkout.root.glob("notes/*")}
     rows = checkout.rows("train.tsv")[1:]
+    assert len(rows) == 8
+    for utt_id, _, path, _ in rows:
+        vector = load_file(path)[utt_id] if storage == "packed" else torch.load(path)
+        reference.assert_same(vector, checkout.audio(utt_id))
+    assert not list(checkout.embeddings.glob(".*.journal"))
+    # What is long the job reads itself.
+    readers = {path.name: path.read_text() for path in checkout.root.glob("notes/*")}
     assert readers == {
         utt_id: "the job" if float(seconds) > 2.8 else "a process of it"
         for utt_id, _, _, seconds in rows
     }
     assert set(readers.values()) == {"the job", "a process of it"}
-    for utt_id, _, path, _ in rows:
-        vector = load_file(path)[utt_id] if storage == "packed" else torch.load(path)
-        reference.assert_same(vector, checkout.audio(utt_id))
 
 
 def test_a_reading_process_that_is_killed_is_told_and_made_good(checkout, monkeypatch):

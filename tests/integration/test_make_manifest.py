@@ -1,42 +1,34 @@
 """Runs that make their manifests of corpora first."""
 
 import pytest
-import soundfile
 
 from tests.support.checkout import changed
-from tests.support.corpora import MAKERS, copy, demo_audio, make_folder
+from tests.support.corpora import MAKERS, copy, make_folder
 
 pytestmark = pytest.mark.integration
 
 
-def test_one_command_from_corpora_of_every_kind_to_embeddings(checkout, reference):
-    corpora = {kind: make(checkout.root / "corpora" / kind) for kind, make in MAKERS.items()}
-    del checkout.xvector["manifest_paths"]
-    checkout.xvector["splits"] = list(corpora)
-    checkout.xvector["corpora"] = {kind: corpus.options for kind, corpus in corpora.items()}
-    checkout.xvector["n_shards"] = 1
-    printed = checkout.run_well()
+def test_one_command_from_corpora_of_every_kind_to_tables(quick):
+    corpora = {kind: make(quick.root / "corpora" / kind) for kind, make in MAKERS.items()}
+    del quick.xvector["manifest_paths"]
+    quick.xvector["splits"] = list(corpora)
+    quick.xvector["corpora"] = {kind: corpus.options for kind, corpus in corpora.items()}
+    quick.xvector["n_shards"] = 1
+    printed = quick.run_well()
     assert "data/manifest/libritts.tsv: 3 utterances, 2 speakers" in printed
     for kind, corpus in corpora.items():
-        table = checkout.rows(f"{kind}.tsv")[1:]
+        table = quick.rows(f"{kind}.tsv")[1:]
         assert [row[0] for row in table] == [want.utt_id for want in corpus.utterances]
         assert [row[1] for row in table] == [want.speaker_id for want in corpus.utterances]
-        vectors = checkout.vectors(kind)
-        for want in corpus.utterances:
-            samples, rate = soundfile.read(demo_audio(want.recording), dtype="float32")
-            start, end = want.segment or (0, len(samples) / rate)
-            part = checkout.root / "part.wav"
-            soundfile.write(part, samples[round(start * rate) : round(end * rate)], rate, "FLOAT")
-            reference.assert_same(vectors[want.utt_id], part)
-    assert "Nothing to be done" in checkout.run_well()
+    assert "Nothing to be done" in quick.run_well()
 
 
 @pytest.fixture
-def from_folder(checkout):
+def from_folder(quick):
     """A checkout with a corpus for its split, that is a folder; nothing is made of it yet."""
-    checkout.xvector["corpora"] = {"train": make_folder(checkout.root).options}
-    checkout.xvector["manifest_paths"] = {"train": "made/train.tsv"}
-    return checkout
+    quick.xvector["corpora"] = {"train": make_folder(quick.root).options}
+    quick.xvector["manifest_paths"] = {"train": "made/train.tsv"}
+    return quick
 
 
 def test_a_manifest_follows_its_corpus_settings_and_is_made_again_when_deleted(from_folder):
@@ -66,10 +58,6 @@ def test_a_manifest_follows_its_corpus_settings_and_is_made_again_when_deleted(f
     manifest.unlink()
     from_folder.run_well()
     assert changed(before, from_folder.times()) == {"hugo-03"}
-
-    before, content = from_folder.times(), manifest.read_bytes()
-    from_folder.run_well("--forcerun", "make_manifest_train")
-    assert (from_folder.times(), manifest.read_bytes()) == (before, content)
 
 
 def test_a_corpus_that_breaks_the_rules_ends_the_run_with_its_places(from_folder):

@@ -78,13 +78,3 @@ def test_packs_are_resumed_checked_mended_and_listed_like_files(checkout, refere
     for utt_id, vector in checkout.vectors().items():
         reference.assert_same(vector, checkout.audio(utt_id))
     assert all(row[2].endswith(".pt") for row in checkout.rows("train.tsv")[1:])
-
-
-def test_a_runner_with_files_of_its_own_cannot_pack(checkout):
-    (checkout.root / "mine.py").write_text(
-        "from xvectors import XVectorRunner\n\n\nclass Mine(XVectorRunner):\n"
-        "    @staticmethod\n    def forward(idx, **env):\n        return []\n"
-    )
-    checkout.xvector.update(storage="packed", runner="mine.Mine")
-    (line,) = checkout.run_badly()
-    assert "xvector.storage: mine.Mine writes files of its own, it cannot pack" in line

@@ -11,20 +11,26 @@ from tests.support.kaldi_files import read_vectors
 pytestmark = pytest.mark.integration
 
 
+@pytest.fixture(scope="module")
+def produced(embedded, tmp_path_factory):
+    """A checkout of which all there is was made, to be copied only."""
+    checkout = embedded.copied(tmp_path_factory.mktemp("produced"))
+    checkout.xvector |= {"exports": ["kaldi", "safetensors", "parquet"], "cohort": "train"}
+    checkout.xvector |= {"speaker_means": True, "report": True}
+    checkout.add_utterance("alba_07", "alba_07")
+    (checkout.root / "trials.txt").write_text("1 alba_00 alba_07\n0 alba_00 hugo_04\n")
+    checkout.xvector["trials"] = {"mine": "trials.txt"}
+    assert "mine: cosine of 2 trials: EER 0.00%" in checkout.run_well()
+    return checkout
+
+
 @pytest.fixture
-def full(done):
-    """An embedded checkout that is asked for all there is."""
-    done.xvector |= {"exports": ["kaldi", "safetensors", "parquet"], "cohort": "train"}
-    done.xvector |= {"speaker_means": True, "report": True}
-    done.add_utterance("alba_07", "alba_07")
-    (done.root / "trials.txt").write_text("1 alba_00 alba_07\n0 alba_00 hugo_04\n")
-    done.xvector["trials"] = {"mine": "trials.txt"}
-    return done
+def full(produced, tmp_path):
+    """A checkout of one's own of which all there is was made."""
+    return produced.copied(tmp_path)
 
 
 def test_all_that_is_made_of_embeddings(full):
-    output = full.run_well()
-    assert "mine: cosine of 2 trials: EER 0.00%" in output
     vectors = {name: vector.numpy() for name, vector in full.vectors().items()}
     table = parquet.read_table(full.out / "train.parquet")
     scp = read_vectors(full.out / "train.kaldi" / "xvector.scp")
@@ -59,49 +65,33 @@ def test_all_that_is_made_of_embeddings(full):
     assert np.array_equal(scp["hugo"], changed)
 
 
-def test_scoring_alone(full):
-    full.xvector |= {"exports": ["parquet"], "cohort": None}
+def test_scoring_alone_and_lengths_normalized_when_asked(full):
+    before = load_file(full.out / "train.speakers.safetensors")
+    full.xvector |= {"length_normalize": True}
+    (full.out / "train.parquet").unlink()
+    (full.out / "mine.scores.html").unlink()
     assert "mine: cosine of 2 trials" in full.run_well("--", "score")
     assert not (full.out / "train.parquet").exists()
-    (full.out / "mine.scores.html").unlink()
-    full.run_well("--", "score")
     assert (full.out / "mine.scores.html").exists()
+    # Of one utterance; of several, unit vectors are averaged.
+    after = load_file(full.out / "train.speakers.safetensors")
+    assert after.keys() == before.keys()
+    for name in before.keys() - {"alba"}:
+        norm = np.linalg.norm(before[name])
+        assert np.allclose(after[name], before[name] / norm, rtol=1e-5)
+
+    (full.root / "trials.txt").write_text("1 alba_00 nobody\n0 alba_00 hugo_04\n")
+    assert "error: trials.txt:1: nobody is in no split's manifest" in full.run_badly()
+
     del full.xvector["trials"]
     result = full.run("--", "score")
     assert result.returncode != 0
     assert "nothing to score: give lists of trials as xvector.trials" in result.stdout
 
 
-def test_lengths_are_normalized_when_asked(done):
-    done.xvector["speaker_means"] = True
-    done.run_well()
-    before = load_file(done.out / "train.speakers.safetensors")
-    done.xvector["length_normalize"] = True
-    assert "0 embedded, 8 already embedded" in done.run_well()
-    after = load_file(done.out / "train.speakers.safetensors")
-    for name, mean in before.items():
-        assert np.allclose(after[name], mean / np.linalg.norm(mean), rtol=1e-5)
-
-
-def test_mistakes_are_one_line_each(done):
-    done.xvector |= {"exports": ["csv"], "cohort": "other", "trials": {"mine": "none.txt"}}
-    where = f"error: {done.root}/my.yaml: xvector"
-    assert done.run_badly("--dry-run") == [
-        f"{where}.exports.0: must be one of kaldi, safetensors, parquet, numpy, cosyvoice, "
-        "espnet3, not 'csv'"
-    ]
-    done.xvector["exports"] = []
-    assert done.run_badly("--dry-run") == [
-        f"{where}.trials.mine: no such trial list: none.txt",
-        f"{where}.cohort: other is none of xvector.splits",
-    ]
-    (done.root / "none.txt").write_text("1 alba_00 nobody\n0 alba_00 hugo_04\n")
-    done.xvector["cohort"] = None
-    assert "error: none.txt:1: nobody is in no split's manifest" in done.run_badly()
-
-
 def test_a_run_that_was_cut_short_after_collecting_leaves_nothing_stale(full):
-    full.run_well()
+    # The table names the embeddings of the copied checkout.
+    full.run_well("--forcerun", "collect_split")
     # As long as before, so that the table stays the same.
     samples, rate = soundfile.read(full.audio("boris_01"))
     soundfile.write(full.audio("boris_01"), samples[::-1], rate)

@@ -9,43 +9,30 @@ from xvectors.storage.pt_file import read_provenance
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
-def segmented(checkout):
-    """A checkout whose utterances are segments of one recording of the eight."""
+def test_segments_of_a_recording(checkout, reference):
     parts = [soundfile.read(checkout.audio(name))[0] for name in ("alba_00", "boris_01")]
-    recording = np.concatenate(parts)
-    soundfile.write(checkout.corpus / "long.flac", recording, 16000)
-    times = [("one", 0, 1.5), ("two", 1.25, 2.0), ("three", 2.0, len(recording) / 16000)]
-    lines = [f"{name}\tlong.flac\t\ts\t\tstart={a}\tend={b}\n" for name, a, b in times]
-    checkout.manifest.write_text("".join(lines), encoding="utf-8")
-    return checkout
-
-
-def test_every_segment_gets_the_embedding_that_it_has_alone(segmented, reference):
-    segmented.run_well()
-    recording, rate = soundfile.read(segmented.corpus / "long.flac", dtype="float32")
-    for name, start, end in (("one", 0, 1.5), ("two", 1.25, 2.0), ("three", 2.0, None)):
-        part = recording[round(start * rate) : None if end is None else round(end * rate)]
-        soundfile.write(segmented.root / "part.wav", part, rate, subtype="FLOAT")
-        reference.assert_same(segmented.vectors()[name], segmented.root / "part.wav")
-    assert [row[3] for row in segmented.rows("train.tsv")[1:3]] == ["1.5000", "0.7500"]
-
-
-def test_a_segment_that_moves_is_embedded_again_and_no_other(segmented):
-    segmented.run_well()
-    before = segmented.times()
-    text = segmented.manifest.read_text()
-    segmented.manifest.write_text(text.replace("end=2.0\n", "end=1.75\n"))
-    assert "1 embedded, 2 already embedded" in segmented.run_well()
-    assert changed(before, segmented.times()) == {"two"}
-    provenance = parse_provenance(read_provenance(segmented.embeddings / "two.pt"))
-    assert (provenance["start"], provenance["end"]) == (1.25, 1.75)
-
-
-def test_a_segment_beyond_the_end_fails_alone(segmented):
-    with segmented.manifest.open("a", encoding="utf-8") as file:
-        file.write("four\tlong.flac\t\ts\t\tstart=3\tend=99\n")
-    result = segmented.run()
+    soundfile.write(checkout.corpus / "long.flac", np.concatenate(parts), 16000)
+    recording, rate = soundfile.read(checkout.corpus / "long.flac", dtype="float32")
+    times = {"one": (0, 1.5), "two": (1.25, 2.0), "three": (2.0, len(recording) / rate)}
+    lines = [f"{utt}\tlong.flac\t\ts\t\tstart={a}\tend={b}\n" for utt, (a, b) in times.items()]
+    beyond = "four\tlong.flac\t\ts\t\tstart=3\tend=99\n"
+    checkout.manifest.write_text("".join([*lines, beyond]), encoding="utf-8")
+    result = checkout.run()
     assert result.returncode != 0
     assert "train: four: segment beyond the end: " in result.stdout
-    assert segmented.times().keys() == {"one", "two", "three"}
+    vectors = checkout.vectors()
+    assert vectors.keys() == times.keys()
+    # Each as if it were a recording of its own.
+    for name, (start, end) in times.items():
+        part = recording[round(start * rate) : round(end * rate)]
+        soundfile.write(checkout.root / "part.wav", part, rate, subtype="FLOAT")
+        reference.assert_same(vectors[name], checkout.root / "part.wav")
+
+    before = checkout.times()
+    moved = "".join(lines).replace("end=2.0\n", "end=1.75\n")
+    checkout.manifest.write_text(moved, encoding="utf-8")
+    checkout.run_well()
+    assert changed(before, checkout.times()) == {"two"}
+    assert [row[3] for row in checkout.rows("train.tsv")[1:3]] == ["1.5000", "0.5000"]
+    provenance = parse_provenance(read_provenance(checkout.embeddings / "two.pt"))
+    assert (provenance["start"], provenance["end"]) == (1.25, 1.75)
