@@ -26,7 +26,7 @@ def test_the_demo_runs_at_once_and_has_nothing_to_do_afterwards(checkout, refere
         assert rows[0] == ["utt_id", "speaker_id", "path", "seconds"]
         assert [row[0] for row in rows[1:]] == [line[0] for line in lines]
         assert [row[1] for row in rows[1:]] == [line[3] for line in lines]
-        assert torch.load(rows[1][2], weights_only=True).shape == (192,)
+        assert torch.load(out / rows[1][2], weights_only=True).shape == (192,)
         assert all(1 < float(row[3]) < 5 for row in rows[1:])
         assert (out / f"{split}.failed.tsv").read_text() == "utt_id\twav_path\treason\n"
         assert (out / f"{split}.report.html").stat().st_size > 100_000

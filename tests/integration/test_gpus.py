@@ -136,7 +136,8 @@ def test_processes_read_and_write_what_a_gpu_embeds(checkout, reference, monkeyp
     rows = checkout.rows("train.tsv")[1:]
     assert len(rows) == 8
     for utt_id, _, path, _ in rows:
-        vector = load_file(path)[utt_id] if storage == "packed" else torch.load(path)
+        file = checkout.out / path
+        vector = load_file(file)[utt_id] if storage == "packed" else torch.load(file)
         reference.assert_same(vector, checkout.audio(utt_id))
     assert not list(checkout.embeddings.glob(".*.journal"))
     # What is long the job reads itself.

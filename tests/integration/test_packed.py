@@ -44,7 +44,7 @@ def test_packs_are_resumed_checked_mended_and_listed_like_files(checkout, refere
     for utt_id, vector in vectors.items():
         reference.assert_same(vector, checkout.audio(utt_id))
     for utt_id, _, path, _ in checkout.rows("train.tsv")[1:]:
-        assert torch.equal(load_file(path)[utt_id], vectors[utt_id])
+        assert torch.equal(load_file(checkout.out / path)[utt_id], vectors[utt_id])
     table = pandas.read_parquet(checkout.out / "train.parquet")
     assert [tuple(row) for row in table.embedding] == [
         tuple(vectors[utt_id].tolist()) for utt_id in table.utt_id

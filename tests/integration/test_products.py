@@ -90,8 +90,6 @@ def test_scoring_alone_and_lengths_normalized_when_asked(full):
 
 
 def test_a_run_that_was_cut_short_after_collecting_leaves_nothing_stale(full):
-    # The table names the embeddings of the copied checkout.
-    full.run_well("--forcerun", "collect_split")
     # As long as before, so that the table stays the same.
     samples, rate = soundfile.read(full.audio("boris_01"))
     soundfile.write(full.audio("boris_01"), samples[::-1], rate)
