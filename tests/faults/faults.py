@@ -119,7 +119,7 @@ def two_jobs(harness: Harness) -> bool:
     if 0 not in statuses:
         raise FaultError(f"both jobs failed\n{printed}")
     if any(statuses):
-        harness.check_message(max(statuses), printed, "as another job has finished this shard")
+        harness.check_message(max(statuses), printed, "because another job has finished this shard")
     harness.check_vectors()
     return True
 

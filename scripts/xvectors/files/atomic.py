@@ -16,18 +16,18 @@ from xvectors.errors import WriteError
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Give a temporary name in the folder of `path`, and rename to `path` what was written there.
+    """Yield a temporary name in the folder of `path`; rename that file to `path` at the end.
 
-    Whoever reads `path` sees the old content or the new, never a part, whatever kills the
-    writer. The temporary name starts with a dot and ends in ``.tmp``, see `remove_leftovers`.
+    A reader of `path` sees the old content or the new, never a part, even if the writer is
+    killed. The temporary name starts with a dot and ends in ``.tmp``, see `remove_leftovers`.
 
     Args:
         path: The file.
-        durable: Whether power loss too leaves the old content or the new. It costs milliseconds;
-            where many files are written, `flush_to_disk` at the end does it for all of them.
+        durable: Also survive power loss. This costs milliseconds. For many files, call
+            `flush_to_disk` once at the end instead.
 
     Raises:
-        WriteError: The disk is full, say, or the folder is not ours.
+        WriteError: For instance the disk is full, or the folder belongs to another user.
 
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
@@ -48,15 +48,15 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def unwritable(path: Path, error: OSError) -> WriteError:
-    """Return the exception which says that a file cannot be written, and why."""
+    """Return the exception that says why a file cannot be written."""
     return WriteError(
-        f"{path}: cannot be written: {error.strerror}; mend that and run the same command again, "
-        "what is done stays"
+        f"{path}: cannot be written: {error.strerror}. Fix this and rerun the same command. "
+        "Finished work is kept"
     )
 
 
 def _remove(temporary: Path) -> None:
-    # Where it cannot be removed, the reason that it could not be written says more.
+    # If this fails too, the reason why it could not be written says more.
     with suppress(OSError):
         temporary.unlink(missing_ok=True)
 
@@ -68,10 +68,10 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
 
 
 def flush_to_disk(folder: Path) -> None:
-    """Wait until all that was written to a folder's file system has reached its disk.
+    """Wait until everything written to a folder's file system has reached its disk.
 
     Raises:
-        WriteError: Something did not; the disk is broken, say.
+        WriteError: Something did not, for instance because the disk is broken.
 
     """
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
@@ -82,16 +82,16 @@ def flush_to_disk(folder: Path) -> None:
     try:
         if syncfs(descriptor) != 0:
             reason = os.strerror(ctypes.get_errno())
-            raise WriteError(f"{folder}: what was written there may be lost: {reason}")
+            raise WriteError(f"{folder}: files that were written there may be lost: {reason}")
     finally:
         os.close(descriptor)
 
 
 def parse_json(content: bytes | str) -> Any:
-    """Return what JSON says.
+    """Parse JSON.
 
     Raises:
-        ValueError: It is no JSON, or nested deeper than Python's reader goes.
+        ValueError: It is not JSON, or nested too deep for Python's parser.
 
     """
     try:
@@ -101,7 +101,7 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def write_if_changed(path: Path, content: bytes) -> None:
-    """Write `content` atomically unless `path` holds it already, so that its time stays."""
+    """Write `content` atomically unless `path` holds it already, which keeps its time."""
     if not path.is_file() or path.read_bytes() != content:
         write_atomically(path, content, durable=False)
 
@@ -109,8 +109,7 @@ def write_if_changed(path: Path, content: bytes) -> None:
 def hash_versions(paths: Iterable[Path]) -> str | None:
     """Return a hash of files' sizes and times, None if one of them is missing.
 
-    Whether they are the same is asked of them, not whether they are older than something: clocks
-    differ between machines, and jump.
+    Versions are compared for equality, never by age: clocks differ between machines, and jump.
     """
     digest = hashlib.sha256()
     for path in paths:
@@ -123,7 +122,7 @@ def hash_versions(paths: Iterable[Path]) -> str | None:
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
-    """Remove the temporary files that killed writers of `name`, or of any file, left there."""
+    """Remove the temporary files that killed writers of `name`, or of any file, have left."""
     written = ".+" if name is None else re.escape(name)
     leftover = re.compile(rf"\.{written}\.[0-9a-f]{{12}}\.tmp", re.DOTALL)
     if folder.is_dir():

@@ -1,4 +1,4 @@
-"""JSON with a checksum of itself, so that damage is noticed."""
+"""JSON that contains its own checksum, so that damage is noticed."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ def canonical_json(value: dict[str, Any]) -> bytes:
 def dump_checksummed(content: dict[str, Any], indent: int | None = None) -> bytes:
     """Return a dict with at least one entry as JSON whose last entry is ``sha256``.
 
-    It is the hash of all bytes before that entry.
+    That entry is the hash of all bytes before it.
     """
     separators = None if indent else (",", ":")
     text = json.dumps(content, ensure_ascii=False, indent=indent, separators=separators)
@@ -24,10 +24,10 @@ def dump_checksummed(content: dict[str, Any], indent: int | None = None) -> byte
 
 
 def load_checksummed(content_bytes: bytes) -> dict[str, Any]:
-    """Return what `dump_checksummed` was given.
+    """Return the dict that `dump_checksummed` was given.
 
     Raises:
-        ValueError: It is cut off, or not as it was.
+        ValueError: The content is cut off or changed.
 
     """
     body, separator, rest = content_bytes.rpartition(_CHECKSUM_KEY)

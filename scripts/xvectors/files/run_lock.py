@@ -13,16 +13,17 @@ from xvectors.errors import ShardError, XVectorsError
 
 logger = logging.getLogger(__name__)
 
-# By this variable the jobs of a run know to which run they belong.
+# The jobs of a run learn from this variable to which run they belong.
 RUN_VARIABLE = "XVECTORS_RUN"
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class RunLock:
-    """A lock on an output folder, held by this process until it ends, however it ends.
+    """A lock on an output folder, which this process holds until it ends.
 
     Snakemake's own lock is a file that stays behind when a run is killed, so that the next run
-    refuses to start; the kernel frees this one with the process.
+    refuses to start. The kernel releases this one when the process ends, even if it is killed.
+    `filelock` is not used because it would empty the file, which names the holder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -50,13 +51,15 @@ class RunLock:
         except OSError as error:
             # Some network file systems have no locks.
             logger.warning(
-                "%s: no locks there (%s); start no second run", self.root, error.strerror
+                "%s: this file system has no locks (%s). Do not start a second run",
+                self.root,
+                error.strerror,
             )
         self._descriptor = descriptor
         return True
 
     def hold(self) -> None:
-        """Take the lock for this run, and note in it who holds it and since when.
+        """Take the lock for this run, and write the holder and the time into it.
 
         The jobs that this process starts or submits from now on belong to this run.
 

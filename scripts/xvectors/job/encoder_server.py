@@ -1,9 +1,9 @@
-"""One encoder on a GPU for several processes, which do all the rest.
+"""One encoder on a GPU for several processes that read and write.
 
-A GPU embeds thousands of utterances per second, and threads of one process read and write some
-five hundred, as Python lets one of them run at a time. So a job forks processes. Each of them goes
-through batches of the job's utterances, one step after the other, and the job itself embeds for
-all of them. The signals are in memory that a process shares with the job.
+A GPU embeds thousands of utterances per second. Threads of one process read and write about five
+hundred, because Python lets one of them run at a time. So a job forks processes. Each of them
+processes batches of the job's utterances, and the job itself embeds for all of them. The signals
+are in memory that a process shares with the job.
 """
 
 import ctypes
@@ -31,11 +31,11 @@ from xvectors.tasks.pipeline import Pipeline, run_by_batch
 
 logger = logging.getLogger(__name__)
 
-# While the GPU computes what one thread has given to it, another one prepares what comes next.
+# While the GPU computes for one thread, another one prepares the next batch.
 N_SUBMITTERS = 2
 # More were not tried on a GPU (docs/performance.md).
 MAX_PROCESSES = 15
-# What the signals of a batch take at most, beside its last one: fourteen minutes at 24 kHz.
+# The most bytes of a batch's signals, without its last one: fourteen minutes at 24 kHz.
 BATCH_BYTES = 80 * 2**20
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -48,16 +48,16 @@ class Request(NamedTuple):
 
 
 class SharedSignals:
-    """Memory for the signals of a batch, which a process shares with the one that forked it."""
+    """Memory for the signals of a batch, shared by a process and its parent."""
 
     def __init__(self) -> None:
-        """Make it, with nothing in it."""
+        """Create it empty."""
         self._file = os.memfd_create("signals")
         self._map: mmap.mmap | None = None
         self._array: NDArray[numpy.float32] = numpy.empty(0, numpy.float32)
 
     def array(self, n_samples: int) -> NDArray[numpy.float32]:
-        """Return an array of so many samples on it, which it is made large enough for."""
+        """Return an array of so many samples in it; enlarge it if necessary."""
         if n_samples > len(self._array):
             n_bytes = max(n_samples * self._array.itemsize, BATCH_BYTES)
             if os.fstat(self._file).st_size < n_bytes:
@@ -67,20 +67,20 @@ class SharedSignals:
         return self._array[:n_samples]
 
     def shrink(self) -> None:
-        """Give back the memory that hours of audio took, of which no more is needed."""
+        """Release the memory beyond the size of a usual batch, after hours of audio."""
         if self._map is not None and len(self._map) > BATCH_BYTES:
             self._map.madvise(mmap.MADV_REMOVE, BATCH_BYTES, len(self._map) - BATCH_BYTES)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release it."""
         os.close(self._file)
 
 
 class ServedEncoder:
-    """The encoder of the parent process, as a forked process has it."""
+    """The parent process' encoder as a forked process uses it."""
 
     def __init__(self, encoder: Encoder, connection: Connection, memory: SharedSignals) -> None:
-        """Take the encoder, of which nothing but reading is used here, and ways to the parent."""
+        """Take the encoder, which is used here for reading only, and the ways to the parent."""
         self._encoder = encoder
         self._connection = connection
         self._memory = memory
@@ -90,7 +90,7 @@ class ServedEncoder:
         return self._encoder.read(path, segment)
 
     def __getattr__(self, name: str) -> Any:
-        """Return whatever else the encoder has, its rate or its shortest length, say."""
+        """Return any other attribute of the encoder, for instance its rate."""
         return getattr(self._encoder, name)
 
     def embed(self, signals: Sequence[Signal | torch.Tensor]) -> torch.Tensor:
@@ -109,16 +109,16 @@ class ServedEncoder:
 def run_in_processes(
     pipeline: Pipeline, indices: Sequence[int], batch_size: int, n_processes: int
 ) -> Generator[tuple[int, Any], None, None]:
-    """Yield each index, in whatever order, with its outcome or the exception that it met.
+    """Yield each index, in any order, with its outcome or its exception.
 
-    This is done in forked processes, for which `pipeline.encoder` embeds here. What goes wrong with
-    one costs only that one, as with `run_threaded`. Close the generator to stop early.
+    Forked processes run the pipeline, and `pipeline.encoder` embeds for them here. An error of one
+    index costs only that one, as in `run_threaded`. Close the generator to stop early.
 
     Args:
-        pipeline: What is done to each index; it has an `Encoder`.
-        indices: Those that follow each other are computed together.
-        batch_size: The most that are computed together.
-        n_processes: How many, if there are so many batches, and at most `MAX_PROCESSES`.
+        pipeline: The pipeline; it has an `Encoder`.
+        indices: The indices. Neighbours are computed together.
+        batch_size: The most indices that are computed together.
+        n_processes: The number of processes, at most one per batch and `MAX_PROCESSES`.
 
     Raises:
         ShardError: A process was killed.
@@ -144,7 +144,7 @@ def run_in_processes(
 
 
 class _Child(NamedTuple):
-    """A forked process, and what it shares with this one."""
+    """A forked process, with its connection and memory."""
 
     process: Any
     connection: Connection
@@ -156,7 +156,7 @@ class _Server:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        # Copies to the GPU need not wait until it has computed what is before them.
+        # Copies to the GPU need not wait for earlier computations.
         self._copies: Any = None
         if encoder.device.type == "cuda":
             self._copies = torch.cuda.Stream(encoder.device)  # type: ignore[no-untyped-call]
@@ -166,7 +166,7 @@ class _Server:
         try:
             child.connection.send(self._embeddings(child.memory, request))
         except Exception:
-            # It has ended, or it would wait for ever; `messages` tells of it.
+            # It has ended, or it would wait for ever; `messages` raises the error.
             logger.debug("no answer for a process", exc_info=True)
             child.process.kill()
 
@@ -190,20 +190,20 @@ class _Server:
 
 
 class _Children:
-    """Forked processes that share out indices among them, a batch at a time."""
+    """Forked processes that take indices from one list, a batch at a time."""
 
     def __init__(self, pipeline: Pipeline, indices: Sequence[int], batch_size: int) -> None:
         self._pipeline = pipeline
         self._indices = indices
         self._batch_size = batch_size
-        # Forked, as they need what this process has loaded, and nothing of the GPU.
+        # Forked, because they need the objects of this process, and nothing of the GPU.
         self._context = get_context("fork")
         self._n_taken = self._context.Value("q", 0)
         self._parent = os.getpid()
         self._all: list[_Child] = []
 
     def start(self) -> None:
-        """Start one more."""
+        """Start one more process."""
         here, there = self._context.Pipe()
         memory = SharedSignals()
         process = self._context.Process(target=self._go_through, args=(there, memory), daemon=True)
@@ -223,8 +223,8 @@ class _Children:
                     child.process.join()
                     raise ShardError(
                         f"a process that reads audio ended with status {child.process.exitcode} "
-                        "(-9 mostly means that memory ran out); run the same command again, what "
-                        "is done stays"
+                        "(-9 mostly means that memory ran out). Rerun the same command. Finished "
+                        "work is kept"
                     ) from error
                 if message is None:
                     del working[child.connection]
@@ -232,7 +232,7 @@ class _Children:
                     yield child, message
 
     def stop(self) -> None:
-        """End those that are left, whatever they do: files are written whole or not at all."""
+        """Kill the remaining processes, which is safe: files are written whole or not at all."""
         for child in self._all:
             child.process.kill()
         for child in self._all:
@@ -241,9 +241,9 @@ class _Children:
             child.memory.close()
 
     def _go_through(self, connection: Connection, memory: SharedSignals) -> None:
-        """Go through batches as long as there are some; runs in a forked process."""
+        """Process batches until none are left, in a forked process."""
         _die_with(self._parent)
-        # PyTorch's threads do not survive a fork, and there are processes enough.
+        # PyTorch's threads do not survive a fork, and there are enough processes.
         torch.set_num_threads(1)
         served = ServedEncoder(self._pipeline.encoder, connection, memory)
         pipeline = self._pipeline.with_encoder(served)
@@ -266,7 +266,7 @@ class _Children:
 
 
 def _die_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent ends, however that ends."""
+    """Let the kernel kill this process when its parent ends, even if that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -275,10 +275,10 @@ def _die_with(parent: int) -> None:
 
 
 def _portable(outcome: Any) -> Any:
-    """Return an outcome, or an exception, as it can be sent to another process."""
+    """Return an outcome, or an exception in a form that can be sent to another process."""
     if not isinstance(outcome, BaseException):
         return outcome
-    # Notes are sent and shown by logs; a traceback is not sent.
+    # Notes are sent and logged; a traceback is not sent.
     notes = getattr(outcome, "__notes__", None) or traceback.format_exception(outcome)
     try:
         portable = pickle.loads(pickle.dumps(outcome))
@@ -289,7 +289,7 @@ def _portable(outcome: Any) -> Any:
 
 
 def _stand_in(error: BaseException) -> Exception:
-    """Return an exception of the same kind, as far as that matters, that can be sent."""
+    """Return an exception that can be sent and is handled in the same way."""
     if isinstance(error, UtteranceError):
         return UtteranceError(str(error))
     if isinstance(error, XVectorsError):

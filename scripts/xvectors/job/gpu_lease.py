@@ -1,8 +1,8 @@
 """A GPU for each job of a machine, leased by locks on files.
 
-Neither Snakemake nor CUDA shares out the GPUs of one machine. Here every job locks a file that
-stands for a GPU, in a folder of the machine itself, and the kernel unlocks it when the job
-ends, however it ends.
+Neither Snakemake nor CUDA distributes the GPUs of one machine among jobs. Here every job locks a
+file that stands for a GPU, in a folder of the machine itself. The kernel releases the lock when
+the job ends, even if it is killed.
 """
 
 import fcntl
@@ -26,8 +26,8 @@ SECONDS_BETWEEN_TRIES = 0.5
 def visible_gpus() -> list[str]:
     """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
 
-    Without that variable these are all of the machine, numbered from 0; in Windows' Subsystem for
-    Linux, which does not tell how many there are, the first one.
+    Without that variable these are all GPUs of the machine, numbered from 0. The Windows Subsystem
+    for Linux does not tell how many there are; there it is the first one.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
@@ -36,8 +36,8 @@ def visible_gpus() -> list[str]:
         return [str(number) for number in range(n_gpus or int("dxg" in devices))]
     gpus = []
     for gpu in (part.strip() for part in named.split(",")):
-        # What is no GPU hides all that come after it, says CUDA's documentation. Slurm writes
-        # NoDevFiles where a job has none.
+        # According to CUDA's documentation, an invalid entry hides all entries after it. Slurm
+        # writes NoDevFiles for a job without a GPU.
         if not re.fullmatch(r"\d+|(GPU|MIG)-\S+", gpu):
             break
         gpus.append(gpu)
@@ -45,15 +45,15 @@ def visible_gpus() -> list[str]:
 
 
 def processors_of_job(device: str | None, jobs_per_gpu: int, n_cores: int | None) -> int:
-    """Return a job's share of the processors: as many jobs run at once as GPUs allow.
+    """Return a job's share of the processors, which is one without GPUs.
 
-    Without GPUs a job has one.
+    With GPUs, as many jobs run at once as `jobs_per_gpu` allows.
 
     Args:
         device: As in the configuration.
         jobs_per_gpu: Jobs that may share a GPU.
-        n_cores: Those that Snakemake may use, None where it was not told. Within a job of Slurm's
-            it takes all of the node for its own, whatever that job was given.
+        n_cores: The processors that Snakemake may use, None if it was not told. Inside a Slurm job
+            Snakemake counts all processors of the node, even those that the job does not have.
 
     """
     given = int(os.environ.get("SLURM_CPUS_PER_TASK", n_cores or 1))
@@ -64,15 +64,15 @@ def processors_of_job(device: str | None, jobs_per_gpu: int, n_cores: int | None
 
 
 def node_name() -> str:
-    """Return the name of this machine, as Slurm has it or else as it calls itself."""
+    """Return the name of this machine: Slurm's, or else its own."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 class GpuLease:
-    """A GPU, as the only one that CUDA shows to this process; use it as a context manager.
+    """A GPU that is the only one which CUDA shows to this process. Use it as a context manager.
 
     Attributes:
-        gpu: The GPU as CUDA_VISIBLE_DEVICES names it, None where none is asked for or none seen.
+        gpu: The GPU as CUDA_VISIBLE_DEVICES names it, None without one.
 
     """
 
@@ -81,7 +81,7 @@ class GpuLease:
 
         Args:
             device: As in the configuration: None or cuda for any GPU, cuda:1 for that one, cpu
-                for none.
+                for no GPU.
             jobs_per_gpu: Jobs that may share a GPU.
 
         Raises:
@@ -102,7 +102,7 @@ class GpuLease:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
 
     def release(self) -> None:
-        """Give the GPU back."""
+        """Release the GPU."""
         if self._descriptor is None:
             return
         os.close(self._descriptor)
@@ -117,16 +117,16 @@ class GpuLease:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the GPU back."""
+        """Release the GPU."""
         self.release()
 
 
 def _wait_for_one(gpus: list[str], jobs_per_gpu: int) -> tuple[str, int]:
-    """Return a GPU with the fewest jobs, and the descriptor of the lock of a place on it."""
+    """Return the GPU with the fewest jobs, and the descriptor of the lock of a slot on it."""
     folder = _lock_folder()
     is_waiting = False
     while True:
-        # One job at a time chooses, so that no two count the same places.
+        # One job at a time chooses, so that no two count the same slots.
         choosing = os.open(folder / "choosing", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(choosing, fcntl.LOCK_EX)
         free = {gpu: _free_places(folder, gpu, jobs_per_gpu) for gpu in gpus}
@@ -137,13 +137,13 @@ def _wait_for_one(gpus: list[str], jobs_per_gpu: int) -> tuple[str, int]:
         if kept is not None:
             return chosen, kept
         if not is_waiting:
-            logger.info("waiting for a GPU, all are taken: %s", ", ".join(gpus))
+            logger.info("waiting for a GPU, all are in use: %s", ", ".join(gpus))
         is_waiting = True
         time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 def _free_places(folder: Path, gpu: str, n_places: int) -> list[int]:
-    """Lock all places on a GPU that are free, and return the locks' descriptors."""
+    """Lock all free slots of a GPU, and return the locks' descriptors."""
     paths = [folder / f"{quote(gpu, safe='')}.{place}" for place in range(n_places)]
     return [lock for path in paths if (lock := _try_to_lock(path)) is not None]
 
@@ -151,7 +151,7 @@ def _free_places(folder: Path, gpu: str, n_places: int) -> list[int]:
 def _lock_folder() -> Path:
     """Return the folder of the locks: one per user and machine, or per Slurm job.
 
-    Slurm has shared out the GPUs among its jobs, and may show to each of them its own as 0.
+    Slurm distributes the GPUs among its jobs, and may show each job its own GPU as 0.
     """
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID")
     slurm = "".join(f"-{os.environ[name]}" for name in names if name in os.environ)

@@ -12,13 +12,10 @@ SECONDS_BETWEEN_LINES = 30
 
 
 class Progress:
-    """Counts utterances and shows the speed.
-
-    Use it as a context manager around the work.
-    """
+    """A count of utterances with the speed. Use it as a context manager around the work."""
 
     def __init__(self, name: str, n_utterances: int) -> None:
-        """Begin with nothing done of `n_utterances`, which are shown under `name`."""
+        """Start counting to `n_utterances`, shown under `name`."""
         self.name = name
         self.n_utterances = n_utterances
         self.n_done = 0
@@ -28,7 +25,7 @@ class Progress:
         )
 
     def count(self, audio_seconds: float) -> None:
-        """Count one utterance more; `audio_seconds` is the audio embedded so far, in all."""
+        """Count one more utterance; `audio_seconds` is the total of embedded audio so far."""
         self.n_done += 1
         self.bar.update()
         now = time.monotonic()
@@ -39,7 +36,7 @@ class Progress:
 
     @property
     def wall_seconds(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the start."""
         return time.monotonic() - self.started
 
     def __enter__(self) -> "Progress":

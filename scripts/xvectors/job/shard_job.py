@@ -1,4 +1,4 @@
-"""A shard job: embeds what is missing of one index shard and accounts for it."""
+"""A shard job: it embeds the missing utterances of an index shard, and writes its done-marker."""
 
 import logging
 import os

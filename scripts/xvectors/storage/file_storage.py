@@ -42,9 +42,12 @@ class FileStorage(Storage):
         damage.
         """
         path = self.path(utt_id)
-        digest = digest_of(pt_file.read_provenance(path))
+        content = pt_file.read_file(path)
+        if content is None:
+            return Found(Standing.MISSING)
+        digest = digest_of(pt_file.provenance_of(path, content))
         if digest is None:
-            return Found(Standing.STALE if path.exists() else Standing.MISSING)
+            return Found(Standing.STALE)
         found = Found(compare(digest, wanted.digest()), frozenset([digest.content]))
         if path.suffix != EMBEDDING_SUFFIX and pt_file.stands_beside(path):
             try:

@@ -1,4 +1,4 @@
-"""The journal of a shard: the embeddings of a job that has not finished."""
+"""The journal of a shard: the embeddings of an unfinished job."""
 
 import errno
 import os
@@ -43,7 +43,7 @@ class Journal:
         return self._folder / f".{self._shard}.{uuid.uuid4().hex[:12]}{JOURNAL_SUFFIX}"
 
     def append(self, name: str, vector: NDArray[np.float32], provenance: ProvenanceDigest) -> Row:
-        """Add an embedding, shape (dim,), and return where it lies."""
+        """Add an embedding, shape (dim,), and return its row."""
         content = vector.astype(NUMBER).tobytes()
         encoded = name.encode()
         packed = PROVENANCE.pack(*provenance)
@@ -68,7 +68,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> Iterator[tuple[str, Row]]:
-    """Yield the rows of a journal up to the first that is not whole; none if it is gone.
+    """Yield the rows of a journal up to the first damaged one; none if it is gone.
 
     A job that has put the rows into a pack removes the journal.
     """

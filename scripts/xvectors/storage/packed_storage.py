@@ -23,8 +23,8 @@ NO_PROVENANCE = ProvenanceDigest(NO_HOW, bytes(8))
 class PackedStorage(Storage):
     """A pack for all embeddings of a shard, and journals until it is written.
 
-    While there is no pack of the shard, embeddings are taken from the packs and the journals
-    that another number of shards has left.
+    While the shard has no pack, embeddings are taken from the packs and journals of another
+    number of shards.
     """
 
     is_remembered = True
@@ -123,7 +123,7 @@ class PackedStorage(Storage):
         return None if self._rows[utt_id] else "the runner left no embedding"
 
     def finish(self, utt_ids: Iterable[str], metadata: Mapping[str, str]) -> None:
-        """Write the pack, unless it is as it should be, and remove the shard's journals."""
+        """Write the pack if anything changed, and remove the shard's journals."""
         self.close()
         rows = {utt_id: self._rows[utt_id][0] for utt_id in utt_ids if self._rows[utt_id]}
         is_packed = all(row.source == self.pack for row in rows.values()) and not self._is_changed

@@ -64,11 +64,11 @@ class Row(NamedTuple):
                 content = file.read(self.dim * NUMBER.itemsize)
         except FileNotFoundError as error:
             raise ShardError(
-                f"{self.source}: is gone, as another job has finished this shard; run the same "
-                "command again"
+                f"{self.source}: is gone, because another job has finished this shard. Rerun the "
+                "same command"
             ) from error
         if zlib.crc32(content) != self.checksum:
-            raise ShardError(f"{self.source}: is damaged; run the same command again")
+            raise ShardError(f"{self.source}: is damaged. Rerun the same command")
         return np.frombuffer(content, NUMBER)
 
 
@@ -76,7 +76,7 @@ def check_names(place: str, names: list[str]) -> None:
     """Raise ShardError if rows of these names do not fit into one pack."""
     if METADATA in names:
         raise ShardError(
-            f"{place}: {METADATA} is no name for a tensor in a safetensors file; rename that "
+            f"{place}: {METADATA} is not a valid tensor name in a safetensors file. Rename that "
             "utterance, or set xvector.storage to files"
         )
     n_bytes = sum(len(json.dumps(name, ensure_ascii=False).encode()) for name in names)
@@ -90,13 +90,13 @@ def check_names(place: str, names: list[str]) -> None:
 
 
 def write_pack(path: Path, rows: Mapping[str, Row], metadata: Mapping[str, str]) -> None:
-    """Write a pack of rows that lie elsewhere, a tensor per name, whole or not at all."""
+    """Write a pack from rows of other files, a tensor per name, whole or not at all."""
     about = b"".join(
         _ROW.pack(PROVENANCE.pack(*row.provenance), row.checksum) for row in rows.values()
     )
     dims = {row.dim for row in rows.values()} or {0}
     if len(dims) > 1:
-        raise ShardError(f"{path}: embeddings of {sorted(dims)} numbers do not go together")
+        raise ShardError(f"{path}: embeddings of {sorted(dims)} numbers cannot be in one pack")
     vectors = (row.read() for row in rows.values())
     write_vectors(path, list(rows), vectors, dims.pop(), {**metadata, ROWS: about.hex()})
 
@@ -145,9 +145,9 @@ def _read_contents(path: Path) -> _Contents:
             [i * size, (i + 1) * size] for i in range(n_rows)
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ShardError(f"{path}: no pack ({error}); run the same command again") from error
+        raise ShardError(f"{path}: not a pack ({error}). Rerun the same command") from error
     if not is_whole:
-        raise ShardError(f"{path}: no pack (it is damaged); run the same command again")
+        raise ShardError(f"{path}: not a pack (it is damaged). Rerun the same command")
     return _Contents(list(entries), dim, start, about, is_earlier)
 
 
@@ -161,7 +161,7 @@ def describe(path: Path) -> tuple[bytes | None, list[str]]:
 
 
 def read_pack(path: Path) -> Iterator[tuple[str, Row]]:
-    """Yield the rows of a pack, without those that are damaged; none if there is no whole pack."""
+    """Yield the undamaged rows of a pack; none without a whole pack."""
     try:
         contents = _read_contents(path)
     except ShardError as error:
@@ -180,7 +180,7 @@ def read_pack(path: Path) -> Iterator[tuple[str, Row]]:
 class Pack:
     """A pack from which embeddings are read by name.
 
-    In memory there are 32 bytes per row, so that all packs of a split can be open together.
+    It takes 32 bytes of memory per row, so that all packs of a split can be open together.
     """
 
     def __init__(self, path: Path) -> None:
@@ -197,7 +197,7 @@ class Pack:
         self._order = hashes.argsort(kind="stable").astype(np.int32)
         self._hashes = hashes[self._order]
         if (self._hashes[1:] == self._hashes[:-1]).any():
-            raise ShardError(f"{path}: two names in it have the same hash; run the command again")
+            raise ShardError(f"{path}: two names in it have the same hash. Rerun the same command")
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         """Return an embedding, shape (dim,).
@@ -208,7 +208,7 @@ class Pack:
         """
         place = bisect_left(self._hashes, hash(name))
         if place == len(self._hashes) or self._hashes[place] != hash(name):
-            raise ShardError(f"{self.path}: {name} is not in it; run the same command again")
+            raise ShardError(f"{self.path}: {name} is not in it. Rerun the same command")
         return self._contents.row(self.path, int(self._order[place])).read()
 
 
@@ -222,6 +222,6 @@ def files_named(folder: Path, name: re.Pattern[str]) -> dict[Path, str]:
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
-        # Beside them may be millions of others.
+        # There may be millions of other files.
         found = {entry.path: match[1] for entry in entries if (match := name.fullmatch(entry.name))}
     return {Path(path): found[path] for path in sorted(found)}

@@ -1,11 +1,11 @@
 """The ``.pt`` file of one vector, as ``torch.save`` writes and ``torch.load`` reads it, but faster.
 
-Both take a third of a millisecond for a few hundred numbers, which is long where there are
-millions of files. And ``torch.load`` passes over the checksums of the file's zip container
-(PyTorch builds its zip reader without them), so that a flipped bit gives another vector. Here a
-file is what ``torch.save`` once wrote for a vector of that length, with other numbers, and a
-vector is taken from where it lies in such a file, after all checksums are compared. Whatever
-else a file holds is left to ``torch.load``.
+Both take a third of a millisecond for a few hundred numbers, which is long for millions of files.
+And ``torch.load`` ignores the checksums of the file's zip container (PyTorch builds its zip reader
+without them), so that a flipped bit gives another vector. Here a file is written by putting other
+numbers into a file that ``torch.save`` once wrote for a vector of that length. It is read by
+comparing all checksums and taking the vector from its place. Files with other content are left to
+``torch.load``.
 """
 
 import io
@@ -43,13 +43,22 @@ def stamp(path: Path, provenance: bytes) -> None:
 
 def read_provenance(path: Path) -> bytes | None:
     """Return the provenance of the file at `path`, None when there is no whole file."""
-    content = _read(path)
-    if content is None:
-        return None
-    return read_comment(content) or _read(_sidecar(path))
+    content = read_file(path)
+    return None if content is None else provenance_of(path, content)
 
 
-def _read(path: Path) -> bytes | None:
+def provenance_of(path: Path, content: bytes) -> bytes | None:
+    """Return the provenance of the file at `path` with this content, None when it is not whole."""
+    return read_comment(content) or read_file(_sidecar(path))
+
+
+def read_file(path: Path) -> bytes | None:
+    """Return the content of a file, None when there is none.
+
+    Raises:
+        OSError: The machine cannot read it, see `machine_problem`.
+
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -59,7 +68,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def stands_beside(path: Path) -> bool:
-    """Tell whether a file's provenance is in a file of its own, which tells nothing of damage."""
+    """Tell whether a file's provenance is in a file of its own, which does not show damage."""
     return _sidecar(path).exists()
 
 
@@ -74,7 +83,7 @@ def _sidecar(path: Path) -> Path:
 
 
 # The zip format (APPNOTE.TXT 6.3.10, 4.3.7, 4.3.9, 4.3.12 and 4.3.16): the end of a container's
-# directory, an entry of that directory, a record's header, and what may follow a record.
+# directory, an entry of that directory, a record's header, and a record's optional descriptor.
 _END = struct.Struct("<4s4x2H2IH")
 _ENTRY = struct.Struct("<4s6xH4x3I3H8xI")
 _HEADER = struct.Struct("<4s22x2H")
@@ -97,7 +106,7 @@ _PICKLED = (
 
 
 class _Record(NamedTuple):
-    """A record of a container: where its bytes are, and where its entry in the directory is."""
+    """The places of a record's bytes in a container and of its entry in the directory."""
 
     begin: int
     end: int
@@ -118,8 +127,8 @@ def vector_file(vector: NDArray[np.float32]) -> bytes:
 
 @cache
 def _template(n_numbers: int) -> tuple[bytes, list[int]]:
-    """Return a file of zeros, and where its numbers and their checksums begin."""
-    import torch  # noqa: PLC0415 - whoever only reads starts without torch
+    """Return a file of zeros, and the places of its numbers and their checksums."""
+    import torch  # noqa: PLC0415 - readers start without torch
 
     buffer = io.BytesIO()
     torch.save(torch.zeros(n_numbers), buffer)
@@ -135,8 +144,8 @@ def load_vector(path: Path) -> NDArray[np.float32]:
     """Return the vector in a file, shape (dim,).
 
     Raises:
-        ValueError: It is not as it was written, or no vector.
-        Exception: Whatever ``torch.load`` raises where it reads something else.
+        ValueError: The file is damaged, or holds no float32 vector.
+        Exception: Any exception of ``torch.load``, for a file of another kind.
 
     """
     content = path.read_bytes()
@@ -151,11 +160,11 @@ def load_vector(path: Path) -> NDArray[np.float32]:
 
 
 def load_tensor(path: Path) -> Any:
-    """Return what `torch.save` has written, on the CPU.
+    """Return the object that `torch.save` has written, on the CPU.
 
     Raises:
-        ValueError: It is not as it was written.
-        Exception: Whatever ``torch.load`` raises where it reads something else.
+        ValueError: The file is damaged.
+        Exception: Any exception of ``torch.load``, for a file of another kind.
 
     """
     import torch  # noqa: PLC0415
@@ -198,7 +207,7 @@ def _load_anything(content: bytes) -> Any:
 
 
 def _vector(content: bytes) -> NDArray[np.float32] | None:
-    """Return a file's vector, None unless the file is whole and holds just that."""
+    """Return a file's vector, None unless the file is whole and holds nothing else."""
     try:
         records = _records(content)
         found = {name: content[one.begin : one.end] for name, one in records.items()}

@@ -1,9 +1,10 @@
-"""Safetensors files of many vectors, which are written one by one and found by the header alone.
+"""Safetensors files of many vectors, written one by one.
 
-The library's own writer wants all vectors at once, and its reader keeps all names in memory.
+The library's own writer needs all vectors in memory at once and sorts them by name. Exports have
+millions of vectors, and packs keep the order of the manifest, so both are written here.
 
 The format (huggingface/safetensors, "Format"): the length of the header as 8 bytes, the header as
-JSON, which tells every tensor's type, shape and place, and the tensors' bytes without gaps.
+JSON with every tensor's type, shape and place, and the tensors' bytes without gaps.
 """
 
 import json
@@ -38,10 +39,10 @@ def write_vectors(
         names: Of the tensors, no two alike.
         vectors: As many as there are names, in the same order, each of shape (dim,).
         dim: Their length.
-        metadata: What the file tells besides.
+        metadata: Other entries of the file.
 
     Raises:
-        ExportError: The names are too many for one file, or one is the format's own.
+        ExportError: There are too many names for one file, or one is reserved by the format.
 
     """
     header, n_names = _header(path, names, dim, metadata)
@@ -53,7 +54,7 @@ def write_vectors(
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return what the header of a file tells, in its order, and the first byte after it.
+    """Return the header of a file, in its order, and the first byte after it.
 
     Raises:
         OSError: The file cannot be read.
@@ -66,7 +67,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
             raise ValueError("it has no header")
         header = parse_json(file.read(n_bytes))
         if not isinstance(header, dict):
-            raise ValueError("its header is no map")
+            raise ValueError("its header is not a map")
         return header, file.tell()
 
 
@@ -79,7 +80,7 @@ def _header(
     n_names = 0
     for name in names:
         if name == METADATA:
-            raise ExportError(f"{path}: {METADATA} is no name for a tensor in this format")
+            raise ExportError(f"{path}: {METADATA} is not a valid tensor name in this format")
         place = f"[{n_names * n_bytes},{(n_names + 1) * n_bytes}]"
         entry = f',{_as_json(name)}:{{"dtype":"F32","shape":[{dim}],"data_offsets":{place}}}'
         header += entry.encode()

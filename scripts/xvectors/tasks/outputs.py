@@ -1,4 +1,4 @@
-"""What a runner leaves, and where."""
+"""The outputs of a runner: their storage and their checks."""
 
 from collections.abc import Iterable
 
@@ -19,13 +19,13 @@ def runner_class(config: Settings) -> type[BaseRunner]:
 
 
 def storage_of(config: Settings, split: str, shard: str, utt_ids: Iterable[str] = ()) -> Storage:
-    """Return where the embeddings of a shard are kept.
+    """Return the storage of a shard's embeddings.
 
     Args:
         config: A resolved configuration.
         split: Name of the split.
         shard: Name of the shard.
-        utt_ids: Its utterances, for whoever asks which are current, or adds some.
+        utt_ids: Its utterances, needed to find, save or finish embeddings.
 
     """
     folder = Layout.of(config).embeddings(split)
@@ -36,11 +36,11 @@ def storage_of(config: Settings, split: str, shard: str, utt_ids: Iterable[str] 
 
 
 def can_pack(runner: type[BaseRunner]) -> bool:
-    """Tell whether a runner keeps its embeddings wherever it is told to."""
+    """Tell whether the job stores a runner's embeddings, so that they can be packed."""
     own = ("forward", "pipeline", "output_path", "check_output")
     return all(getattr(runner, name) is getattr(XVectorRunner, name) for name in own)
 
 
 def makes_embeddings(runner: type[BaseRunner]) -> bool:
-    """Tell whether what a runner leaves is checked to be speaker embeddings."""
+    """Tell whether a runner's outputs are checked to be speaker embeddings."""
     return runner.check_output is XVectorRunner.check_output

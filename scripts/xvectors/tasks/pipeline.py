@@ -1,8 +1,7 @@
-"""Work in three pipeline: load one by one, compute in batches, store one by one.
+"""A pipeline of three stages: load one by one, compute in batches, store one by one.
 
-A shard job on a CPU overlaps them: threads load what comes next and store what is done, while
-the computing goes on in the thread that asks for the outcomes. On a GPU it goes through them batch
-by batch, in several processes.
+A shard job on a CPU overlaps the stages: threads load the next items and store finished ones, while
+the thread that asks for the outcomes computes. On a GPU several processes run them batch by batch.
 """
 
 import copy
@@ -17,18 +16,18 @@ from typing import Any, NamedTuple, Self
 
 from xvectors.errors import TaskError, UtteranceError, XVectorsError
 
-# Batches that are loaded ahead, and that may wait to be stored, beside the one that is computed.
+# Batches that are loaded ahead, and batches that may wait to be stored, beside the current one.
 BATCHES_AHEAD = 3
 BATCHES_BEHIND = 3
 N_WRITERS = 2
-# What may be loaded and wait: ten minutes of audio at 16 kHz, 40 MB. A batch has half of it.
+# The most bytes that wait to be computed: ten minutes of audio at 16 kHz, 40 MB. A batch has half.
 MAX_LOADED_BYTES = 600 * 16000 * 4
-# An index with what became of it: an outcome to come, or the exception that it met before.
+# An index with its future outcome, or with the exception that it met before.
 Settled = tuple[int, Future[Any] | BaseException]
 
 
 class Loaded(NamedTuple):
-    """An index with what was loaded of it: an item and its size, or the exception that it met."""
+    """An index with its loaded item and that one's size, or with the exception that it met."""
 
     idx: int
     item: Any
@@ -37,11 +36,11 @@ class Loaded(NamedTuple):
 
 
 class Pipeline(ABC):
-    """What is done to an index: `load` makes an item of it, `store` an outcome of that.
+    """The processing of an index: `load` makes an item, `compute` results, `store` an outcome.
 
     Attributes:
-        encoder: None, or the `Encoder` that `load` and `compute` make use of, by `read` and `embed`
-            alone. On a GPU it then embeds for several processes, in which the pipeline run.
+        encoder: None, or the `Encoder` of which `load` and `compute` use `read` and `embed` only.
+            On a GPU it then embeds for several processes, each of which runs the pipeline.
 
     """
 
@@ -55,10 +54,10 @@ class Pipeline(ABC):
 
     @abstractmethod
     def load(self, index: int) -> Any:
-        """Return what `compute` needs of an index; runs in threads, several at a time.
+        """Return the item that `compute` needs; runs in several threads at a time.
 
         Raises:
-            UtteranceError: This one cannot be processed.
+            UtteranceError: This index cannot be processed.
 
         """
 
@@ -68,20 +67,20 @@ class Pipeline(ABC):
 
     @abstractmethod
     def store(self, item: Any, result: Any) -> Any:
-        """Keep an item's result and return the outcome; runs in threads, several at a time.
+        """Keep an item's result and return the outcome; runs in several threads at a time.
 
         Raises:
-            UtteranceError: This one cannot be processed.
+            UtteranceError: This index cannot be processed.
 
         """
 
     def n_bytes(self, item: Any) -> int:
-        """Return the memory that an item takes, by which loading ahead is bounded."""
+        """Return the bytes of an item, which limit how much is loaded ahead."""
         return 0
 
 
 def run_sequential(pipeline: Pipeline, indices: Iterable[int]) -> Iterator[Any]:
-    """Yield the outcomes of indices, in order, one stage after the other."""
+    """Yield the outcomes of indices, in order, one stage after the other. Raise any exception."""
     items = (pipeline.load(index) for index in indices)
     loaded = (
         Loaded(number, item, None, pipeline.n_bytes(item)) for number, item in enumerate(items)
@@ -96,19 +95,19 @@ def run_by_batch(
 ) -> Iterator[list[tuple[int, Any]]]:
     """Yield batches of indices with their outcomes, one stage after the other.
 
-    What goes wrong with one costs only that one, as with `run_threaded`.
+    An error of one index costs only that one, as in `run_threaded`.
 
     Args:
-        pipeline: What is done to each index.
-        indices: Those that follow each other are computed together.
-        batch_size: The most that are computed together.
-        max_bytes: The memory that a batch may take, beside its last item.
+        pipeline: The pipeline.
+        indices: The indices. Neighbours are computed together.
+        batch_size: The most indices that are computed together.
+        max_bytes: The most bytes of a batch, without its last item.
 
     """
     for batch in _batches((_load(pipeline, index) for index in indices), batch_size, max_bytes):
         results = _compute_or_fail(pipeline, [one.item for one in batch if not one.error])
         yield [(one.idx, one.error or _store(pipeline, one.item, next(results))) for one in batch]
-        # The next batch is loaded before they get other values.
+        # Free the memory before the next batch is loaded.
         del batch, results
 
 
@@ -132,18 +131,18 @@ def _store(pipeline: Pipeline, item: Any, result: Any) -> Any:
 def run_threaded(
     pipeline: Pipeline, indices: Iterable[int], batch_size: int, n_readers: int
 ) -> Generator[tuple[int, Any], None, None]:
-    """Yield each index, in order, with its outcome or the exception that it met in some stage.
+    """Yield each index, in order, with its outcome or its exception of any stage.
 
-    A batch that cannot be computed is computed once more one by one, so that what is wrong
-    with an item costs only that item; only the project's own errors other than `UtteranceError`,
-    which are about more than one item, end it. Close the generator to stop early. Either way
-    what is computed by then is still stored.
+    If a batch cannot be computed, its items are computed one by one, so that an error of one item
+    costs only that item. Only the project's own errors other than `UtteranceError`, which concern
+    more than one item, end the work. Close the generator to stop early. In both cases computed
+    results are still stored.
 
     Args:
-        pipeline: What is done to each index.
-        indices: Those that follow each other are computed together.
-        batch_size: The most that are computed together.
-        n_readers: Threads that load.
+        pipeline: The pipeline.
+        indices: The indices. Neighbours are computed together.
+        batch_size: The most indices that are computed together.
+        n_readers: The number of threads that load.
 
     """
     readers, writers = ThreadPoolExecutor(n_readers), ThreadPoolExecutor(N_WRITERS)
@@ -170,7 +169,7 @@ def run_threaded(
 
 
 class _MemoryBudget:
-    """Room for what is loaded ahead: whoever loads waits until there is some."""
+    """A limit of the memory for items that are loaded ahead. Loading waits until there is room."""
 
     def __init__(self) -> None:
         self._n_bytes: float = 0
@@ -178,7 +177,7 @@ class _MemoryBudget:
         self._changed = Condition()
 
     def wait(self, index: int) -> None:
-        """Wait for room; there always is for what is `want`ed."""
+        """Wait for room. The index that is `want`ed never waits."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._n_bytes <= MAX_LOADED_BYTES or self._wanted == index
@@ -190,13 +189,13 @@ class _MemoryBudget:
             self._changed.notify_all()
 
     def take(self, n_bytes: float) -> None:
-        """Take room, or with a negative number give it back."""
+        """Take room, or return it with a negative number."""
         with self._changed:
             self._n_bytes += n_bytes
             self._changed.notify_all()
 
     def open(self) -> None:
-        """Let nobody wait any more."""
+        """End all waiting."""
         self.take(-math.inf)
 
 
@@ -207,7 +206,7 @@ def _load_ahead(
     budget: _MemoryBudget,
     n_ahead: int,
 ) -> Iterator[Loaded]:
-    """Yield indices in order, with an item or an exception; those after them are loading."""
+    """Yield indices in order, with an item or an exception, while later ones are loading."""
 
     def load(index: int) -> tuple[Any, int]:
         budget.wait(index)
@@ -234,7 +233,7 @@ def _load_ahead(
 
 
 def _batches(loaded: Iterable[Loaded], batch_size: int, max_bytes: int) -> Iterator[list[Loaded]]:
-    """Yield what is loaded in batches, smaller ones where it takes more than so much memory."""
+    """Yield loaded items in batches, smaller ones if they take more than `max_bytes`."""
     batch: list[Loaded] = []
     n_bytes = 0
     for one in loaded:
@@ -255,7 +254,7 @@ def _compute_or_fail(pipeline: Pipeline, items: list[Any]) -> Iterator[Any]:
         if isinstance(error, XVectorsError) and not isinstance(error, UtteranceError):
             raise
         results = [error] if len(items) == 1 else None
-    # Out here, what the failed batch has in memory no longer hangs on a traceback.
+    # Here the traceback no longer keeps the failed batch in memory.
     if results is not None:
         yield from results
         return

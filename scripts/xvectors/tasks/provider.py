@@ -1,4 +1,4 @@
-"""Providers: what builds the environment that a runner works in, once per process."""
+"""Providers: they build the environment of a runner, once per process."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping

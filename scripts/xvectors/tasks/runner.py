@@ -1,4 +1,4 @@
-"""Runners: what processes utterances, by their index, in an environment."""
+"""Runners: they process utterances, by index, in an environment."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 
 class Outcome(TypedDict, total=False):
-    """What became of an utterance: `status` is ok, skipped or failed, then with a `reason`."""
+    """The outcome of an utterance: `status` is ok, skipped, or failed with a `reason`."""
 
     utt_id: str
     status: str
@@ -25,13 +25,13 @@ class Outcome(TypedDict, total=False):
 
 
 class BaseRunner(ABC):
-    """Feeds indices to ``forward``, with what it asks for from the provider's environment."""
+    """Calls ``forward`` for indices, with the arguments that it names from the environment."""
 
     def __init__(self, provider: EnvironmentProvider, batch_size: int | None = None) -> None:
-        """Take indices one at a time, or, with a `batch_size`, in lists of at most so many.
+        """Pass indices one at a time or, with a `batch_size`, in lists of at most so many.
 
         Raises:
-            TaskError: The batch size is below 1, or ``forward`` is no static method.
+            TaskError: The batch size is below 1, or ``forward`` is not a static method.
 
         """
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
@@ -50,14 +50,14 @@ class BaseRunner(ABC):
 
         Args:
             idx: A position in the manifest, or a list of them when the runner has a batch size.
-            env: Name as parameters the entries of the environment that you need.
+            env: Entries of the environment. Name those that you need as parameters.
 
         Returns:
             A result, or a list with one result per index, in order. Under the shard rules a
-            result may be an `Outcome`; without one the output file speaks for itself.
+            result may be an `Outcome`; with any other result the output file is checked.
 
         Raises:
-            UtteranceError: This utterance cannot be processed; all others can.
+            UtteranceError: This utterance cannot be processed, but all others can.
 
         """
 
@@ -65,7 +65,7 @@ class BaseRunner(ABC):
     def output_path(output_dir: Path, utt_id: str) -> Path:
         """Return the file that ``forward`` leaves for an utterance.
 
-        By it the shard rules tell what is done, check it and list it.
+        The shard rules use it to skip, check and list outputs.
         """
         return output_dir / f"{utt_id}.pt"
 
@@ -73,7 +73,7 @@ class BaseRunner(ABC):
     def check_output(path: Path) -> Any:
         """Raise an exception unless the file that ``forward`` has left is sound.
 
-        By default it must hold one tensor, whatever is in it, which is returned.
+        By default it must hold one tensor of any kind, which is returned.
         """
         import torch  # noqa: PLC0415 - asked for once per split only
 
@@ -84,13 +84,13 @@ class BaseRunner(ABC):
 
     @staticmethod
     def pipeline(**env: Any) -> Pipeline:
-        """Return what ``forward`` does as pipeline, which a shard job overlaps.
+        """Return the work of ``forward`` as a pipeline, whose stages a shard job overlaps.
 
-        This is for speed and may be left out. A class that has it has ``forward`` too, which
-        does the same; a subclass with a ``forward`` of its own and no pipeline goes without.
+        It is optional and only for speed. A class that has it needs a ``forward`` that does the
+        same. A subclass that overrides ``forward`` alone runs without a pipeline.
 
         Args:
-            env: Name as parameters the entries of the environment that you need.
+            env: Entries of the environment. Name those that you need as parameters.
 
         """
         raise NotImplementedError
@@ -110,8 +110,8 @@ class BaseRunner(ABC):
         """Return ``forward``'s results for a batch, one per index.
 
         Raises:
-            TaskError: ``forward`` asks for what the environment lacks, or returns another
-                number of results than it got indices.
+            TaskError: ``forward`` names a parameter that the environment lacks, or returns
+                another number of results than it got indices.
 
         """
         arguments = self._arguments(self.forward, env, n_own=1)
@@ -128,7 +128,7 @@ class BaseRunner(ABC):
         return list(results)
 
     def build_pipeline(self, env: Environment) -> Pipeline:
-        """Return the runner's pipeline, or, where it has none, ``forward`` as the middle one."""
+        """Return the runner's pipeline or, if it has none, one whose `compute` is ``forward``."""
         owner = next(kind for kind in type(self).__mro__ if "forward" in vars(kind))
         if "pipeline" not in vars(owner):
             return _ForwardPipeline(self, env)
@@ -166,7 +166,7 @@ class BaseRunner(ABC):
 
 
 class _ForwardPipeline(Pipeline):
-    """A runner's ``forward`` as the only thing that is done."""
+    """A pipeline that does nothing but a runner's ``forward``."""
 
     def __init__(self, runner: BaseRunner, env: Environment) -> None:
         self.runner = runner
@@ -193,7 +193,7 @@ def check_environment(env: Any, method: str) -> Environment:
     """Return `env` if it is a dict.
 
     Raises:
-        TaskError: It is not; the message names the provider's `method` that made it.
+        TaskError: It is not. The message names the provider's `method` that made it.
 
     """
     if not isinstance(env, dict):

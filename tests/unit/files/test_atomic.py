@@ -29,7 +29,7 @@ def test_a_file_is_replaced_whole(tmp_path, durable):
 
 def test_what_cannot_be_written_is_named_with_the_reason(tmp_path):
     path = tmp_path / "none" / "a"
-    with pytest.raises(WriteError, match=r"a: cannot be written: No such file .* command again"):
+    with pytest.raises(WriteError, match=r"a: cannot be written: No such file .* same command"):
         write_atomically(path, b"content")
     full = pytest.raises(WriteError, match="b: cannot be written: No space left on device")
     with full, replacing(tmp_path / "b"):

@@ -166,7 +166,7 @@ class Killed(Echo):
 
 
 def test_a_process_that_is_killed_ends_all():
-    with pytest.raises(ShardError, match=r"status -9 .* run the same command again"):
+    with pytest.raises(ShardError, match=r"status -9 .* Rerun the same command"):
         list(run_in_processes(Killed(EchoEncoder()), range(40), 4, 3))
 
 

@@ -73,7 +73,7 @@ def test_vectors_of_two_lengths_are_refused(split, tmp_path, export):
 
 def test_a_name_that_the_format_has_taken(tmp_path):
     index, _ = write(tmp_path / "made", ["__metadata__"])
-    with pytest.raises(ExportError, match="__metadata__ is no name"):
+    with pytest.raises(ExportError, match="__metadata__ is not a valid"):
         export_safetensors(index, tmp_path / "x.safetensors", {})
 
 

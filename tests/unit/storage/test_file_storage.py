@@ -1,13 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from xvectors.audio.versions import AudioVersion
+from xvectors.storage.base import Found
 from xvectors.storage.file_storage import FileStorage
-from xvectors.storage.pt_file import read_provenance
+from xvectors.storage.provenance import Provenance, Standing
+from xvectors.storage.pt_file import read_provenance, vector_file
 
-MINE = b'{"by":"me","mtime_ns":1,"size":2}'
-NEWER_AUDIO = b'{"by":"me","mtime_ns":3,"size":2}'
-OTHERS = b'{"by":"you","mtime_ns":1,"size":2}'
+MINE = Provenance({"by": "me"}, "abc.wav", None, AudioVersion(2, 1), 32 * "a")
+NEWER_AUDIO = MINE.with_audio(AudioVersion(2, 3))
+OTHERS = replace(MINE, made_by={"by": "you"})
+
+
+def standing(storage: FileStorage, utt_id: str, wanted: Provenance) -> Standing:
+    return storage.find(utt_id, wanted).standing
 
 
 @pytest.fixture
@@ -26,50 +35,64 @@ def test_an_embedding_lies_where_the_runner_says_and_knows_what_made_it(storage)
     storage.save("abc", torch.ones(3), MINE)
     assert storage.path("abc") == storage.folder / "a" / "abc.pt"
     assert torch.equal(torch.load(storage.path("abc")), torch.ones(3))
-    assert storage.is_current("abc", MINE)
-    assert not storage.is_current("abc", OTHERS)
-    assert not storage.is_current("abd", MINE)
+    assert standing(storage, "abc", MINE) is Standing.CURRENT
+    assert standing(storage, "abc", OTHERS) is Standing.STALE
+    assert standing(storage, "abd", MINE) is Standing.MISSING
     storage.check("abc")
     storage.discard("abc")
     assert not storage.path("abc").exists()
 
 
-def test_a_stale_file_goes_unless_only_its_audio_is_gone(storage):
-    for provenance, is_audio_gone, stays in [
-        (MINE, False, True),
-        (NEWER_AUDIO, False, False),
-        (NEWER_AUDIO, True, True),
-        (OTHERS, True, False),
-    ]:
-        storage.save("abc", torch.ones(3), MINE)
-        storage.discard_stale("abc", provenance, is_audio_gone)
-        assert storage.path("abc").exists() == stays
+def test_an_embedding_of_moved_audio_gets_a_new_provenance_and_stays(storage):
+    storage.save("abc", torch.ones(3), MINE)
+    assert storage.find("abc", NEWER_AUDIO) == Found(Standing.MOVED, frozenset([16 * b"\xaa"]))
+    moved = replace(NEWER_AUDIO, content=MINE.content)
+    storage.update_provenance("abc", moved)
+    assert read_provenance(storage.path("abc")) == moved.encode()
+    assert standing(storage, "abc", NEWER_AUDIO) is Standing.CURRENT
+    assert torch.equal(torch.load(storage.path("abc")), torch.ones(3))
+
+
+def test_a_provenance_beside_its_file_is_replaced_too(of_arrays):
+    np.save(of_arrays.path("abc"), np.ones(3))
+    assert of_arrays.verify_and_stamp("abc", MINE) is None
+    of_arrays.update_provenance("abc", OTHERS)
+    assert standing(of_arrays, "abc", OTHERS) is Standing.CURRENT
+    assert np.load(of_arrays.path("abc")).tolist() == [1, 1, 1]
+
+
+def test_a_file_without_a_provenance_is_stale(storage):
+    path = storage.path("abc")
+    path.parent.mkdir()
+    for content in (b"", b"rubbish", vector_file(np.ones(3, np.float32))):
+        path.write_bytes(content)
+        assert standing(storage, "abc", MINE) is Standing.STALE
 
 
 def test_a_damaged_file_of_another_kind_is_not_current(of_arrays):
     path = of_arrays.path("abc")
     np.save(path, np.ones(3))
-    assert of_arrays.accept("abc", MINE) is None
-    assert read_provenance(path) == MINE
-    assert of_arrays.is_current("abc", MINE)
+    assert of_arrays.verify_and_stamp("abc", MINE) is None
+    assert read_provenance(path) == MINE.encode()
+    assert standing(of_arrays, "abc", MINE) is Standing.CURRENT
     path.write_bytes(b"rubbish")
-    assert not of_arrays.is_current("abc", MINE)
+    assert standing(of_arrays, "abc", MINE) is Standing.STALE
 
 
 def test_what_a_runner_leaves_is_checked_and_stamped(storage):
-    assert "the runner left no file" in str(storage.accept("abc", MINE))
+    assert "the runner left no file" in str(storage.verify_and_stamp("abc", MINE))
     path = storage.path("abc")
     path.parent.mkdir()
     path.write_bytes(b"rubbish")
-    problem = storage.accept("abc", MINE)
+    problem = storage.verify_and_stamp("abc", MINE)
     assert problem is not None
     assert problem.startswith(f"{path}: ")
     torch.save(torch.ones(3), path)
-    assert storage.accept("abc", MINE) is None
-    assert storage.is_current("abc", MINE)
+    assert storage.verify_and_stamp("abc", MINE) is None
+    assert standing(storage, "abc", MINE) is Standing.CURRENT
     # It has a provenance now, which stays.
-    assert storage.accept("abc", OTHERS) is None
-    assert read_provenance(path) == MINE
+    assert storage.verify_and_stamp("abc", OTHERS) is None
+    assert read_provenance(path) == MINE.encode()
 
 
 def test_the_version_is_of_all_files(storage):

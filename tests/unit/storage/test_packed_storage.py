@@ -162,7 +162,7 @@ def test_a_damaged_row_counts_as_none(done):
 def test_a_vector_that_is_not_finite_is_not_sound(tmp_path):
     storage = PackedStorage(tmp_path, "0-of-1", NAMES)
     storage.save("utt0", torch.tensor([1.0, float("nan")]), provenance("utt0"))
-    with pytest.raises(ShardError, match="no pack"):
+    with pytest.raises(ShardError, match="not a pack"):
         storage.check("utt0")
     storage.finish(["utt0"], ABOUT)
     with pytest.raises(ValueError, match="NaN"):

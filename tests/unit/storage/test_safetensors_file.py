@@ -54,7 +54,7 @@ def test_as_many_vectors_as_names_or_no_file(tmp_path, n_vectors):
 
 
 def test_names_that_do_not_go_into_the_format(tmp_path, monkeypatch):
-    with pytest.raises(ExportError, match="__metadata__ is no name"):
+    with pytest.raises(ExportError, match="__metadata__ is not a valid"):
         write_vectors(tmp_path / "a", ["__metadata__"], VECTORS[:1], 5, {})
     monkeypatch.setattr(safetensors_file, "MAX_HEADER_BYTES", 150)
     with pytest.raises(ExportError, match="no more than 2 of the names fit"):
