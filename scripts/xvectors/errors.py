@@ -57,10 +57,10 @@ MACHINE_MESSAGES = re.compile(
 
 
 class XVectorsError(Exception):
-    """Something that the user can mend; shown as its message alone, without a traceback."""
+    """An error that the user can fix. Only its message is shown, without a traceback."""
 
     def __init__(self, message: str) -> None:
-        """Take a message, a line for each problem."""
+        """Take a message with one line per problem."""
         super().__init__(printable(message))
 
 
@@ -81,11 +81,11 @@ class EncoderError(XVectorsError):
 
 
 class TaskError(XVectorsError):
-    """A provider or a runner breaks the rules of their interface."""
+    """A provider or a runner breaks the rules of its interface."""
 
 
 class ShardError(XVectorsError):
-    """A shard could not be finished; what it has written stays."""
+    """A shard could not be finished. Its finished work is kept."""
 
 
 class WriteError(XVectorsError):
@@ -93,7 +93,7 @@ class WriteError(XVectorsError):
 
 
 class ExportError(XVectorsError):
-    """Embeddings do not fit into a format; the message says which one does."""
+    """Embeddings do not fit into a format; the message names a format that fits."""
 
 
 class TrialsError(XVectorsError):
@@ -103,7 +103,7 @@ class TrialsError(XVectorsError):
 class UtteranceError(XVectorsError):
     """One utterance cannot be processed; the message is the reason, as listed in failed.tsv.
 
-    A runner's ``forward`` may raise it: the utterance counts as failed and the others go on.
+    A runner's ``forward`` may raise it. The utterance counts as failed, and the others continue.
     """
 
 
@@ -123,21 +123,21 @@ def machine_problem(error: BaseException) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message, or else what kind of exception it is."""
+    """Return the first line of an exception's message, or its type if it has no message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 def as_error_lines(error: BaseException) -> str:
-    """Return an exception's message as users get it: each of its lines called an error."""
+    """Return an exception's message for the terminal, each line with the prefix ``error:``."""
     return "\n".join(f"error: {line}" for line in str(error).splitlines())
 
 
 def printable(text: str) -> str:
-    """Return `text` with a backslash code for what no terminal or log should get from a file.
+    """Return `text` with backslash codes for characters that are unsafe in terminals and logs.
 
-    These are control characters but the line feed, line separators, and bytes of names that are
-    not UTF-8.
+    These are control characters other than the line feed, line separators, and bytes of names
+    that are not UTF-8.
     """
     if text.isprintable():
         return text

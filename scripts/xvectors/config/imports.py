@@ -7,7 +7,7 @@ from xvectors.errors import ConfigError, first_line
 
 
 def import_class(name: str, key: str) -> Any:
-    """Return what ``package.module.Class`` names.
+    """Import the class that ``package.module.Class`` names.
 
     Raises:
         ConfigError: It cannot be imported; the message names the configuration's `key`.

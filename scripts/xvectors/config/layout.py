@@ -1,4 +1,4 @@
-"""Where everything lies: the one place that knows the paths of an encoder's outputs."""
+"""The paths of an encoder's outputs, all defined here."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ class Layout:
         return Path(self.root.name, split)
 
     def kaldi(self, split: str) -> Path:
-        """Return the folder of a split's embeddings as Kaldi has them."""
+        """Return the folder of a split's embeddings in Kaldi's format."""
         return self.root / f"{split}.kaldi"
 
     def speakers(self, split: str) -> Path:
@@ -95,7 +95,7 @@ class Layout:
         return self.root / f"{trials}.scores.html"
 
     def plan(self, split: str) -> Path:
-        """Return the summary of a split's shards, which stands when all of them are written."""
+        """Return the summary of a split's shards, written after all of them."""
         return self.root / ".shards" / f"{split}.json"
 
     def index_shard(self, split: str, shard: str) -> Path:
@@ -107,12 +107,12 @@ class Layout:
         return self.root / ".shards" / split / f"{shard}.done"
 
     def unfinished(self, split: str, shard: str) -> Path:
-        """Return the account of a shard job that ended without a marker, as utterances failed."""
+        """Return the report of a shard job that ended without a marker: utterances failed."""
         return self.root / ".shards" / split / f"{shard}.unfinished"
 
 
 def shard_name(shard: int, n_shards: int) -> str:
-    """Return ``<k>-of-<n>``, k from 0 and zero-padded to the width of n."""
+    """Return ``<k>-of-<n>``, where k counts from 0 and is zero-padded to the width of n."""
     return f"{shard:0{len(str(n_shards))}d}-of-{n_shards}"
 
 

@@ -16,7 +16,7 @@ from xvectors.errors import ConfigError, first_line
 
 MAX_ENTRIES = 100_000
 MAX_DEPTH = 50
-# What `--config` makes of null, too.
+# --config passes null as text.
 UNSET = (None, "null")
 OWN_SECTIONS = ("data_dir", "xvector")
 # Sections of ESPnet3's recipes. A file that has one of them may have any others too.
@@ -31,20 +31,20 @@ ESPNET3_SECTIONS = {
 }
 # The defaults of ESPnet3's own templates, for a recipe's file that is given without a template.
 ESPNET3_DEFAULTS = {"toolkit": "espnet", "pretrained_model": "espnet/voxcelebs12_rawnet3"}
-# How much a section's name must be like xvector to be a slip.
+# Similarity to "xvector" from which a section's name counts as misspelt.
 LIKENESS = 0.9
 
 
 def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") -> Settings:
     """Return the settings that a configuration asks for.
 
-    Only ``data_dir`` and ``xvector`` are ours. Other sections, those of an ESPnet3
-    ``training_config.yaml`` for instance, are kept unresolved for providers, except that
+    Only ``data_dir`` and ``xvector`` are read. Other sections, such as those of an ESPnet3
+    ``training_config.yaml``, are kept unresolved for providers. One exception:
     ``parallel.n_workers`` is the default of ``xvector.n_shards``. Resolving `as_omegaconf` of
     the result gives the same settings.
 
     Args:
-        raw: The user's configuration, which need hold only what differs from the defaults.
+        raw: The user's configuration. Keys that it leaves out have their defaults.
         source: Where it comes from, for error messages.
 
     Raises:
@@ -138,7 +138,7 @@ def _espnet3_defaults(sections: set[str], own: Mapping[str, Any]) -> dict[str, A
 
 
 def _misplaced(sections: Iterable[str]) -> Iterator[str]:
-    """Yield ``section: problem`` for sections that are surely meant as settings."""
+    """Yield ``section: problem`` for sections that were meant as settings."""
     names = set(sections)
     if names & ESPNET3_SECTIONS:
         return
@@ -177,7 +177,7 @@ def _as_omegaconf(raw: Mapping[str, Any], source: str) -> DictConfig:
 
 
 def _check_size(raw: Mapping[str, Any], source: str) -> None:
-    """Refuse what YAML's aliases make of a few lines: maps without end, or millions of entries."""
+    """Refuse the endless maps and millions of entries that a few YAML aliases can make."""
     waiting: list[tuple[Any, int]] = [(raw, 0)]
     n_entries = 0
     while waiting:
@@ -185,8 +185,8 @@ def _check_size(raw: Mapping[str, Any], source: str) -> None:
         n_entries += 1
         if n_entries > MAX_ENTRIES or depth > MAX_DEPTH:
             raise ConfigError(
-                f"{source}: has more than {MAX_ENTRIES:,} entries, or more than {MAX_DEPTH} "
-                "within each other"
+                f"{source}: more than {MAX_ENTRIES:,} entries, or nested more than {MAX_DEPTH} "
+                "levels deep"
             )
         children = value.values() if isinstance(value, Mapping) else value
         if isinstance(value, Mapping | list | tuple):

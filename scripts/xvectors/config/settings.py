@@ -25,13 +25,13 @@ from pydantic_core import PydanticCustomError
 from xvectors.config.paths import expand_path
 from xvectors.config.toolkits import TOOLKITS, is_local
 
-# What sharding gives a split for which nothing is configured.
+# The default of `n_shards`.
 DEFAULT_N_SHARDS = 8
 MAX_SHARDS = 1_000_000
 MAX_NAME = 200
 MAX_SHOWN = 100
 
-# What follows a split's name in the names of other files cannot end its own.
+# These follow a split's name in the names of other files, so no split may end in one.
 RESERVED_ENDINGS = (
     ".failed",
     ".speakers",
@@ -54,7 +54,7 @@ def shown(value: object) -> str:
 
 
 def must_be(what: str, check: Callable[[Any], object] = lambda value: True) -> WrapValidator:
-    """Return a validator whose message says which values are allowed.
+    """Make a validator whose message says which values are allowed.
 
     Args:
         what: The allowed values in words, ``an integer from 1 on``.
@@ -80,7 +80,7 @@ def must_be(what: str, check: Callable[[Any], object] = lambda value: True) -> W
 
 
 def _null(value: Any) -> Any:
-    """Read the word null, which ``--config`` hands over as text."""
+    """Read the word null, which ``--config`` passes as text."""
     return None if value == "null" else value
 
 
@@ -96,7 +96,7 @@ def _list(value: Any) -> Any:
 
 
 def _map_to(what: str) -> BeforeValidator:
-    """Return a validator that refuses all but maps, with a message of its own."""
+    """Make a validator that accepts only maps, with a message of its own."""
 
     def validate(value: Any) -> Any:
         if not isinstance(value, Mapping):
@@ -155,7 +155,7 @@ Export = Literal["kaldi", "safetensors", "parquet", "numpy", "cosyvoice", "espne
 
 
 class _Section(BaseModel):
-    """A part of the configuration: it cannot be changed, and knows all of its keys."""
+    """A part of the configuration: immutable, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
@@ -406,11 +406,11 @@ class Settings(_Section):
     _notes: tuple[str, ...] = PrivateAttr(default=())
 
     def with_context(self, others: Mapping[str, Any], notes: Sequence[str]) -> "Settings":
-        """Return the same settings with what is not a setting itself.
+        """Return the same settings with the context that is not a setting.
 
         Args:
             others: The user's other sections, for `as_omegaconf`.
-            notes: What a user should be told about how the settings came about, a line each.
+            notes: Lines that tell the user how settings were chosen.
 
         """
         changed = self.model_copy()
@@ -420,14 +420,14 @@ class Settings(_Section):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should be told about how the settings came about, a line each."""
+        """Lines that tell the user how settings were chosen."""
         return self._notes
 
     def as_omegaconf(self) -> DictConfig:
         """Return the configuration that a provider gets.
 
-        It holds these settings and the user's other sections, of which nothing is resolved before
-        it is read. It is a copy, which may be changed.
+        It holds these settings and the user's other sections, whose interpolation is resolved
+        when a value is read. Each call returns a new copy, which may be changed.
         """
         xvector = self.xvector.model_dump(mode="json")
         return OmegaConf.create({**self._others, "xvector": xvector})

@@ -1,4 +1,4 @@
-"""Toolkits: what is known of each without importing it. A further one is a row here."""
+"""Toolkits and their facts that need no import. To add a toolkit, add a row here."""
 
 import os
 import re
@@ -15,7 +15,7 @@ MAX_NAMES = 3
 
 @dataclass(frozen=True)
 class Toolkit:
-    """What is known of a toolkit.
+    """Facts about a toolkit that are known without importing it.
 
     Attributes:
         encoder: Dotted name of its `Encoder`, which is made from source, device and precision.
@@ -39,7 +39,7 @@ class Toolkit:
     precisions: tuple[str, ...] = ("fp32", "tf32", "bf16")
 
     def problem(self, source: Path) -> str | None:
-        """Return what keeps a folder or file from being an encoder, as far as names tell."""
+        """Return why a folder or file cannot be an encoder, judged by names alone, or None."""
         if source.is_dir():
             missing = [pattern for pattern in self.files if not any(source.glob(pattern))]
             return f"{source} has no {missing[0]}, as encoders have" if missing else None
@@ -91,7 +91,7 @@ HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 def is_local(pretrained_model: str) -> bool:
     """Tell whether `pretrained_model` is a path rather than a hub id."""
-    # Unlike Path.exists, it takes names that are too long for a path.
+    # Unlike Path.exists, this accepts names that are too long for a path.
     is_there = os.path.exists(pretrained_model)  # noqa: PTH110
     is_path = is_there or Path(pretrained_model).suffix in ENCODER_FILES
     return is_path or not HUB_ID.fullmatch(pretrained_model)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xvectors.config.paths import expand_path
 from xvectors.errors import ManifestError
 from xvectors.manifest.lines import numbered_lines, parse_line, version_of
 from xvectors.manifest.oddities import Oddities, is_header, other_kind
@@ -32,7 +33,12 @@ class Manifest:
 
 
 def locate_audio(manifest_path: Path, wav_path: str) -> str:
-    """Return the path of an audio file: a relative one starts at the manifest's folder."""
+    """Return the path of an audio file: a relative one starts at the manifest's folder.
+
+    A leading ``~`` or environment variable is expanded.
+    """
+    if wav_path.startswith(("~", "$")):
+        wav_path = expand_path(wav_path)
     # A quarter of the cost of joining Path objects, for every utterance.
     return os.path.join(os.path.dirname(manifest_path), wav_path)  # noqa: PTH118, PTH120
 

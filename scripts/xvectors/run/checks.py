@@ -1,4 +1,4 @@
-"""What is checked before any job starts: whatever the configuration refers to."""
+"""Checks before any job starts: everything that the configuration refers to."""
 
 import inspect
 import logging
@@ -25,7 +25,7 @@ from xvectors.verification.trials import read_trials
 logger = logging.getLogger(__name__)
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-# Beginnings of what a download may leave in a file's place.
+# Beginnings of files that a failed download leaves in place of a checkpoint.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 HTML_STARTS = (b"<!doctype html", b"<html")
 HTML_SUFFIXES = (".html", ".htm")
@@ -33,10 +33,10 @@ HEAD_BYTES = 200
 
 
 def check_config(config: Settings, source: str = "config") -> None:
-    """Check that a resolved configuration's manifests, encoder and classes are there.
+    """Check that the manifests, the encoder and the classes of the settings exist.
 
     Raises:
-        ConfigError: One line for every key that refers to something that is not there.
+        ConfigError: One line for every key that refers to something missing or unusable.
 
     """
     for note in config.notes:
@@ -57,7 +57,7 @@ def check_manifests(config: Settings) -> None:
     for split in config.xvector.splits:
         path = Path(config.xvector.manifest_paths[split])
         if split in config.xvector.corpora and not path.exists():
-            continue  # It is yet to be made.
+            continue  # The run will make it.
         plan = read_plan(Layout.of(config).plan(split))
         if plan is None or plan.manifest != hash_manifest(path):
             try:
@@ -86,7 +86,7 @@ def _broken_references(xvector: XVectorSettings) -> Iterator[str]:
 
 
 def _unusable_paths(xvector: XVectorSettings) -> Iterator[str]:
-    """Yield what is wrong with the configuration's paths, whatever may be there."""
+    """Yield problems of the configuration's paths themselves."""
     paths = {"save_path": xvector.save_path, "spk_embed_tag": xvector.spk_embed_tag}
     if xvector.pretrained_model is not None:
         paths["pretrained_model"] = xvector.pretrained_model
@@ -131,7 +131,7 @@ def _broken_classes(xvector: XVectorSettings) -> Iterator[str]:
             yield f"xvector.{key}: {name} {error}"
         else:
             if key == "runner" and xvector.storage == "packed" and not can_pack(found):
-                yield f"xvector.storage: {xvector.runner} writes files of its own, it cannot pack"
+                yield f"xvector.storage: {xvector.runner} writes files of its own, not packs"
             if key == "runner" and not makes_embeddings(found):
                 for product, wanted in (("exports", xvector.exports), ("trials", xvector.trials)):
                     if wanted:
@@ -168,7 +168,7 @@ def _broken_trials(xvector: XVectorSettings) -> Iterator[str]:
             for line in str(error).splitlines():
                 yield f"xvector.trials.{name}: {line}"
     if xvector.cohort is not None and xvector.cohort not in xvector.splits:
-        yield f"xvector.cohort: {xvector.cohort} is none of xvector.splits"
+        yield f"xvector.cohort: {xvector.cohort} is not one of xvector.splits"
 
 
 def _broken_model(xvector: XVectorSettings) -> Iterator[str]:
@@ -202,7 +202,7 @@ def _broken_model(xvector: XVectorSettings) -> Iterator[str]:
 
 
 def _stand_in(model: Path) -> str | None:
-    """Return which file of an encoder is not what its name says, None if all seem to be."""
+    """Return a line for the first file of an encoder that stands in for another, or None."""
     paths = sorted(model.rglob("*")) if model.is_dir() else [model]
     for path in paths:
         if path.is_symlink() and not path.exists():
@@ -226,7 +226,7 @@ def _needs_encoder(provider: str) -> bool:
     try:
         found = import_class(provider, "xvector.provider")
     except ConfigError:
-        return False  # which is said of the provider itself
+        return False  # `_broken_classes` reports it.
     return isinstance(found, type) and issubclass(found, XVectorProvider)
 
 
@@ -234,15 +234,17 @@ def _broken_folder(folder: Path) -> Iterator[str]:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
-        yield f"xvector.save_path: {folder} is no folder"
+        yield f"xvector.save_path: {folder} is not a directory"
     elif not os.access(folder, os.W_OK | os.X_OK):
         yield f"xvector.save_path: {folder} cannot be written to"
 
 
 def _check_class(found: object, base: type) -> None:
-    """Raise TypeError unless `found` is a class that fills in all of `base`."""
+    """Raise TypeError unless `found` is a class that implements all of `base`."""
     if not isinstance(found, type) or not issubclass(found, base):
-        raise TypeError(f"is no {base.__name__}: derive it from xvectors.{base.__name__}")
+        raise TypeError(
+            f"is not a subclass of {base.__name__}: derive it from xvectors.{base.__name__}"
+        )
     if inspect.isabstract(found):
         missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
         raise TypeError(f"lacks {missing}")

@@ -221,3 +221,19 @@ def test_speakers_that_look_the_same_are_warned_of(tmp_path):
     assert r"speakers 'jose\u0301', 'jos\xe9' look the same" in second
     # They stay as they are, each a speaker.
     assert [utterance.speaker_id for utterance in manifest.utterances] == names
+
+
+@pytest.mark.parametrize(
+    ("wav_path", "located"),
+    [
+        ("a.wav", "/corpus/a.wav"),
+        ("~/a.wav", "/home/anna/a.wav"),
+        ("$HOME/a.wav", "/home/anna/a.wav"),
+        ("$no_such_variable.wav", "/corpus/$no_such_variable.wav"),
+        ("./~/a.wav", "/corpus/./~/a.wav"),
+        ("/a/$HOME/b.wav", "/a/$HOME/b.wav"),
+    ],
+)
+def test_where_audio_lies(wav_path, located, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert locate_audio(Path("/corpus/train.tsv"), wav_path) == located

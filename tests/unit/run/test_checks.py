@@ -73,7 +73,7 @@ def test_a_precision_that_is_too_coarse_for_a_toolkit(corpus, demo_encoder, monk
         ({"pretrained_model": "./none"}, "xvector.pretrained_model: no such folder"),
         ({"pretrained_model": "tests"}, "xvector.pretrained_model: tests has no hyperparams.yaml"),
         ({"pretrained_model": None, "spk_embed_tag": "x"}, "XVectorProvider needs an encoder"),
-        ({"save_path": "Makefile"}, "xvector.save_path: Makefile is no folder"),
+        ({"save_path": "Makefile"}, "xvector.save_path: Makefile is not a directory"),
         ({"n_shards": {"dev": 2}}, "xvector.n_shards.dev: no such split"),
         (
             {"pretrained_model": "Makefile"},
@@ -82,8 +82,11 @@ def test_a_precision_that_is_too_coarse_for_a_toolkit(corpus, demo_encoder, monk
         ({"pretrained_model": "some/model.pt"}, "no such folder or file: some/model.pt"),
         ({"provider": "nowhere.Provider"}, "xvector.provider: cannot import 'nowhere.Provider'"),
         ({"runner": "xvectors.NoRunner"}, "xvector.runner: cannot import 'xvectors.NoRunner'"),
-        ({"runner": "xvectors.tasks"}, "xvector.runner: xvectors.tasks is no BaseRunner"),
-        ({"runner": "xvectors.XVectorProvider"}, "xvectors.XVectorProvider is no BaseRunner"),
+        (
+            {"runner": "xvectors.tasks"},
+            "xvector.runner: xvectors.tasks is not a subclass of BaseRunner",
+        ),
+        ({"runner": "xvectors.XVectorProvider"}, "XVectorProvider is not a subclass of BaseRunner"),
         ({"provider": "xvectors.EnvironmentProvider"}, "lacks build_env_local, build_worker_setup"),
         ({"save_path": "a{b}"}, "xvector.save_path: a{b} has a brace"),
         (
