@@ -64,10 +64,10 @@ def test_a_precision_that_is_too_coarse_for_a_toolkit(corpus, demo_encoder, monk
         ),
         (
             {"runner": f"{__name__}.OtherRunner", "storage": "packed"},
-            f"xvector.storage: {__name__}.OtherRunner writes files of its own, it cannot pack",
+            f"xvector.storage: {__name__}.OtherRunner writes files of its own, not packs",
         ),
         ({"trials": {"mine": "none.txt"}}, "xvector.trials.mine: no such trial list: none.txt"),
-        ({"cohort": "other"}, "xvector.cohort: other is none of xvector.splits"),
+        ({"cohort": "other"}, "xvector.cohort: other is not one of xvector.splits"),
         ({"manifest_paths": {"train": "none.tsv"}}, "train: no such manifest: none.tsv"),
         ({"pretrained_model": "/none/here"}, "xvector.pretrained_model: no such folder"),
         ({"pretrained_model": "./none"}, "xvector.pretrained_model: no such folder"),
