@@ -73,7 +73,7 @@ picture: run $(VENV)/.dev
 	python -m tests.report.picture results/report.html docs/report.png
 
 clean:
-	rm -rf results logs benchmarks .snakemake
+	rm -rf results .snakemake
 
 # Every package comes in the version and with a hash of its lock, and the few without a wheel are
 # built with the setuptools of envs/build.lock: nothing is downloaded that a lock does not name.

@@ -1,16 +1,16 @@
 """Draw the page that shows a split: its speakers, doubtful utterances, durations and speed."""
 
-from xvectors.config.layout import shard_names
-from xvectors.config.resolving import resolve_config
+from pathlib import Path
+
 from xvectors.report.split_page import draw_report
-from xvectors.run.script_log import script_log
+from xvectors.run.script_log import running
 
 if __name__ == "__main__":
-    with script_log(snakemake.log[0]):
+    with running(snakemake) as settings:
         draw_report(
-            resolve_config(snakemake.config),
+            settings,
             snakemake.wildcards.split,
-            shard_names(snakemake.params.n_shards),
+            [Path(marker).stem for marker in snakemake.input.markers],
             snakemake.params.n_utterances,
             snakemake.params.with_tsne,
         )

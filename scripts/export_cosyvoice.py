@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from xvectors.results.cosyvoice import export_cosyvoice
-from xvectors.run.script_log import script_log
+from xvectors.run.script_log import running
 
 if __name__ == "__main__":
-    with script_log(snakemake.log[0]):
+    with running(snakemake):
         export_cosyvoice(Path(snakemake.input.index), Path(snakemake.output.folder))

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from xvectors.results.exporting import export_kaldi
-from xvectors.run.script_log import script_log
+from xvectors.run.script_log import running
 
 if __name__ == "__main__":
-    with script_log(snakemake.log[0]):
+    with running(snakemake):
         export_kaldi(
             Path(snakemake.input.index),
             Path(snakemake.input.speakers),

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from xvectors.encoders.fetching import fetch_encoder
-from xvectors.run.script_log import script_log
+from xvectors.run.script_log import running
 
 if __name__ == "__main__":
-    with script_log(snakemake.log[0]):
+    with running(snakemake):
         fetch_encoder(snakemake.params.pretrained_model, Path(snakemake.output.encoder))

@@ -3,16 +3,15 @@
 from pathlib import Path
 
 from xvectors.config.layout import Layout
-from xvectors.config.resolving import resolve_config
 from xvectors.manifest.reading import read_manifest
-from xvectors.run.script_log import script_log
+from xvectors.run.script_log import running
 from xvectors.sharding.splitting import split_manifest
 
 if __name__ == "__main__":
-    with script_log(snakemake.log[0]):
+    with running(snakemake) as settings:
         split_manifest(
             read_manifest(Path(snakemake.input.manifest)),
             snakemake.wildcards.split,
             snakemake.params.n_shards,
-            Layout.of(resolve_config(snakemake.config)),
+            Layout.of(settings),
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from xvectors.config.layout import Layout, shard_names
-from xvectors.config.resolving import resolve_config, shards_of_split
+from xvectors.config.resolving import resolve_config
 from xvectors.config.settings import Settings
 
 SPLIT = "train"
@@ -36,7 +36,7 @@ def split(config: Settings) -> None:
     from xvectors.sharding.splitting import split_manifest
 
     manifest = read_manifest(Path(config.xvector.manifest_paths[SPLIT]))
-    split_manifest(manifest, SPLIT, shards_of_split(config, SPLIT), Layout.of(config))
+    split_manifest(manifest, SPLIT, config.xvector.given_shards(SPLIT), Layout.of(config))
 
 
 def fetch(config: Settings) -> None:
@@ -61,6 +61,7 @@ def pretend(config: Settings) -> None:
     from xvectors.audio.versions import audio_version
     from xvectors.encoders.identity import describe_origin
     from xvectors.job.shard_utterances import ShardUtterances
+    from xvectors.sharding.index_shards import hash_members
     from xvectors.sharding.markers import DoneMarker, write_marker
     from xvectors.storage.file_storage import FileStorage
     from xvectors.storage.provenance import Standing
@@ -107,14 +108,15 @@ def pretend(config: Settings) -> None:
                 numerics=utterances.source.numerics,
                 outputs=storage.version(utt_ids),
                 storage=config.xvector.storage,
+                members=hash_members(utterances.content),
             )
         write_marker(layout.marker(SPLIT, shard), account)
 
 
 def retract(config: Settings) -> None:
-    from xvectors.run.stale_records import remove_stale_records
+    from xvectors.run.stale_records import Records
 
-    remove_stale_records(config)
+    assert not Records(config).split(SPLIT).stale
 
 
 def collect(config: Settings) -> None:
@@ -158,7 +160,7 @@ def parquet(config: Settings) -> None:
 
 
 def shards(config: Settings) -> list[str]:
-    return shard_names(shards_of_split(config, SPLIT))
+    return shard_names(config.xvector.given_shards(SPLIT))
 
 
 def main(name: str, path: str) -> None:

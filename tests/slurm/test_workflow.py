@@ -123,7 +123,7 @@ class Site:
         return queries
 
     def shard_logs(self) -> str:
-        logs = sorted(self.checkout.root.glob("logs/embed_shard/tag/train/*.log"))
+        logs = sorted(self.checkout.root.glob("out/tag/.logs/embed_shard/train/*.log"))
         return "".join(path.read_text() for path in logs)
 
 
@@ -188,7 +188,7 @@ def test_what_a_cancelled_job_left_is_done_by_the_next_run(gated):
     assert status != 0
     assert "1 of 2 shards not done" in printed
     assert re.search(
-        r"train \d-of-2: not done, see logs/embed_shard/tag/train/\d-of-2.log", printed
+        r"train \d-of-2: not done, see out/tag/.logs/embed_shard/train/\d-of-2.log", printed
     )
     status, printed = gated.run()
     assert status == 0, printed

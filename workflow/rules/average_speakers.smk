@@ -7,7 +7,7 @@ Input: the table of what is embedded. Output: a safetensors file, a tensor per s
 rule average_speakers:
     """Average the embeddings of each speaker."""
     input:
-        index=rules.collect_split.output.index,
+        index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
         markers=markers_of_split,
     output:

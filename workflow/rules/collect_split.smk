@@ -8,6 +8,7 @@ rule collect_split:
     """Check that every utterance is embedded or listed as failed, and write both tables."""
     input:
         manifest=manifest_of,
+        plan=str(layout.plan("{split}")),
         markers=markers_of_split,
     output:
         index=str(layout.index("{split}")),
@@ -17,7 +18,5 @@ rule collect_split:
     localrule: True
     conda:
         "../../envs/xvectors.yaml"
-    params:
-        n_shards=n_shards_of,
     script:
         "../../scripts/collect_split.py"

@@ -2,67 +2,79 @@
 
 import re
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
+from snakemake.settings.types import Quietness
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+here = workflow.current_basedir.get_path_or_uri(secret_free=True)
+scripts = str(Path(here).parents[1] / "scripts")
+if scripts not in sys.path:
+    sys.path.insert(0, scripts)
 
-from xvectors.run import cluster_resources as cluster_requests
-from xvectors.config.resolving import shards_of_split
-from xvectors.errors import XVectorsError, as_error_lines
-from xvectors.encoders.source import files_version
-from xvectors.job.gpu_lease import processors_of_job
-from xvectors.config.layout import shard_names
+from omegaconf import OmegaConf
+from xvectors.config.layout import Layout, shard_names
+from xvectors.config.resolving import resolve_config
 from xvectors.encoders.identity import collect_numerics
+from xvectors.encoders.source import files_version
+from xvectors.errors import XVectorsError, as_error_lines
+from xvectors.job.gpu_lease import processors_of_job
+from xvectors.run import cluster_resources
 from xvectors.run.python_path import share_package_with_jobs
+from xvectors.run.slurm_workarounds import work_around_slurm
+from xvectors.run.startup import start, start_job
+from xvectors.run.stale_records import number_of_shards
 from xvectors.tasks.outputs import makes_embeddings, runner_class
-from xvectors.run.slurm_array_task import become_own_task
-from xvectors.run.slurm_workarounds import keep_unanswered_jobs
-from xvectors.run.startup import start
-from xvectors.run.summary import summarize
 
-become_own_task(sys.argv)
+work_around_slurm(workflow.is_main_process)
 share_package_with_jobs()
-started_ns = time.time_ns()
+# Where a module's prefix puts a path of a rule.
+place = workflow.modifier.path_modifier.replace_prefix
 config_files = ", ".join(map(str, workflow.configfiles)) or "--config"
 
-if workflow.is_main_process:
-    with suppress(ImportError):
-        from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
 
-        keep_unanswered_jobs(SlurmExecutor)
+def refuse(error: XVectorsError) -> WorkflowError:
+    """Return an error that a user sees as its message, also under ``--quiet all``."""
+    if Quietness.ALL in (workflow.output_settings.quiet or ()):
+        print(as_error_lines(error), file=sys.stderr)
+    return WorkflowError(as_error_lines(error))
+
 
 try:
-    settings, layout, run_lock = start(config, config_files, workflow.is_main_process)
-    encoder_files = files_version(settings.xvector.pretrained_model)
+    if workflow.is_main_process:
+        run = start(config, config_files, place)
+        settings = run.settings
+        if not is_module:
+            run.check()
+    else:
+        settings = start_job(config, config_files, place)
 except XVectorsError as error:
-    sys.exit(as_error_lines(error))
+    raise refuse(error) from None
 
-tag = settings.xvector.spk_embed_tag
-RETRIES_ON_CLUSTERS = 2
+# The rules' paths, to which Snakemake adds a module's prefix itself.
+layout = Layout.of(resolve_config(config))
+manifest_paths = resolve_config(config).xvector.manifest_paths
+# What the scripts read.
+config = OmegaConf.to_container(settings.as_omegaconf(), resolve=False)
 
 
 onstart:
     try:
-        run_lock.hold()
+        if workflow.is_main_process:
+            run.begin()
     except XVectorsError as error:
-        sys.exit(as_error_lines(error))
-    if not workflow.local_exec:
-        # Nodes get lost, and time and memory run out. Snakemake's own default is 0 retries.
-        shard_rule = rules.embed_shard.rule
-        shard_rule.restart_times = shard_rule.restart_times or RETRIES_ON_CLUSTERS
+        raise refuse(error) from None
 
 
 onsuccess:
-    print(*summarize(settings, started_ns, log_of), sep="\n", file=sys.stderr)
+    if workflow.is_main_process:
+        run.end()
 
 
 onerror:
-    print(*summarize(settings, started_ns, log_of), sep="\n", file=sys.stderr)
+    if workflow.is_main_process:
+        run.end()
 
 
 wildcard_constraints:
@@ -70,6 +82,18 @@ wildcard_constraints:
     shard=r"\d+-of-\d+",
     # No trial list is as good as one of no possible name.
     trials="|".join(map(re.escape, settings.xvector.trials)) or "(?!)",
+
+
+def log_of(rule: str, stem: str) -> str:
+    """Return the log of a rule's job."""
+    return str(layout.log(rule, stem))
+
+
+def retries_of_shard() -> int | None:
+    """Return how often a shard's job is tried again; None for what ``--retries`` says."""
+    # Only where jobs run elsewhere are they counted as nodes. There nodes get lost, and time and
+    # memory run out.
+    return 2 if workflow.resource_settings.nodes is not None else None
 
 
 def threads_of_shard() -> int:
@@ -80,19 +104,70 @@ def threads_of_shard() -> int:
     return processors_of_job(xvector.device, xvector.jobs_per_gpu, cores)
 
 
-def log_of(rule: str, stem: str) -> str:
-    """Return the log of a rule's job."""
-    return f"logs/{rule}/{tag}/{stem}.log"
+def is_made(path: str) -> bool:
+    """Tell whether a rule of this workflow, or of the one around it, makes a file."""
+    return any(rule.is_producer(path) for rule in workflow.rules)
+
+
+def look(wildcards: Wildcards) -> list[str]:
+    """Let Snakemake run the jobs again whose records are stale; no file comes of it."""
+    if workflow.is_main_process:
+        if is_module:
+            run.check(filter(is_made, settings.xvector.manifest_paths.values()))
+        workflow.dag.forcefiles.update(map(str, run.records.newly_stale()))
+    return []
+
+
+def plan_of(wildcards: Wildcards) -> str:
+    """Return the plan of a split, which a job needs whatever its time is."""
+    look(wildcards)
+    return ancient(str(layout.plan(wildcards.split)))
+
+
+def shards_of(split: str) -> list[str]:
+    """Return the names of a split's shards, after its manifest is split if only that tells."""
+    if not workflow.is_main_process:
+        n_shards = number_of_shards(settings, split)
+        if n_shards is None:
+            checkpoints.split_manifest.get(split=split)
+        return shard_names(n_shards)
+    records = run.records.split(split)
+    look(Wildcards())
+    if records.n_shards is None or (
+        records.has_plan and is_made(settings.xvector.manifest_paths[split])
+    ):
+        # A manifest that may be made anew by this run tells its shards only then.
+        checkpoints.split_manifest.get(split=split)
+        records = run.records.split_again(split)
+        look(Wildcards())
+    return shard_names(records.n_shards)
 
 
 def manifest_of(wildcards: Wildcards) -> str:
     """Return the manifest of a split."""
-    return settings.xvector.manifest_paths[wildcards.split]
+    # Snakemake adds no prefix to a local file.
+    return local(settings.xvector.manifest_paths[wildcards.split])
 
 
-def n_shards_of(wildcards: Wildcards) -> int:
-    """Return the number of shards of a split."""
-    return shards_of_split(settings, wildcards.split)
+def given_shards_of(wildcards: Wildcards) -> int | None:
+    """Return the number of shards of a split, None where its hours of audio decide."""
+    return settings.xvector.given_shards(wildcards.split)
+
+
+def markers_of_split(wildcards: Wildcards) -> list[str]:
+    """Return the done-markers of a split."""
+    shards = shards_of(wildcards.split)
+    return [str(layout.marker(wildcards.split, shard)) for shard in shards]
+
+
+def all_markers(wildcards: Wildcards) -> list[str]:
+    """Return the done-markers of all splits."""
+    splits = settings.xvector.splits
+    return [
+        str(layout.marker(split, shard))
+        for split in splits
+        for shard in shards_of(split)
+    ]
 
 
 def speakers_of_cohort(wildcards: Wildcards) -> list[str]:
@@ -102,13 +177,13 @@ def speakers_of_cohort(wildcards: Wildcards) -> list[str]:
 
 
 def all_scores() -> list[str]:
-    """Return what is made of all trial lists."""
+    """Return everything that is made of all trial lists."""
     makers = (layout.scores, layout.error_rates, layout.trials_page)
     return [str(make(name)) for make in makers for name in settings.xvector.trials]
 
 
 def wanted_scores(wildcards: Wildcards) -> list[str]:
-    """Return what is made of all trial lists, of which there must be one."""
+    """Return everything that is made of all trial lists, of which there must be one."""
     if not settings.xvector.trials:
         raise WorkflowError("nothing to score: give lists of trials as xvector.trials")
     return all_scores()
@@ -124,19 +199,3 @@ def all_products(wildcards: Wildcards) -> list[str]:
         makers.append(layout.page)
     products = [str(make(split)) for make in makers for split in splits]
     return products + all_scores()
-
-
-def _markers(split: str) -> list[str]:
-    checkpoints.split_manifest.get(split=split)
-    shards = shard_names(shards_of_split(settings, split))
-    return [str(layout.marker(split, shard)) for shard in shards]
-
-
-def markers_of_split(wildcards: Wildcards) -> list[str]:
-    """Return the done-markers of a split, once its manifest is split."""
-    return _markers(wildcards.split)
-
-
-def all_markers(wildcards: Wildcards) -> list[str]:
-    """Return the done-markers of all splits."""
-    return [marker for split in settings.xvector.splits for marker in _markers(split)]

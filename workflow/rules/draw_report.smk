@@ -8,8 +8,8 @@ Snakemake's report holds too.
 rule draw_report:
     """Draw maps, similarities, doubtful utterances, durations, speed and failures of a split."""
     input:
-        index=rules.collect_split.output.index,
-        failures=rules.collect_split.output.failures,
+        index=str(layout.index("{split}")),
+        failures=str(layout.failures("{split}")),
         markers=markers_of_split,
     output:
         page=report(
@@ -24,7 +24,6 @@ rule draw_report:
     conda:
         "../../envs/xvectors.yaml"
     params:
-        n_shards=n_shards_of,
         n_utterances=settings.xvector.report_utterances,
         with_tsne=settings.xvector.report_tsne,
     script:

@@ -7,7 +7,7 @@ Input: the table of embedded utterances. Output: a file or a folder per split, o
 rule export_safetensors:
     """Write a safetensors file, a tensor per utterance."""
     input:
-        index=rules.collect_split.output.index,
+        index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
         markers=markers_of_split,
     output:
@@ -24,7 +24,7 @@ rule export_safetensors:
 rule export_parquet:
     """Write a Parquet table, a row per utterance."""
     input:
-        index=rules.collect_split.output.index,
+        index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
         markers=markers_of_split,
     output:
@@ -41,10 +41,10 @@ rule export_parquet:
 rule export_kaldi:
     """Write Kaldi's archives of utterances and speakers, and who speaks what."""
     input:
-        index=rules.collect_split.output.index,
+        index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
         markers=markers_of_split,
-        speakers=rules.average_speakers.output.speakers,
+        speakers=str(layout.speakers("{split}")),
     output:
         folder=directory(str(layout.kaldi("{split}"))),
     log:
@@ -59,7 +59,7 @@ rule export_kaldi:
 rule export_numpy:
     """Write a NumPy array of all embeddings, and the utt_ids of its rows."""
     input:
-        index=rules.collect_split.output.index,
+        index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
         markers=markers_of_split,
     output:
@@ -77,7 +77,7 @@ rule export_numpy:
 rule export_cosyvoice:
     """Write the dictionaries of utterances and speakers that CosyVoice reads."""
     input:
-        index=rules.collect_split.output.index,
+        index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
         markers=markers_of_split,
     output:
@@ -94,7 +94,7 @@ rule export_cosyvoice:
 rule export_espnet3:
     """Link the embeddings to where ESPnet3's recipes look for them."""
     input:
-        index=rules.collect_split.output.index,
+        index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
         markers=markers_of_split,
     output:

@@ -6,6 +6,8 @@ Input: the hub, or a local folder. Output: a folder of plain files and their des
 
 rule fetch_encoder:
     """Copy or download the encoder once, on the submit host, and take its fingerprint."""
+    input:
+        look,
     output:
         encoder=str(layout.encoder),
     log:
@@ -15,6 +17,6 @@ rule fetch_encoder:
         "../../envs/xvectors.yaml"
     params:
         pretrained_model=settings.xvector.pretrained_model,
-        files=encoder_files,
+        files=files_version(settings.xvector.pretrained_model),
     script:
         "../../scripts/fetch_encoder.py"

@@ -10,7 +10,7 @@ for split, corpus in settings.xvector.corpora.items():
             f"make_manifest_{split}"
         output:
             # What is there stays until the new one is whole.
-            manifest=update(settings.xvector.manifest_paths[split]),
+            manifest=update(manifest_paths[split]),
         log:
             log_of("make_manifest", split),
         localrule: True

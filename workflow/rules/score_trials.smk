@@ -8,7 +8,7 @@ rates, and a page that shows them.
 rule score_trials:
     """Score a trial list by cosine, normalized against a cohort if there is one."""
     input:
-        trials=lambda wildcards: settings.xvector.trials[wildcards.trials],
+        trials=lambda wildcards: local(settings.xvector.trials[wildcards.trials]),
         indexes=expand(layout.index("{split}"), split=settings.xvector.splits),
         # The tables may stay as they were when embeddings change.
         markers=all_markers,

@@ -1,13 +1,15 @@
 """Divide each split's manifest among its shards.
 
-Input: the manifest. Output: the plan, and beside it an index shard per job, of which only
-those are written that change.
+Input: the manifest. Output: the plan, and beside it an index shard per job. It is a checkpoint that
+is asked only where nothing else tells the number of shards: with ``n_shards: auto`` and many new
+recordings, or with a manifest that is made by the same run.
 """
 
 
 checkpoint split_manifest:
     """Check a manifest and write its index shards, balanced by duration."""
     input:
+        look,
         manifest=manifest_of,
     output:
         plan=str(layout.plan("{split}")),
@@ -17,6 +19,6 @@ checkpoint split_manifest:
     conda:
         "../../envs/xvectors.yaml"
     params:
-        n_shards=n_shards_of,
+        n_shards=given_shards_of,
     script:
         "../../scripts/split_manifest.py"

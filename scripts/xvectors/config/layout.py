@@ -110,6 +110,14 @@ class Layout:
         """Return the report of a shard job that ended without a marker: utterances failed."""
         return self.root / ".shards" / split / f"{shard}.unfinished"
 
+    def log(self, rule: str, stem: str) -> Path:
+        """Return the log of a rule's job."""
+        return self.root / ".logs" / rule / f"{stem}.log"
+
+    def benchmark(self, rule: str, stem: str) -> Path:
+        """Return the time and memory that a rule's job took."""
+        return self.root / ".benchmarks" / rule / f"{stem}.tsv"
+
 
 def shard_name(shard: int, n_shards: int) -> str:
     """Return ``<k>-of-<n>``, where k counts from 0 and is zero-padded to the width of n."""

@@ -90,19 +90,6 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
     return settings.with_context({"data_dir": _defaults()["data_dir"]} | others, notes)
 
 
-def shards_of_split(settings: Settings, split: str) -> int:
-    """Return the number of shards of `split`.
-
-    Raises:
-        ConfigError: It is ``auto``, which nothing decides yet.
-
-    """
-    n_shards = settings.xvector.shards_of(split)
-    if n_shards == "auto":
-        raise ConfigError("xvector.n_shards: auto is not supported yet, give a number")
-    return n_shards
-
-
 def setting_problems(model: type[BaseModel], given: Mapping[str, Any]) -> list[str]:
     """Return ``key: problem`` for everything in `given` that a section of settings refuses."""
     try:

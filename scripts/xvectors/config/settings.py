@@ -26,7 +26,7 @@ from xvectors.config.paths import expand_path
 from xvectors.config.toolkits import TOOLKITS, is_local
 
 # The default of `n_shards`.
-DEFAULT_N_SHARDS = 8
+DEFAULT_N_SHARDS: Literal["auto"] = "auto"
 MAX_SHARDS = 1_000_000
 MAX_NAME = 200
 MAX_SHOWN = 100
@@ -291,8 +291,9 @@ class XVectorSettings(_Section):
     ] = Field(
         DEFAULT_N_SHARDS,
         description=(
-            "jobs per split: a number, or a map from split to number. It does not change vectors. "
-            "Give each shard several minutes of work: loading an encoder takes seconds"
+            "jobs per split: `auto`, a number, or a map from split to these. It does not change "
+            "vectors. `auto` goes by the hours of audio: one shard up to 10 minutes, 3 for an "
+            "hour, 8 for 10 hours, 25 for 100 hours, and one per 8 hours from 384 hours on"
         ),
     )
     on_error: Literal["fail", "skip"] = Field(
@@ -380,8 +381,12 @@ class XVectorSettings(_Section):
     report_tsne: Switch = Field(False, description="whether the page has a map by t-SNE too")
     async_mode: object = Field(None, description="accepted from ESPnet3's files, without effect")
 
-    def shards_of(self, split: str) -> int | Auto:
-        """Return what is configured for the number of shards of `split`."""
+    def given_shards(self, split: str) -> int | None:
+        """Return the number of shards of `split`, None if its hours of audio decide."""
+        number = self._shards_of(split)
+        return None if number == "auto" else number
+
+    def _shards_of(self, split: str) -> int | Auto:
         if isinstance(self.n_shards, Mapping):
             return self.n_shards.get(split, DEFAULT_N_SHARDS)
         return self.n_shards

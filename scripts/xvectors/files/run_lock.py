@@ -15,15 +15,36 @@ logger = logging.getLogger(__name__)
 
 # The jobs of a run learn from this variable to which run they belong.
 RUN_VARIABLE = "XVECTORS_RUN"
+SINCE = " since "
+ENDED = "ended"
+# So long another job of the same run may take to write down that it holds the lock.
+WRITING_SECONDS = 5
+JOINING_SECONDS = 0.05
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
+def name_run() -> str:
+    """Give this process's run a name that its jobs inherit, and return it."""
+    now = datetime.now().astimezone().isoformat(timespec="microseconds")
+    name = f"process {os.getpid()} on {socket.gethostname()}{SINCE}{now}"
+    os.environ[RUN_VARIABLE] = name
+    return name
+
+
+def current_run() -> str:
+    """Return the name of the run to which this process belongs, an empty text for none."""
+    return os.environ.get(RUN_VARIABLE, "")
+
+
 class RunLock:
-    """A lock on an output folder, which this process holds until it ends.
+    """A lock on an output folder, which a process holds until it ends.
 
     Snakemake's own lock is a file that stays behind when a run is killed, so that the next run
     refuses to start. The kernel releases this one when the process ends, even if it is killed.
     `filelock` is not used because it would empty the file, which names the holder.
+
+    A run's main process holds it alone. Where the workflow is a module of another one, nothing runs
+    in the main process, so the run's jobs hold it together.
     """
 
     def __init__(self, root: Path) -> None:
@@ -31,22 +52,81 @@ class RunLock:
         self.root = root
         self.path = root / ".lock"
         self._descriptor: int | None = None
-        self._was_refused = False
 
-    def try_to_hold(self) -> bool:
-        """Take the lock unless another run holds it. Return whether that worked."""
+    def hold(self, state: str | None = None) -> None:
+        """Take the lock for the run that this process is, and write down who holds it.
+
+        Args:
+            state: The lock's state when this run looked at the folder, if it did.
+
+        Raises:
+            XVectorsError: Another run holds it, or has held it since this one looked; or the folder
+                cannot be written to.
+
+        """
+        self._open()
+        if not self._try(fcntl.LOCK_EX) or state not in (None, self.state()):
+            raise self._is_held()
+        self._write(current_run() or name_run())
+
+    def join(self) -> None:
+        """Take the lock for the run that started this job, together with its other jobs.
+
+        A process that no run has started belongs to the run that holds the lock.
+
+        Raises:
+            XVectorsError: Another run holds it, or the folder cannot be written to.
+
+        """
+        run = current_run()
+        if not run:
+            return
+        self._open()
+        latest = time.monotonic() + WRITING_SECONDS
+        while self.holder() != run:
+            if self._try(fcntl.LOCK_EX):
+                # Another job of this run may have written it in between.
+                if self.holder() != run:
+                    RunWatch(self.root).check_start()
+                    self._write(run)
+            elif time.monotonic() > latest:
+                raise self._is_held()
+            else:
+                time.sleep(JOINING_SECONDS)
+        # Fails while the run's main process holds it, which is as good.
+        self._try(fcntl.LOCK_SH)
+
+    def note_end(self) -> None:
+        """Write down that the run that holds the lock has ended."""
         if self._descriptor is not None:
-            return True
+            self._write(f"{current_run()}\n{ENDED}")
+
+    def state(self) -> str:
+        """Return who holds the lock or held it last, and whether that run came to its end."""
+        try:
+            return self.path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+
+    def holder(self) -> str:
+        """Return who holds the lock or held it last, an empty text if nobody ever did."""
+        return self.state().partition("\n")[0]
+
+    def _open(self) -> None:
+        if self._descriptor is not None:
+            return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise XVectorsError(f"{self.root}: cannot be written to: {error.strerror}") from error
+
+    def _try(self, kind: int) -> bool:
+        """Take the lock if it is free, and tell whether that worked."""
+        assert self._descriptor is not None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(descriptor)
-            self._was_refused = True
             return False
         except OSError as error:
             # Some network file systems have no locks.
@@ -55,39 +135,20 @@ class RunLock:
                 self.root,
                 error.strerror,
             )
-        self._descriptor = descriptor
         return True
 
-    def hold(self) -> None:
-        """Take the lock for this run, and write the holder and the time into it.
-
-        The jobs that this process starts or submits from now on belong to this run.
-
-        Raises:
-            XVectorsError: Another run holds it, or did when this one first tried, and so has
-                changed the records that this one read; the message says which.
-
-        """
-        if self._was_refused or not self.try_to_hold():
-            raise XVectorsError(
-                f"{self.root}: another run ({self.holder() or 'just begun'}) is writing there; "
-                "wait for it or stop it, then rerun the same command"
-            )
+    def _write(self, text: str) -> None:
         assert self._descriptor is not None
         os.truncate(self._descriptor, 0)
-        now = datetime.now().astimezone().isoformat(timespec="microseconds")
-        holder = f"process {os.getpid()} on {socket.gethostname()} since {now}\n"
-        os.pwrite(self._descriptor, holder.encode(), 0)
+        os.pwrite(self._descriptor, f"{text}\n".encode(), 0)
         # Jobs on other nodes read it; NFS would send it only when the file is closed.
         os.fsync(self._descriptor)
-        os.environ[RUN_VARIABLE] = holder.strip()
 
-    def holder(self) -> str:
-        """Return who holds the lock or held it last, or an empty text."""
-        try:
-            return self.path.read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            return ""
+    def _is_held(self) -> XVectorsError:
+        return XVectorsError(
+            f"{self.root}: another run ({self.holder() or 'just begun'}) is writing there; "
+            "wait for it, or stop it, and run the same command again"
+        )
 
 
 class RunWatch:
@@ -99,19 +160,36 @@ class RunWatch:
         A process that no run has started belongs to the one that holds the lock now.
         """
         self.run_lock = RunLock(root)
-        self.run = os.environ.get(RUN_VARIABLE) or self.run_lock.holder()
+        self.run = current_run() or self.run_lock.holder()
         self._next_look = -math.inf
+
+    def check_start(self) -> None:
+        """Raise ShardError if a run that began after this one has held the lock."""
+        holder = self.run_lock.holder()
+        if holder != self.run and _since(holder) > _since(self.run):
+            raise _stopped(holder)
 
     def check(self) -> None:
         """Raise ShardError if another run holds the lock, or has held it since."""
         self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
         holder = self.run_lock.holder()
         if holder != self.run:
-            raise ShardError(
-                f"this job of an earlier run stopped, because another run ({holder}) has begun"
-            )
+            raise _stopped(holder)
 
     def check_at_times(self) -> None:
         """Check as `check` does, but at most once a second."""
         if time.monotonic() >= self._next_look:
             self.check()
+
+
+def _since(run: str) -> datetime:
+    try:
+        return datetime.fromisoformat(run.rpartition(SINCE)[2])
+    except ValueError:
+        return datetime.fromtimestamp(0).astimezone()
+
+
+def _stopped(holder: str) -> ShardError:
+    return ShardError(
+        f"this job of an earlier run stopped because another run ({holder}) has begun"
+    )

@@ -19,6 +19,7 @@ from xvectors.job.gpu_lease import GpuLease, node_name
 from xvectors.job.progress import Progress, speed
 from xvectors.job.shard_utterances import ShardUtterances, manifest_of
 from xvectors.job.tally import Tally, count
+from xvectors.sharding.index_shards import hash_members
 from xvectors.sharding.markers import DoneMarker, write_marker
 from xvectors.storage.base import Storage
 from xvectors.storage.packs import check_names
@@ -126,6 +127,8 @@ def _marker(job: _Job, utterances: ShardUtterances, tally: Tally) -> DoneMarker:
         numerics=utterances.source.numerics,
         failures=[failure for _, failure in sorted(tally.failures.items())],
         storage=job.config.xvector.storage,
+        members=hash_members(utterances.content),
+        run=RunWatch(job.layout.root).run,
     )
 
 

@@ -2,9 +2,8 @@
 
 import inspect
 import logging
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from xvectors.config.imports import import_class
@@ -32,8 +31,13 @@ HTML_SUFFIXES = (".html", ".htm")
 HEAD_BYTES = 200
 
 
-def check_config(config: Settings, source: str = "config") -> None:
+def check_config(config: Settings, source: str = "config", made: Collection[str] = ()) -> None:
     """Check that the manifests, the encoder and the classes of the settings exist.
+
+    Args:
+        config: The configuration.
+        source: Where it comes from, for error messages.
+        made: Manifests that need not be there, because the same run makes them.
 
     Raises:
         ConfigError: One line for every key that refers to something missing or unusable.
@@ -41,13 +45,13 @@ def check_config(config: Settings, source: str = "config") -> None:
     """
     for note in config.notes:
         logger.warning("%s: %s", source, note)
-    problems = [f"{source}: {problem}" for problem in _broken_references(config.xvector)]
+    problems = [f"{source}: {problem}" for problem in _broken_references(config.xvector, made)]
     if problems:
         raise ConfigError("\n".join(problems))
 
 
-def check_manifests(config: Settings) -> None:
-    """Check the manifests that have changed since they were split.
+def check_manifests(config: Settings, made: Collection[str] = ()) -> None:
+    """Check the manifests that have changed since they were split, except `made` ones to come.
 
     Raises:
         ManifestError: One line for every line that is wrong, of all manifests.
@@ -56,7 +60,8 @@ def check_manifests(config: Settings) -> None:
     problems = []
     for split in config.xvector.splits:
         path = Path(config.xvector.manifest_paths[split])
-        if split in config.xvector.corpora and not path.exists():
+        is_made = split in config.xvector.corpora or str(path) in made
+        if is_made and not path.exists():
             continue  # The run will make it.
         plan = read_plan(Layout.of(config).plan(split))
         if plan is None or plan.manifest != hash_manifest(path):
@@ -69,12 +74,12 @@ def check_manifests(config: Settings) -> None:
         raise ManifestError("\n".join(problems))
 
 
-def _broken_references(xvector: XVectorSettings) -> Iterator[str]:
+def _broken_references(xvector: XVectorSettings, made: Collection[str]) -> Iterator[str]:
     unusable = list(_unusable_paths(xvector))
     if unusable:
         yield from unusable
         return
-    yield from _broken_manifests(xvector)
+    yield from _broken_manifests(xvector, made)
     if isinstance(xvector.n_shards, Mapping):
         for split in set(xvector.n_shards) - set(xvector.splits) - set(xvector.manifest_paths):
             yield f"xvector.n_shards.{split}: no such split"
@@ -138,7 +143,7 @@ def _broken_classes(xvector: XVectorSettings) -> Iterator[str]:
                         yield f"xvector.{product}: {xvector.runner} leaves no speaker embeddings"
 
 
-def _broken_manifests(xvector: XVectorSettings) -> Iterator[str]:
+def _broken_manifests(xvector: XVectorSettings, made: Collection[str]) -> Iterator[str]:
     for split, path in xvector.manifest_paths.items():
         others = [other for other in xvector.corpora if xvector.manifest_paths[other] == path]
         if split in others and others[0] != split:
@@ -153,7 +158,7 @@ def _broken_manifests(xvector: XVectorSettings) -> Iterator[str]:
                 f"xvector.manifest_paths.{split}: {manifest} is a folder: name it as a corpus, "
                 f"xvector.corpora: {{{split}: {{kind: ..., path: {manifest}}}}}"
             )
-        elif not Path(manifest).is_file():
+        elif manifest not in made and not Path(manifest).is_file():
             yield f"xvector.manifest_paths.{split}: no such manifest: {manifest}"
 
 
@@ -235,8 +240,6 @@ def _broken_folder(folder: Path) -> Iterator[str]:
         folder = folder.parent
     if not folder.is_dir():
         yield f"xvector.save_path: {folder} is not a directory"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        yield f"xvector.save_path: {folder} cannot be written to"
 
 
 def _check_class(found: object, base: type) -> None:

@@ -5,18 +5,38 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from xvectors.config.layout import Layout
+from xvectors.config.resolving import resolve_config
+from xvectors.config.settings import Settings
 from xvectors.errors import XVectorsError, as_error_lines, machine_problem
+from xvectors.files.run_lock import RunLock
 
 logger = logging.getLogger("xvectors")
+
+
+@contextmanager
+def running(snakemake: Any) -> Iterator[Settings]:
+    """Log a script, hold the output folder's lock for its run, and give it the settings.
+
+    Args:
+        snakemake: The object that Snakemake gives to scripts.
+
+    """
+    with script_log(snakemake.log[0]):
+        settings = resolve_config(snakemake.config)
+        lock = RunLock(Layout.of(settings).root)
+        lock.join()
+        yield settings
 
 
 @contextmanager
 def script_log(path: str) -> Iterator[None]:
     """Log to `path` and to stderr while a script runs, and end it as a user expects.
 
-    What the user can mend is shown as its message alone and ends the script with status 1;
-    anything else is a defect and leaves its traceback in the log too.
+    An error that the user can fix is shown as its message alone and ends the script with status 1.
+    Anything else is a defect and leaves its traceback in the log too.
     """
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setFormatter(logging.Formatter("%(message)s"))
@@ -40,7 +60,7 @@ def script_log(path: str) -> Iterator[None]:
             problem = f"{error.filename}: {error.strerror}"
         if problem is not None:
             logger.error(
-                "error: %s; mend that and run the same command again, what is done stays", problem
+                "error: %s; fix this and run the same command again, finished work is kept", problem
             )
             sys.exit(1)
         logger.removeHandler(to_terminal)
@@ -49,7 +69,7 @@ def script_log(path: str) -> Iterator[None]:
 
 
 class _LogFile(logging.FileHandler):
-    """A log file, which on a full disk loses lines that are on the terminal, no more."""
+    """A log file that loses lines on a full disk; they are on the terminal, too."""
 
     def __init__(self, path: str) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,52 +1,140 @@
-"""Retraction: at the start of a run, remove the bookkeeping that no longer tells the truth.
+"""Stale records: descriptions in an output folder that are no longer true.
 
-Snakemake sees by itself what is an input or a parameter of a rule, as long as it has its
-metadata. It does not see the millions of audio files and embeddings, which are neither. So
-every description that a run has left is held against what is there now, and removed when it
-is untrue; Snakemake then makes it again. What is removed are descriptions only, never an
-embedding.
+Snakemake sees by itself what is an input or a parameter of a rule, as long as it has its metadata.
+It does not see the millions of audio files and embeddings, which are neither. So the description
+of the encoder, the plans and the done-markers are compared with what is there now, and Snakemake is
+told which of them to make again. Nothing is written or removed here.
 """
 
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from xvectors.audio.versions import audio_version
 from xvectors.config.layout import Layout, shard_names
-from xvectors.config.resolving import shards_of_split
 from xvectors.config.settings import Settings
 from xvectors.encoders.fetching import describes, read_fingerprint
 from xvectors.encoders.identity import collect_numerics
-from xvectors.errors import EncoderError, ShardError
-from xvectors.manifest.reading import hash_manifest, locate_audio
+from xvectors.errors import EncoderError, ManifestError, ShardError
+from xvectors.manifest.reading import hash_manifest, locate_audio, read_manifest
 from xvectors.results.stale_results import stale_results
-from xvectors.sharding.index_shards import IndexShard, hash_audio, read_index_shard, read_plan
+from xvectors.sharding.index_shards import (
+    IndexShard,
+    Plan,
+    hash_audio,
+    hash_members,
+    read_index_shard,
+    read_plan,
+)
 from xvectors.sharding.markers import read_marker
+from xvectors.sharding.splitting import (
+    EarlierShards,
+    TooManyHeadersError,
+    divide,
+    has_new_durations,
+)
 from xvectors.tasks.outputs import storage_of
 
 logger = logging.getLogger(__name__)
 
-
-def remove_stale_records(config: Settings) -> None:
-    """Remove the descriptions of encoder, shards and finished jobs that are untrue."""
-    layout = Layout.of(config)
-    _return_from_future(layout, config.xvector.splits)
-    if not describes(layout.encoder, config.xvector.pretrained_model):
-        layout.encoder.unlink(missing_ok=True)
-    for split in config.xvector.splits:
-        _retract_split(config, layout, split)
-    for path in stale_results(layout, config.xvector.splits, config.xvector.exports):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+# So many audio files are opened to tell in advance how a split will be divided.
+MAX_HEADERS = 2000
 
 
-def _return_from_future(layout: Layout, splits: Iterable[str]) -> None:
-    """Give the present time to all but embeddings that comes from the future, by a wrong clock.
+@dataclass(frozen=True)
+class SplitRecords:
+    """What is known of a split before its jobs run.
 
-    Snakemake takes what is made now of such a file for stale, and the job for failed.
+    Attributes:
+        n_shards: The number of its shards, None if only splitting the manifest will tell.
+        stale: The records that are to be made again: the plan and done-markers.
+        has_plan: Whether the manifest was split before.
+
+    """
+
+    n_shards: int | None
+    stale: frozenset[Path]
+    has_plan: bool
+
+
+class Records:
+    """The records in an output folder, each looked at when it is first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take settings; nothing is read yet."""
+        self._settings = settings
+        self._layout = Layout.of(settings)
+        self._splits: dict[str, SplitRecords] = {}
+        self._told: set[Path] = set()
+        # The plan files, by split.
+        self._versions: dict[str, object] = {}
+
+    @cached_property
+    def stale_encoder(self) -> frozenset[Path]:
+        """The description of the encoder's copy, if it is stale."""
+        model = self._settings.xvector.pretrained_model
+        path = self._layout.encoder
+        return frozenset() if describes(path, model) else frozenset({path})
+
+    @cached_property
+    def stale_results(self) -> frozenset[Path]:
+        """Tables and exports that say something else than what lies beside them."""
+        xvector = self._settings.xvector
+        return frozenset(stale_results(self._layout, xvector.splits, xvector.exports))
+
+    def split(self, split: str) -> SplitRecords:
+        """Return a split's records as they were when this run first looked at them."""
+        if split not in self._splits:
+            self._splits[split] = _look_at(self._settings, split)
+        return self._splits[split]
+
+    def split_again(self, split: str) -> SplitRecords:
+        """Return a split's records, looked at again if its manifest was split meanwhile."""
+        version = _version(self._layout.plan(split))
+        if self._versions.get(split) != version:
+            self._versions[split] = version
+            self._splits[split] = _look_at(self._settings, split)
+        return self._splits[split]
+
+    @property
+    def stale(self) -> frozenset[Path]:
+        """All stale records that have been found by now."""
+        return self.stale_encoder.union(
+            self.stale_results, *(records.stale for records in self._splits.values())
+        )
+
+    def newly_stale(self) -> frozenset[Path]:
+        """Return the stale records that this has not returned before."""
+        found = self.stale - self._told
+        self._told |= found
+        return found
+
+    def stale_by_now(self) -> frozenset[Path]:
+        """Return what `stale` would be if this run looked now for the first time."""
+        again = Records(self._settings)
+        for split in self._splits:
+            again.split(split)
+        return again.stale
+
+
+def number_of_shards(settings: Settings, split: str) -> int | None:
+    """Return the number of a split's shards: the given one, or else that of its plan, if any."""
+    given = settings.xvector.given_shards(split)
+    if given is not None:
+        return given
+    plan = read_plan(Layout.of(settings).plan(split))
+    return None if plan is None else plan.n_shards
+
+
+def return_from_future(layout: Layout, splits: Iterable[str]) -> None:
+    """Give the present time to all files but embeddings that lie in the future by a wrong clock.
+
+    Snakemake takes files made now from such a file for outdated, and their job for failed.
     """
     now = time.time_ns()
     folders = {layout.root, layout.encoder.parent}
@@ -60,55 +148,112 @@ def _return_from_future(layout: Layout, splits: Iterable[str]) -> None:
                     os.utime(path, ns=(now, now))
 
 
-def _retract_split(config: Settings, layout: Layout, split: str) -> None:
-    manifest_path = Path(config.xvector.manifest_paths[split])
-    n_shards = shards_of_split(config, split)
-    plan = read_plan(layout.plan(split))
-    if plan is None:
-        layout.plan(split).unlink(missing_ok=True)
-        return
+def _version(path: Path) -> object:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _look_at(settings: Settings, split: str) -> SplitRecords:
+    layout = Layout.of(settings)
+    plan_path = layout.plan(split)
+    has_plan = plan_path.exists()
+    given = settings.xvector.given_shards(split)
+    plan = read_plan(plan_path)
+    if plan is not None and given in (None, plan.n_shards):
+        stale = _stale_markers_of(settings, split, plan)
+        if stale is not None:
+            _warn(split, stale)
+            return SplitRecords(plan.n_shards, frozenset(stale), has_plan)
+    n_shards, stale = _preview(settings, split, given)
+    _warn(split, stale)
+    return SplitRecords(n_shards, frozenset({plan_path, *stale}), has_plan)
+
+
+def _stale_markers_of(settings: Settings, split: str, plan: Plan) -> list[Path] | None:
+    """Return the stale done-markers of a split, None if its manifest must be split again."""
+    layout = Layout.of(settings)
+    manifest_path = Path(settings.xvector.manifest_paths[split])
     # A manifest that is made of a corpus may be yet to be made, again.
-    holds = (
-        plan.n_shards == n_shards
-        and manifest_path.exists()
-        and plan.manifest == hash_manifest(manifest_path)
-    )
-    n_retracted = 0
+    if not manifest_path.exists() or plan.manifest != hash_manifest(manifest_path):
+        return None
+    stale = []
     for name in shard_names(plan.n_shards):
         try:
             shard = read_index_shard(layout.index_shard(split, name))
         except ShardError:
-            holds = False
-            continue
-        holds = holds and shard.audio == hash_audio(manifest_path, shard.wav_paths)
-        marker = layout.marker(split, name)
-        if marker.exists() and not _is_done(config, layout, split, name, shard):
-            marker.unlink(missing_ok=True)
-            n_retracted += 1
-    if not holds:
-        layout.plan(split).unlink(missing_ok=True)
-    if n_retracted:
-        layout.index(split).unlink(missing_ok=True)
-        logger.warning("%s: %d shards are no longer up to date; they run again", split, n_retracted)
+            return None
+        if shard.audio != hash_audio(manifest_path, shard.wav_paths):
+            return None
+        if has_new_durations(manifest_path, shard):
+            return None
+        if _is_stale(settings, split, name, shard):
+            stale.append(layout.marker(split, name))
+    return stale
 
 
-def _is_done(config: Settings, layout: Layout, split: str, name: str, shard: IndexShard) -> bool:
-    """Tell whether all that a done-marker vouches for is still so."""
+def _preview(settings: Settings, split: str, given: int | None) -> tuple[int | None, list[Path]]:
+    """Return how many shards a split will have, None if unknown, and which markers are stale then.
+
+    Args:
+        settings: The settings.
+        split: Name of the split.
+        given: The number of shards, if it is given.
+
+    """
+    layout = Layout.of(settings)
+    manifest_path = Path(settings.xvector.manifest_paths[split])
+    earlier = EarlierShards(manifest_path, layout.plan(split).with_suffix(""))
+    if given is not None and not earlier:
+        return given, []
+    try:
+        # Of a corpus that was split before, most durations are known.
+        limit = None if earlier and given is None else MAX_HEADERS
+        division = divide(read_manifest(manifest_path), given, earlier, limit)
+    except (ManifestError, TooManyHeadersError):
+        # The manifest is yet to be made, or looking takes too long: every shard is run again.
+        names = [] if given is None else shard_names(given)
+        return given, [layout.marker(split, name) for name in names]
+    return division.plan.n_shards, [
+        layout.marker(split, name)
+        for name, shard in division.shards
+        if _is_stale(settings, split, name, shard)
+    ]
+
+
+def _warn(split: str, stale: list[Path]) -> None:
+    n_stale = sum(path.exists() for path in stale)
+    if n_stale:
+        logger.warning("%s: %d shards are no longer up to date; they run again", split, n_stale)
+
+
+def _is_stale(settings: Settings, split: str, name: str, shard: IndexShard) -> bool:
+    path = Layout.of(settings).marker(split, name)
+    return path.exists() and not _is_done(settings, split, name, shard)
+
+
+def _is_done(settings: Settings, split: str, name: str, shard: IndexShard) -> bool:
+    """Tell whether everything that a done-marker states is still true."""
+    layout = Layout.of(settings)
     try:
         marker = read_marker(layout.marker(split, name))
         encoder = read_fingerprint(layout.encoder) if layout.encoder.exists() else marker.encoder
     except (ShardError, EncoderError):
         return False
     made = (marker.encoder, marker.numerics, marker.storage)
-    if made != (encoder, collect_numerics(config), config.xvector.storage):
+    if made != (encoder, collect_numerics(settings), settings.xvector.storage):
         return False
-    if marker.failures and config.xvector.on_error == "fail":
+    if marker.members != hash_members(shard):
         return False
-    manifest_path = Path(config.xvector.manifest_paths[split])
+    if marker.failures and settings.xvector.on_error == "fail":
+        return False
+    manifest_path = Path(settings.xvector.manifest_paths[split])
     for failure in marker.failures:
         if audio_version(locate_audio(manifest_path, failure.wav_path)) != failure.audio:
             return False
     failed = {failure.utt_id for failure in marker.failures}
     embedded = (utt_id for utt_id in shard.utt_ids if utt_id not in failed)
-    outputs = storage_of(config, split, name).version(embedded)
+    outputs = storage_of(settings, split, name).version(embedded)
     return outputs is not None and outputs == marker.outputs

@@ -1,7 +1,6 @@
 """The summary of a run: a line per split, and the utterances that failed."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,25 +15,23 @@ MAX_FAILURES_SHOWN = 20
 MAX_SHARDS_SHOWN = 10
 
 
-def summarize(
-    config: Settings, started_ns: int, log_of: Callable[[str, str], str]
-) -> Iterator[str]:
-    """Yield the lines that tell what the run that `started_ns` has done.
+def summarize(settings: Settings, run: str, seconds: float) -> Iterator[str]:
+    """Yield the lines that tell what a run has done.
 
     Args:
-        config: A resolved configuration.
-        started_ns: The time in ns at which the run started.
-        log_of: Returns the log of a rule's job, named like ``train/0-of-4``.
+        settings: The settings.
+        run: The name of the run, which is in the accounts of its jobs.
+        seconds: How long the run took.
 
     """
-    layout = Layout.of(config)
-    minutes, seconds = divmod((time.time_ns() - started_ns) / 1e9, 60)
-    for split in config.xvector.splits:
+    layout = Layout.of(settings)
+    minutes, seconds = divmod(seconds, 60)
+    for split in settings.xvector.splits:
         plan = read_plan(layout.plan(split))
         if plan is None:
             yield f"{split}: not done, its manifest was not split"
             continue
-        done = _add_up(layout, split, plan.n_shards, started_ns)
+        done = _add_up(layout, split, plan.n_shards, run)
         hours = done.audio_seconds / SECONDS_PER_HOUR
         undone = done.undone
         of_shards = f", {len(undone)} of {plan.n_shards} shards not done" if undone else ""
@@ -48,14 +45,14 @@ def summarize(
         if done.n_failed > len(done.failures):
             yield f"{split}: and {done.n_failed - len(done.failures)} more, see the logs"
         for name in undone[:MAX_SHARDS_SHOWN]:
-            yield f"{split} {name}: not done, see {log_of('embed_shard', f'{split}/{name}')}"
+            yield f"{split} {name}: not done, see {layout.log('embed_shard', f'{split}/{name}')}"
         if not undone and not layout.index(split).exists():
-            yield f"{split}: its tables are not done, see {log_of('collect_split', split)}"
+            yield f"{split}: its tables are not done, see {layout.log('collect_split', split)}"
 
 
 @dataclass
 class _Sum:
-    """What the jobs of a run have done, the first failures, and the shards that are not done."""
+    """The sums of a run's jobs, the first failures, and the shards that are not done."""
 
     n_written: int = 0
     n_skipped: int = 0
@@ -65,8 +62,8 @@ class _Sum:
     undone: list[str] = field(default_factory=list)
 
 
-def _add_up(layout: Layout, split: str, n_shards: int, started_ns: int) -> _Sum:
-    """Add up the accounts of all shards; embeddings of earlier runs count as already embedded."""
+def _add_up(layout: Layout, split: str, n_shards: int, run: str) -> _Sum:
+    """Add up the accounts of all shards; what earlier runs embedded counts as already embedded."""
     done = _Sum()
     for name in shard_names(n_shards):
         marker, unfinished = layout.marker(split, name), layout.unfinished(split, name)
@@ -76,7 +73,7 @@ def _add_up(layout: Layout, split: str, n_shards: int, started_ns: int) -> _Sum:
             account = _read(path)
             if account is None:
                 continue
-            if path.stat().st_mtime_ns >= started_ns:
+            if account.run == run:
                 done.n_written += account.n_written
                 done.n_skipped += account.n_skipped
                 done.audio_seconds += account.audio_seconds

@@ -11,15 +11,22 @@ from xvectors.errors import ShardError
 from xvectors.files.checksummed_json import load_checksummed
 from xvectors.manifest.reading import locate_audio
 
+DIGITS = 32
+
 
 @dataclass(frozen=True)
 class IndexShard:
     """The utterances of one job, in manifest order.
 
-    `positions` are the utterances' places in the manifest, which a runner gets as indices;
-    `wav_paths` and `segments` are as the manifest has them; `seconds` are 0 where the file
-    cannot be read;
-    `audio` is a hash of the audio files' names and versions, see `hash_audio`.
+    Attributes:
+        positions: The utterances' places in the manifest, which a runner gets as indices.
+        utt_ids: Their names.
+        wav_paths: Their recordings, as in the manifest.
+        segments: The parts of the recordings, None for all of it.
+        seconds: Their durations, 0 where the file could not be read.
+        audio: A hash of the audio files' names and versions, see `hash_audio`.
+        stated: Whether the manifest states any of the durations; else all come from the files.
+
     """
 
     positions: list[int]
@@ -28,6 +35,7 @@ class IndexShard:
     segments: list[Segment | None]
     seconds: list[float]
     audio: str
+    stated: bool = True
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,14 @@ def read_plan(path: Path) -> Plan | None:
         return Plan(**load_checksummed(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def hash_members(shard: IndexShard) -> str:
+    """Return a hash of which utterances a shard has and of their audio as it was."""
+    digest = hashlib.sha256(shard.audio.encode())
+    for utt_id, segment in zip(shard.utt_ids, shard.segments, strict=True):
+        digest.update(f"{utt_id}\t{segment and tuple(segment)}\n".encode())
+    return digest.hexdigest()[:DIGITS]
 
 
 def hash_audio(manifest_path: Path, wav_paths: Iterable[str]) -> str:
@@ -69,4 +85,6 @@ def read_index_shard(path: Path) -> IndexShard:
         content["segments"] = [segment and Segment(*segment) for segment in content["segments"]]
         return IndexShard(**content)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ShardError(f"{path}: no index shard ({error}); run the same command again") from error
+        raise ShardError(
+            f"{path}: not an index shard ({error}); run the same command again"
+        ) from error

@@ -31,7 +31,8 @@ class DoneMarker:
     together: they count what this job embedded, not what was there before. `startup_seconds`
     are imports and loading. `encoder` is the encoder's fingerprint, `numerics` what else changes
     vectors. `outputs` is a hash of the versions of the embeddings, see `hash_versions`, and
-    `storage` how they are kept.
+    `storage` how they are kept. `members` is a hash of the shard's utterances, see `hash_members`,
+    and `run` names the run that the job belonged to. Both are empty in markers of earlier versions.
     """
 
     n_utterances: int
@@ -48,6 +49,8 @@ class DoneMarker:
     outputs: str | None = None
     failures: list[Failure] = field(default_factory=list)
     storage: str = "files"
+    members: str = ""
+    run: str = ""
 
 
 def write_marker(path: Path, marker: DoneMarker) -> None:
@@ -67,7 +70,7 @@ def read_marker(path: Path) -> DoneMarker:
         content["failures"] = [_read_failure(**failure) for failure in content["failures"]]
         return DoneMarker(**content)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ShardError(f"{path}: no done-marker; run the same command again") from error
+        raise ShardError(f"{path}: not a done-marker; run the same command again") from error
 
 
 def _read_failure(audio: list[int] | None = None, **failure: str) -> Failure:

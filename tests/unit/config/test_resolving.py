@@ -5,7 +5,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from xvectors.config.resolving import require_config, resolve_config, shards_of_split
+from xvectors.config.resolving import require_config, resolve_config
 from xvectors.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -64,7 +64,7 @@ def test_an_empty_configuration_is_the_contracts_default():
             "save_path": "data/x_vectors",
             "storage": "files",
             "batch_size": 20,
-            "n_shards": 8,
+            "n_shards": "auto",
             "on_error": "fail",
             "manifest_paths": {
                 "train": "data/manifest/train.tsv",
@@ -126,7 +126,7 @@ def test_n_workers_given_as_text_are_taken():
 def test_n_workers_are_for_splits_that_n_shards_does_not_name():
     xvector = {"n_shards": {"train": 5}}
     config = resolve_config({"parallel": {"n_workers": 3}, "xvector": xvector})
-    assert [shards_of_split(config, split) for split in ("train", "valid", "test")] == [5, 3, 3]
+    assert [config.xvector.given_shards(split) for split in ("train", "valid", "test")] == [5, 3, 3]
 
 
 def test_the_default_tag_can_be_interpolated():
@@ -153,8 +153,8 @@ def test_n_shards_beats_n_workers():
 
 def test_shards_of_a_split():
     config = resolve_config({"xvector": {"n_shards": {"train": 30}}})
-    assert shards_of_split(config, "train") == 30
-    assert shards_of_split(config, "valid") == 8
+    assert config.xvector.given_shards("train") == 30
+    assert config.xvector.given_shards("valid") is None
 
 
 @pytest.mark.parametrize(

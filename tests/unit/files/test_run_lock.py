@@ -1,18 +1,19 @@
+import fcntl
 import os
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 import pytest
 
 from xvectors.errors import ShardError, XVectorsError
-from xvectors.files.run_lock import RUN_VARIABLE, RunLock, RunWatch
+from xvectors.files.run_lock import ENDED, RUN_VARIABLE, RunLock, RunWatch, name_run
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from xvectors.files.run_lock import RunLock
+from xvectors.files.run_lock import RunLock, name_run
+name_run()
 RunLock(Path(sys.argv[1])).hold()
 print("held", flush=True)
 sys.stdin.read()
@@ -38,20 +39,16 @@ def another_run(root):
 def test_one_run_at_a_time_and_a_killed_one_leaves_no_lock(tmp_path):
     with another_run(tmp_path / "out") as other:
         mine = RunLock(tmp_path / "out")
-        assert not mine.try_to_hold()
         with pytest.raises(XVectorsError, match=rf"another run \(process {other.pid} on "):
             mine.hold()
-    with pytest.raises(XVectorsError, match="then rerun the same command"):
-        mine.hold()
-    mine = RunLock(tmp_path / "out")
     mine.hold()
     assert mine.holder().startswith(f"process {os.getpid()} on ")
 
 
 def test_a_run_that_has_only_just_begun_has_no_name_yet(tmp_path):
-    first = RunLock(tmp_path)
-    assert first.try_to_hold()
-    with pytest.raises(XVectorsError, match=r"another run \(just begun\)"):
+    first = (tmp_path / ".lock").open("w")
+    fcntl.flock(first, fcntl.LOCK_EX)
+    with first, pytest.raises(XVectorsError, match=r"another run \(just begun\)"):
         RunLock(tmp_path).hold()
 
 
@@ -67,7 +64,7 @@ def test_a_job_notices_when_the_next_run_begins(tmp_path):
         watch.check()
     watch.check()
     RunLock(tmp_path).hold()
-    with pytest.raises(ShardError, match=r"stopped, because another run \(process .*\) has begun"):
+    with pytest.raises(ShardError, match=r"stopped because another run \(process .*\) has begun"):
         watch.check()
 
 
@@ -82,14 +79,59 @@ def test_a_job_that_starts_late_still_belongs_to_its_own_run(tmp_path, monkeypat
         RunWatch(tmp_path).check()
 
 
-def test_a_busy_job_looks_at_the_lock_once_a_second_at_most(tmp_path, monkeypatch):
-    RunLock(tmp_path).hold()
-    watch = RunWatch(tmp_path)
-    now, looks = [0.0], []
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(watch.run_lock, "holder", lambda: looks.append(now[0]) or watch.run)
-    for now[0] in (0.0, 0.5, 0.99, 1.0, 1.5, 2.25, 3.0):
-        watch.check_at_times()
-    assert looks == [0.0, 1.0, 2.25]
-    watch.check()
-    assert len(looks) == 4
+def test_a_run_does_not_go_by_what_another_one_has_changed_since(tmp_path):
+    mine = RunLock(tmp_path)
+    state = mine.state()
+    with another_run(tmp_path):
+        pass
+    with pytest.raises(XVectorsError, match=r"another run \(process .*\) is writing there"):
+        mine.hold(state)
+
+
+def test_the_end_of_a_run_is_noted(tmp_path):
+    lock = RunLock(tmp_path)
+    lock.hold()
+    assert not lock.state().endswith(ENDED)
+    holder = lock.holder()
+    lock.note_end()
+    assert lock.state().endswith(ENDED)
+    assert lock.holder() == holder
+
+
+def test_the_jobs_of_a_run_hold_its_lock_together(tmp_path):
+    name = name_run()
+    first, second = RunLock(tmp_path), RunLock(tmp_path)
+    first.join()
+    second.join()
+    assert first.holder() == name
+    with pytest.raises(XVectorsError, match="another run"):
+        RunLock(tmp_path).hold()
+
+
+def test_a_job_joins_its_runs_main_process(tmp_path):
+    name = name_run()
+    run = RunLock(tmp_path)
+    run.hold()
+    RunLock(tmp_path).join()
+    assert run.holder() == name
+
+
+def test_a_late_job_does_not_take_the_lock_after_a_newer_run(tmp_path, monkeypatch):
+    earlier = name_run()
+    with another_run(tmp_path):
+        pass
+    monkeypatch.setenv(RUN_VARIABLE, earlier)
+    with pytest.raises(ShardError, match=r"another run \(process .*\) has begun"):
+        RunLock(tmp_path).join()
+    with pytest.raises(ShardError, match=r"another run \(process .*\) has begun"):
+        RunWatch(tmp_path).check_start()
+
+
+def test_a_job_of_a_newer_run_takes_the_lock(tmp_path):
+    with another_run(tmp_path):
+        pass
+    name = name_run()
+    RunWatch(tmp_path).check_start()
+    lock = RunLock(tmp_path)
+    lock.join()
+    assert lock.holder() == name

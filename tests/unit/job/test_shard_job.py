@@ -10,7 +10,7 @@ from tests.support.shards import Shards
 from xvectors.audio import versions
 from xvectors.config.resolving import resolve_config
 from xvectors.errors import ShardError, machine_problem
-from xvectors.run.stale_records import remove_stale_records
+from xvectors.run.stale_records import Records
 
 
 @pytest.mark.parametrize("storage", ["files", "packed"])
@@ -79,19 +79,16 @@ def test_a_failure_is_tried_again_when_its_audio_is_another_than_the_job_saw(cor
     assert (failure["utt_id"], failure["audio"]) == ("boris_01", None)
     settings = resolve_config({"xvector": shards.settings})
     away.rename(path)
-    remove_stale_records(settings)
-    assert not shards.layout.marker("train", shard).exists()
+    assert shards.layout.marker("train", shard) in Records(settings).split("train").stale
     assert (shards.embed(shard)["n_written"], len(shards.vectors())) == (1, 6)
 
     path.write_bytes(b"rubbish")
     shards.embed_all()
     (failure,) = json.loads(shards.layout.marker("train", shard).read_bytes())["failures"]
     assert failure["audio"] == [7, path.stat().st_mtime_ns]
-    remove_stale_records(settings)
-    assert shards.layout.marker("train", shard).exists()
+    assert not Records(settings).split("train").stale
     os.utime(path, ns=(1, 1))
-    remove_stale_records(settings)
-    assert not shards.layout.marker("train", shard).exists()
+    assert shards.layout.marker("train", shard) in Records(settings).split("train").stale
 
 
 def test_the_encoder_is_hashed_once_per_job(corpus, demo_encoder, monkeypatch):

@@ -11,5 +11,5 @@ from xvectors.sharding.index_shards import read_index_shard
 def test_a_damaged_index_shard_is_one_line(tmp_path, content):
     path = tmp_path / "0-of-1.json"
     path.write_text(content)
-    with pytest.raises(ShardError, match="no index shard"):
+    with pytest.raises(ShardError, match="not an index shard"):
         read_index_shard(path)

@@ -4,8 +4,15 @@ import pytest
 
 from xvectors.config.layout import Layout, shard_names
 from xvectors.manifest.reading import read_manifest
-from xvectors.sharding.index_shards import read_index_shard
-from xvectors.sharding.splitting import split_manifest
+from xvectors.sharding import splitting
+from xvectors.sharding.index_shards import read_index_shard, read_plan
+from xvectors.sharding.splitting import (
+    EarlierShards,
+    TooManyHeadersError,
+    divide,
+    has_new_durations,
+    split_manifest,
+)
 
 
 @pytest.fixture
@@ -54,3 +61,50 @@ def test_another_number_of_shards_removes_the_earlier_ones(corpus, layout):
     left = {path.name for path in layout.marker("train", "0-of-2").parent.iterdir()}
     assert left == {"0-of-2.json", "1-of-2.json"}
     assert sum(map(len, shard_contents(layout, 2))) == 6
+
+
+def test_durations_of_unchanged_recordings_are_not_read_again(corpus, layout, monkeypatch):
+    manifest = read_manifest(corpus / "train.tsv")
+    split_manifest(manifest, "train", 2, layout)
+    before = read_plan(layout.plan("train"))
+    monkeypatch.setattr(splitting, "durations", lambda paths: pytest.fail(f"read {paths}"))
+    split_manifest(manifest, "train", 3, layout)
+    assert read_plan(layout.plan("train")).audio_seconds == before.audio_seconds
+
+
+def test_a_duration_that_could_not_be_read_is_asked_for_again(corpus, layout, monkeypatch):
+    manifest = read_manifest(corpus / "train.tsv")
+    monkeypatch.setattr(splitting, "durations", lambda paths: [0.0] * len(paths))
+    split_manifest(manifest, "train", 1, layout)
+    shard = read_index_shard(layout.index_shard("train", "0-of-1"))
+    assert not has_new_durations(manifest.path, shard)
+    monkeypatch.undo()
+    assert has_new_durations(manifest.path, shard)
+    split_manifest(manifest, "train", 1, layout)
+    assert min(read_index_shard(layout.index_shard("train", "0-of-1")).seconds) > 1
+
+
+def test_seconds_that_the_manifest_no_longer_states_are_read(corpus, layout):
+    path = corpus / "train.tsv"
+    text = path.read_text()
+    path.write_text("".join(f"{line}\tseconds=7.5\n" for line in text.splitlines()))
+    split_manifest(read_manifest(path), "train", 1, layout)
+    path.write_text(text)
+    split_manifest(read_manifest(path), "train", 1, layout)
+    assert max(read_index_shard(layout.index_shard("train", "0-of-1")).seconds) < 5
+
+
+def test_the_hours_of_audio_decide_where_no_number_is_given(corpus, layout):
+    path = corpus / "train.tsv"
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{line}\tseconds=600\n" for line in lines))
+    split_manifest(read_manifest(path), "train", None, layout)
+    assert read_plan(layout.plan("train")).n_shards == 3
+
+
+def test_dividing_stops_before_too_many_headers(corpus, layout):
+    manifest = read_manifest(corpus / "train.tsv")
+    earlier = EarlierShards(manifest.path, corpus / "none")
+    with pytest.raises(TooManyHeadersError):
+        divide(manifest, None, earlier, max_headers=5)
+    assert divide(manifest, None, earlier, max_headers=6).plan.n_shards == 1

@@ -1,0 +1,152 @@
+"""Commands that only look: they change nothing, and a dry run names the jobs of the run."""
+
+import fcntl
+import hashlib
+import re
+import shutil
+
+import pytest
+
+from tests.support.checkout import changed
+
+pytestmark = pytest.mark.integration
+
+OTHER_SETTINGS = ("--config", "xvector={precision: tf32}")
+QUESTIONS = [
+    ("-n",),
+    ("--lint",),
+    ("--list-rules",),
+    ("--list-target-rules",),
+    ("--summary",),
+    ("--dag",),
+    ("--rulegraph",),
+    ("--unlock",),
+    ("--list-changes", "params"),
+    ("--report", "report.html"),
+    ("--archive", "archive.tar.gz"),
+    ("--containerize",),
+]
+
+
+def everything(*folders):
+    """Return time, size and content of every path in folders."""
+    found = {}
+    for folder in folders:
+        for path in [folder, *sorted(folder.rglob("*"))]:
+            status = path.stat()
+            content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+            found[path] = (status.st_mtime_ns, status.st_size, content)
+    return found
+
+
+def jobs_in(printed):
+    """Return the jobs that Snakemake names: rule, split and shard."""
+    blocks = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)*)", printed, re.M)
+    names = re.compile(r"wildcards: (.*)")
+    return sorted((rule, *names.findall(block)) for rule, block in blocks)
+
+
+def test_questions_with_other_settings_change_nothing_and_take_no_lock(done):
+    before = everything(done.root / "out", done.corpus)
+    # As held by a run.
+    with (done.out / ".lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for question in QUESTIONS:
+            result = done.run(*question, *OTHER_SETTINGS)
+            assert everything(done.root / "out", done.corpus) == before, question
+            assert "another run" not in result.stdout
+            assert "Traceback" not in result.stdout, result.stdout
+
+
+def change_nothing(done):
+    pass
+
+
+def change_precision(done):
+    done.xvector["precision"] = "tf32"
+
+
+def replace_a_recording(done):
+    shutil.copy(done.audio("hugo_04"), done.audio("boris_01"))
+
+
+def add_a_line(done):
+    done.add_utterance("late", "alba_03")
+
+
+def lose_an_embedding(done):
+    (done.embeddings / "alba_00.pt").unlink()
+
+
+def lose_the_metadata_and_a_marker(done):
+    shutil.rmtree(done.root / ".snakemake")
+    (done.out / ".shards" / "train" / "1-of-2.done").write_text("{")
+
+
+def change_the_number_of_shards(done):
+    done.xvector["n_shards"] = 3
+
+
+@pytest.mark.parametrize(
+    ("change", "n_embed_jobs"),
+    [
+        (change_nothing, 0),
+        (change_precision, 2),
+        (replace_a_recording, 1),
+        (add_a_line, 1),
+        (lose_an_embedding, 1),
+        (lose_the_metadata_and_a_marker, 1),
+        (change_the_number_of_shards, 3),
+    ],
+)
+def test_a_dry_run_names_the_jobs_of_the_run(done, change, n_embed_jobs):
+    change(done)
+    asked = jobs_in(done.run_well("-n"))
+    assert sum(job[0] == "embed_shard" for job in asked) == n_embed_jobs
+    assert jobs_in(done.run_well()) == asked
+    assert "Nothing to be done" in done.run_well()
+
+
+@pytest.mark.parametrize("n_shards", [2, "auto"])
+def test_a_fresh_graph_shows_every_rule_and_job(checkout, n_shards):
+    checkout.xvector["n_shards"] = n_shards
+    graph = checkout.run_well("--rulegraph")
+    for rule in ("fetch_encoder", "split_manifest", "embed_shard", "collect_split"):
+        assert f'"{rule}"' in graph
+    asked = jobs_in(checkout.run_well("-n"))
+    assert sum(job[0] == "embed_shard" for job in asked) == (2 if n_shards == 2 else 1)
+    assert not (checkout.root / "out").exists()
+
+
+def test_a_corpus_that_grows_past_a_threshold_embeds_only_what_is_new(checkout):
+    checkout.xvector["n_shards"] = "auto"
+    lines = checkout.manifest.read_text().splitlines(keepends=True)
+    checkout.manifest.write_text("".join(f"{line.rstrip()}\tseconds=70\n" for line in lines))
+    checkout.run_well()
+    assert {path.name for path in (checkout.out / ".shards" / "train").glob("*.done")} == {
+        "0-of-1.done"
+    }
+    before = checkout.times()
+    with checkout.manifest.open("a") as file:
+        file.write(f"late\t{checkout.audio('alba_00').name}\twords\talba\tseconds=90\n")
+    asked = jobs_in(checkout.run_well("-n"))
+    assert jobs_in(checkout.run_well()) == asked
+    assert changed(before, checkout.times()) == {"late"}
+    assert len(list((checkout.out / ".shards" / "train").glob("*-of-2.done"))) == 2
+
+
+def test_many_recordings_of_unknown_length_are_counted_by_the_run(checkout):
+    checkout.xvector["n_shards"] = "auto"
+    lines = [f"copy{i}\tnone.wav\twords\ts\n" for i in range(2001)]
+    checkout.manifest.write_text("".join([*checkout.manifest.open(), *lines]))
+    checkout.xvector["on_error"] = "skip"
+    assert {job[0] for job in jobs_in(checkout.run_well("-n"))} == {
+        "fetch_encoder",
+        "split_manifest",
+        "everything",
+    }
+    checkout.run_well()
+    # 5 seconds are assumed for each.
+    assert len(list((checkout.out / ".shards" / "train").glob("*-of-5.done"))) == 5
+    assert len(checkout.vectors()) == 8
+    assert "Nothing to be done" in checkout.run_well()

@@ -1,0 +1,197 @@
+"""The workflow as a module of another one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+OUTER = """
+def settings(tag, save_path="out"):
+    return {{
+        "xvector": {{
+            "pretrained_model": "config/demo/encoder",
+            "spk_embed_tag": tag,
+            "save_path": save_path,
+            "n_shards": 2,
+            "splits": ["train"],
+            "speaker_means": False,
+            "report": False,
+            "manifest_paths": {{"train": "{manifest}"}},
+        }}
+    }}
+
+
+rule other:
+    output:
+        "other.txt",
+    shell:
+        "echo other > {{output}}"
+
+"""
+MODULE = """
+module {name}:
+    snakefile:
+        "{snakefile}"
+    config:
+        {config}
+    {more}
+
+
+use rule * from {name} as {name}_*
+
+"""
+# Recordings lie beside the corpus, the manifest does not.
+MAKE_MANIFEST = """
+rule make:
+    input:
+        "corpus/train.tsv",
+    output:
+        "made/train.tsv",
+    run:
+        with open(input[0]) as lines, open(output[0], "w") as made:
+            for line in lines:
+                utt_id, wav_path, *others = line.split("\\t")
+                made.write("\\t".join([utt_id, "../corpus/" + wav_path, *others]))
+
+"""
+
+
+class Outer:
+    """A workflow of its own in a folder of its own, which uses a checkout as its module."""
+
+    def __init__(self, checkout, manifest="corpus/train.tsv"):
+        self.root = checkout.root
+        self.snakefile = checkout.root / "mine.smk"
+        self.module = checkout.root / "workflow" / "Snakefile"
+        self.text = OUTER.format(manifest=manifest)
+
+    def use(self, name, config, more=""):
+        self.text += MODULE.format(name=name, snakefile=self.module, config=config, more=more)
+
+    def run(self, *targets):
+        self.snakefile.write_text(self.text)
+        command = [sys.executable, "-m", "snakemake", "-s", str(self.snakefile), "--cores", "2"]
+        return subprocess.run(
+            [*command, *targets],
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def run_well(self, *targets):
+        result = self.run(*targets)
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+
+def embedded(folder):
+    return {path.stem for path in (folder / "train").glob("*.pt")}
+
+
+def test_two_encoders_in_one_workflow(checkout):
+    outer = Outer(checkout)
+    outer.use("xa", 'settings("a")')
+    outer.use("xb", 'settings("b")')
+    outer.text += (
+        "rule both:\n    input:\n        rules.xa_all.input,\n        rules.xb_all.input,\n"
+    )
+    outer.run_well("both")
+    for tag in ("a", "b"):
+        folder = checkout.root / "out" / tag
+        assert len(embedded(folder)) == 8
+        assert (folder / "train.tsv").is_file()
+        # A job held the lock, since nothing of a module runs in the main process.
+        assert (folder / ".lock").read_text().startswith("process ")
+    assert "Nothing to be done" in outer.run_well("both")
+
+
+def test_a_prefix_moves_everything_that_is_written(checkout):
+    outer = Outer(checkout)
+    outer.use("xv", 'settings("a")', 'prefix:\n        "below"')
+    outer.run_well("xv_all")
+    assert not (checkout.root / "out").exists()
+    folder = checkout.root / "below" / "out" / "a"
+    assert len(embedded(folder)) == 8
+    assert (folder / ".logs" / "embed_shard" / "train" / "0-of-2.log").is_file()
+    assert "Nothing to be done" in outer.run_well("xv_all")
+    (folder / "train" / "alba_00.pt").unlink()
+    assert outer.run_well("xv_all").count("localrule xv_embed_shard:") == 1
+
+
+def test_rules_can_be_changed(checkout):
+    outer = Outer(checkout)
+    outer.use("xv", 'settings("a")')
+    outer.text += (
+        "use rule embed_shard from xv as xv_embed_shard with:\n"
+        "    threads: 2\n"
+        "    resources:\n"
+        "        mem_mb=1234,\n"
+    )
+    outer.run_well("xv_all")
+    assert len(embedded(checkout.root / "out" / "a")) == 8
+    printed = outer.run_well("-n", "--forceall", "xv_all")
+    assert "threads: 2" in printed
+    assert "mem_mb=1234" in printed
+
+
+def test_a_manifest_of_the_outer_workflow(checkout):
+    outer = Outer(checkout, "made/train.tsv")
+    outer.text += MAKE_MANIFEST
+    outer.use("xv", 'settings("a")')
+    outer.run_well("xv_all")
+    folder = checkout.root / "out" / "a"
+    assert len(embedded(folder)) == 8
+    checkout.add_utterance("late", "alba_03")
+    outer.run_well("xv_all")
+    assert len(embedded(folder)) == 9
+    assert "Nothing to be done" in outer.run_well("xv_all")
+
+
+@pytest.mark.parametrize("manifest", ["corpus/train.tsv", "missing.tsv"])
+def test_another_target_of_the_outer_workflow_needs_nothing_of_the_module(checkout, manifest):
+    outer = Outer(checkout, manifest)
+    outer.use("xv", 'settings("a")')
+    outer.run_well("other")
+    assert Path(checkout.root / "other.txt").read_text() == "other\n"
+    assert not (checkout.root / "out").exists()
+
+
+def test_a_broken_configuration_is_one_line(checkout):
+    outer = Outer(checkout)
+    outer.use("xv", '{"xvector": {"batchsize": 3}}')
+    result = outer.run("xv_all")
+    assert result.returncode != 0
+    assert "xvector.batchsize: unknown key, did you mean batch_size?" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+def test_a_second_run_is_refused_while_a_job_of_the_first_one_writes(checkout):
+    outer = Outer(checkout)
+    outer.use("xv", 'settings("a")')
+    outer.run_well("xv_all")
+    (checkout.root / "out" / "a" / "train" / "alba_00.pt").unlink()
+    holder = (
+        "import sys, pathlib\n"
+        "from xvectors.files.run_lock import RunLock, name_run\n"
+        "name_run()\n"
+        "lock = RunLock(pathlib.Path(sys.argv[1]))\n"
+        "lock.join()\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", holder, str(checkout.root / "out" / "a")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout.readline() == "held\n"
+        result = outer.run("xv_all")
+        assert result.returncode != 0
+        assert "another run (process" in result.stdout
+        first.stdin.close()
+    outer.run_well("xv_all")
+    assert len(embedded(checkout.root / "out" / "a")) == 8
