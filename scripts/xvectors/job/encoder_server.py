@@ -95,10 +95,10 @@ class ServedEncoder:
 
     def embed(self, signals: Sequence[Signal | torch.Tensor]) -> torch.Tensor:
         """Embed signals as `Encoder.embed` does."""
-        samples, rates = zip(*self._encoder.with_rates(signals), strict=True)
-        lengths = [len(one) for one in samples]
-        numpy.concatenate(samples, out=self._memory.array(sum(lengths)))
-        self._connection.send(Request(lengths, list(rates)))
+        rated = self._encoder.with_rates(signals)
+        lengths = [len(one.samples) for one in rated]
+        numpy.concatenate([one.samples for one in rated], out=self._memory.array(sum(lengths)))
+        self._connection.send(Request(lengths, [one.rate for one in rated]))
         answer = self._connection.recv()
         self._memory.shrink()
         if isinstance(answer, BaseException):
