@@ -95,7 +95,7 @@ def test_a_precision_that_is_too_coarse_for_a_toolkit(corpus, demo_encoder, monk
         ),
         (
             {"corpora": {"train": {"kind": "vctk", "path": "tests", "subsets": ["a"]}}},
-            "xvector.corpora.train.subsets: no option of vctk (path, microphone)",
+            "xvector.corpora.train.subsets: not an option of vctk (path, microphone)",
         ),
         (
             {"corpora": {"train": {"kind": "folder", "path": "tests"}}},
