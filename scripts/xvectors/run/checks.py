@@ -19,7 +19,7 @@ from xvectors.tasks.outputs import can_pack, makes_embeddings
 from xvectors.tasks.provider import EnvironmentProvider
 from xvectors.tasks.runner import BaseRunner
 from xvectors.tasks.xvectors import XVectorProvider
-from xvectors.verification.trials import read_trials
+from xvectors.verification.trials import check_trials, read_trials
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,28 @@ def check_manifests(config: Settings, made: Collection[str] = ()) -> None:
                 problems.append(str(error))
     if problems:
         raise ManifestError("\n".join(problems))
+    _check_trials(config)
+
+
+def _check_trials(config: Settings) -> None:
+    """Check the trial lists that have not been scored since they changed.
+
+    Raises:
+        TrialsError: A list names an utterance that is in no manifest.
+
+    """
+    xvector, layout = config.xvector, Layout.of(config)
+    manifests = [Path(xvector.manifest_paths[split]) for split in xvector.splits]
+    lists = {name: Path(path) for name, path in xvector.trials.items()}
+    new = {
+        name: path
+        for name, path in lists.items()
+        if not layout.scores(name).exists()
+        or layout.scores(name).stat().st_mtime_ns < path.stat().st_mtime_ns
+    }
+    # A manifest that is made from a corpus may not be there yet.
+    if new and all(manifest.exists() for manifest in manifests):
+        check_trials(new, manifests)
 
 
 def _broken_references(xvector: XVectorSettings, made: Collection[str]) -> Iterator[str]:

@@ -70,7 +70,16 @@ def score_trials(config: Settings, name: str) -> list[ScoreReport]:
     trials, rows = find_utterances(path, read_trials(path), layout, list(xvector.splits))
     cohort = None
     if xvector.cohort is not None:
-        cohort = Cohort.of(read_speakers(layout.speakers(xvector.cohort)), xvector.cohort_size)
+        speakers = read_speakers(layout.speakers(xvector.cohort))
+        own = {row.speaker_id for row in rows.values()}
+        n_shared = len(own.intersection(speakers.speaker_ids))
+        if n_shared:
+            logger.warning(
+                "%s: %d of its %d speakers are in the cohort, %s, too; a cohort of other speakers "
+                "normalizes better",
+                *(path, n_shared, len(own), xvector.cohort),
+            )
+        cohort = Cohort.of(speakers, xvector.cohort_size)
     plain, normalized = cosine_scores(trials, rows, cohort)
     reports = {"score": report_scores("cosine", plain)}
     if normalized is not None:

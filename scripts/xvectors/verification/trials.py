@@ -1,19 +1,25 @@
 """Trial lists: pairs of utterances, and whether one speaker says both."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+
+import numpy as np
 
 from xvectors.audio.opening import AUDIO_SUFFIXES
 from xvectors.config.layout import Layout
 from xvectors.errors import TrialsError, first_line
+from xvectors.manifest.lines import numbered_lines
 from xvectors.results.tables import IndexRow, read_failures, read_index
 
 logger = logging.getLogger(__name__)
 
 LABELS = {"1": True, "0": False, "target": True, "nontarget": False}
 MAX_PROBLEMS_SHOWN = 20
+# Folders that lists name before an utterance's own path, as VoxCeleb's and CN-Celeb's do.
+OUTER_FOLDERS = ("wav", "wavs", "audio", "data", "dev", "test", "eval", "enroll")
 
 
 class Trial(NamedTuple):
@@ -28,19 +34,20 @@ class Trial(NamedTuple):
 def read_trials(path: Path) -> list[Trial]:
     """Read a trial list: lines of ``label utt1 utt2``, the label 1 (or target) for same speaker.
 
-    Kaldi's order, ``utt1 utt2 target``, is understood too.
-
-    Utterances are named by their utt_id, or, as in VoxCeleb's own lists, by a path (`utt_id_of`).
+    The label may also come last, as in Kaldi's and CN-Celeb's lists. Utterances are named by
+    their utt_id, or by a path as in VoxCeleb's own lists (`utt_id_of`).
 
     Raises:
-        TrialsError: One line for every line that is wrong, but not more than a screenful.
+        TrialsError: One line for every line that is wrong or contradicts an earlier one, but not
+            more than a screenful.
 
     """
     trials = []
     problems = []
     for number, line in _numbered_lines(path):
         fields = line.split()
-        if len(fields) == len(Trial._fields) - 1 and fields[2] in ("target", "nontarget"):
+        is_label_last = fields[0] not in LABELS and fields[-1] in LABELS
+        if len(fields) == len(Trial._fields) - 1 and is_label_last:
             fields = [fields[2], *fields[:2]]
         if len(fields) != len(Trial._fields) - 1:
             problems.append(f"{path}:{number}: {len(fields)} fields, not label, utt1 and utt2")
@@ -49,23 +56,120 @@ def read_trials(path: Path) -> list[Trial]:
         else:
             utt1, utt2 = map(utt_id_of, fields[1:])
             trials.append(Trial(LABELS[fields[0]], utt1, utt2, number))
+    problems += _contradictions(path, trials)
     if not problems and not _has_both_kinds(trials):
         problems.append(f"{path}: needs trials of both kinds, label 1 and label 0")
     _refuse(problems, path)
     return trials
 
 
+def _contradictions(path: Path, trials: list[Trial]) -> Iterator[str]:
+    """Yield a problem for each line that gives a pair another label than an earlier line."""
+    hashes = {True: array("q"), False: array("q")}
+    for trial in trials:
+        hashes[trial.is_target].append(hash(_pair(trial)))
+    # Only a few pairs have the hashes of both kinds, if any.
+    both = set(np.intersect1d(np.array(hashes[True]), np.array(hashes[False])).tolist())
+    first: dict[tuple[str, str], Trial] = {}
+    for trial in trials if both else ():
+        if hash(_pair(trial)) in both:
+            earlier = first.setdefault(_pair(trial), trial)
+            if earlier.is_target != trial.is_target:
+                yield (
+                    f"{path}:{trial.line}: {trial.utt1} and {trial.utt2} have another label on "
+                    f"line {earlier.line}"
+                )
+
+
+def _pair(trial: Trial) -> tuple[str, str]:
+    return min(trial.utt1, trial.utt2), max(trial.utt1, trial.utt2)
+
+
 def utt_id_of(name: str) -> str:
     """Return the utt_id of a path such as ``id10270/x6uYqmx31kE/00001.wav``; other names are ids.
 
-    It is the one that Kaldi's numerics and our own manifests give it: without the suffix of an
-    audio file, and hyphens for slashes.
+    It is the one that Kaldi's recipes and our own manifests give it: without ``./`` and the
+    suffix of an audio file, and with hyphens for slashes.
     """
     if "/" not in name:
         return name
+    parts = (part for part in _without_suffix(name).split("/") if part not in ("", "."))
+    return "-".join(parts) or "-"
+
+
+def _without_suffix(name: str) -> str:
     suffix = PurePosixPath(name).suffix
-    stem = name.removesuffix(suffix) if suffix.lower() in AUDIO_SUFFIXES else name
-    return stem.replace("/", "-")
+    return name.removesuffix(suffix) if suffix.lower() in AUDIO_SUFFIXES else name
+
+
+def _spellings(utt_id: str) -> Iterator[str]:
+    """Yield the utt_ids that a name in a list may stand for, the likeliest first."""
+    yield utt_id
+    name = _without_suffix(utt_id)
+    while True:
+        yield name
+        folder, hyphen, rest = name.partition("-")
+        if not hyphen or folder not in OUTER_FOLDERS:
+            return
+        name = rest
+
+
+def check_trials(trials: dict[str, Path], manifests: Iterable[Path]) -> None:
+    """Check that the utterances of trial lists are in manifests.
+
+    Args:
+        trials: The trial lists, by name.
+        manifests: The manifests of all splits; only the utt_ids in them are read.
+
+    Raises:
+        TrialsError: One line for every name that is in no manifest; the first with the utterance
+            that is most like it.
+
+    """
+    lists = {path: read_trials(path) for path in trials.values()}
+    spelled = {
+        spelling
+        for one in lists.values()
+        for trial in one
+        for name in (trial.utt1, trial.utt2)
+        for spelling in _spellings(name)
+    }
+    paths = list(manifests)
+    known = {utt_id for utt_id in _utt_ids(paths) if utt_id in spelled}
+    problems = []
+    for path, one in lists.items():
+        missing: dict[str, int] = {}
+        for trial in one:
+            for name in (trial.utt1, trial.utt2):
+                if known.isdisjoint(_spellings(name)):
+                    missing.setdefault(name, trial.line)
+        found = [
+            f"{path}:{line}: {name} is in no split's manifest" for name, line in missing.items()
+        ]
+        if missing:
+            name = next(iter(missing))
+            nearest = max(_utt_ids(paths), key=lambda utt_id: _likeness(utt_id, name), default=None)
+            found[0] += f"; the most similar utterance is {nearest}" if nearest else ""
+        problems += _first_few(found, path)
+    if problems:
+        raise TrialsError("\n".join(problems))
+
+
+def _utt_ids(manifests: Iterable[Path]) -> Iterator[str]:
+    for manifest in manifests:
+        for _, _, line in numbered_lines(manifest):
+            yield line.partition(b"\t")[0].decode("utf-8", "replace")
+
+
+def _likeness(one: str, other: str) -> int:
+    """Return how many characters two names share at their beginnings and ends."""
+    return _shared(one, other) + _shared(one[::-1], other[::-1])
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two names share at their beginnings."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def find_utterances(
@@ -86,23 +190,29 @@ def find_utterances(
 
     """
     names = {name for trial in trials for name in (trial.utt1, trial.utt2)}
-    rows: dict[str, IndexRow] = {}
-    failed = set()
-    twice = set()
+    spelled = {spelling for name in names for spelling in _spellings(name)}
+    found: dict[str, IndexRow] = {}
+    failed: set[str] = set()
+    twice: set[str] = set()
     for split in splits:
-        failed |= {row.utt_id for row in read_failures(layout.failures(split))}
+        failed |= {row.utt_id for row in read_failures(layout.failures(split))} & spelled
         for row in read_index(layout.index(split)):
-            if row.utt_id in names:
-                twice |= {row.utt_id} & rows.keys()
-                rows[row.utt_id] = row
+            if row.utt_id in spelled:
+                twice |= {row.utt_id} & found.keys()
+                found[row.utt_id] = row
+    meant = {
+        name: next((one for one in _spellings(name) if one in found or one in failed), name)
+        for name in names
+    }
     problems = []
     for trial in trials:
         for name in (trial.utt1, trial.utt2):
-            if name in twice:
+            if meant[name] in twice:
                 problems.append(f"{path}:{trial.line}: {name} is in two splits")
-            elif name not in rows and name not in failed:
+            elif meant[name] not in found and meant[name] not in failed:
                 problems.append(f"{path}:{trial.line}: {name} is in no split's manifest")
     _refuse(problems, path)
+    rows = {name: found[utt_id] for name, utt_id in meant.items() if utt_id in found}
     usable = [trial for trial in trials if trial.utt1 in rows and trial.utt2 in rows]
     if len(usable) < len(trials):
         n_lost = len(trials) - len(usable)
@@ -117,11 +227,13 @@ def _has_both_kinds(trials: list[Trial]) -> bool:
 
 
 def _refuse(problems: list[str], path: Path) -> None:
-    more = len(problems) - MAX_PROBLEMS_SHOWN
-    if more > 0:
-        problems = [*problems[:MAX_PROBLEMS_SHOWN], f"{path}: and {more} more"]
     if problems:
-        raise TrialsError("\n".join(problems))
+        raise TrialsError("\n".join(_first_few(problems, path)))
+
+
+def _first_few(problems: list[str], path: Path) -> list[str]:
+    more = len(problems) - MAX_PROBLEMS_SHOWN
+    return [*problems[:MAX_PROBLEMS_SHOWN], f"{path}: and {more} more"] if more > 0 else problems
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -1,7 +1,7 @@
 import pytest
 
 from xvectors.errors import TrialsError
-from xvectors.verification.trials import read_trials
+from xvectors.verification.trials import check_trials, read_trials, utt_id_of
 
 
 def test_all_wrong_lines_are_named(tmp_path):
@@ -42,3 +42,72 @@ def test_a_list_in_kaldis_order(tmp_path):
         (True, "a", "b"),
         (False, "a", "c"),
     ]
+
+
+NAMES = ["id1-a-00001", "id2-b-00002", "plain"]
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    path = tmp_path / "train.tsv"
+    path.write_text("".join(f"{name}\t{name}.wav\t\t{name[:3]}\n" for name in NAMES))
+    return path
+
+
+def listed(tmp_path, *lines):
+    path = tmp_path / "trials.txt"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "id1-a-00001",
+        "id1/a/00001.wav",
+        "./id1/a/00001.wav",
+        "wav/id1/a/00001.wav",
+        "test/./wav/id1/a/00001.flac",
+        "id1-a-00001.wav",
+    ],
+)
+def test_names_as_lists_spell_them(tmp_path, manifest, name):
+    check_trials({"mine": listed(tmp_path, f"1 {name} plain", "0 plain id2-b-00002")}, [manifest])
+
+
+def test_the_label_may_come_last(tmp_path):
+    path = listed(tmp_path, "a b 1", "a c nontarget", "1 a d")
+    assert [(one.is_target, one.utt1, one.utt2) for one in read_trials(path)] == [
+        (True, "a", "b"),
+        (False, "a", "c"),
+        (True, "a", "d"),
+    ]
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_utterance(tmp_path, manifest):
+    path = listed(tmp_path, "1 id1/a/0001.wav plain", "0 plain nobody", "0 nobody plain")
+    with pytest.raises(TrialsError) as error:
+        check_trials({"mine": path}, [manifest])
+    assert str(error.value).splitlines() == [
+        f"{path}:1: id1-a-0001 is in no split's manifest; the most similar utterance is "
+        "id1-a-00001",
+        f"{path}:2: nobody is in no split's manifest",
+    ]
+
+
+def test_an_utterance_of_another_folder_is_not_taken_for_it(tmp_path, manifest):
+    path = listed(tmp_path, "1 id3/id1/a/00001.wav plain", "0 plain id2/b/00002.wav")
+    with pytest.raises(TrialsError, match="id3-id1-a-00001 is in no split's manifest"):
+        check_trials({"mine": path}, [manifest])
+
+
+def test_contradictory_labels_of_a_pair_are_named(tmp_path):
+    path = listed(tmp_path, "1 a b", "0 a c", "1 a b", "0 b a")
+    with pytest.raises(TrialsError) as error:
+        read_trials(path)
+    assert str(error.value) == f"{path}:4: b and a have another label on line 1"
+
+
+def test_paths_become_utt_ids():
+    assert utt_id_of("./a//b.wav") == "a-b"
+    assert utt_id_of("/") == "-"
