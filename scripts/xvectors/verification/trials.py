@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 LABELS = {"1": True, "0": False, "target": True, "nontarget": False}
 MAX_PROBLEMS_SHOWN = 20
+# Names that share fewer characters at their ends are not called similar.
+MIN_LIKENESS = 4
 # Folders that lists name before an utterance's own path, as VoxCeleb's and CN-Celeb's do.
 OUTER_FOLDERS = ("wav", "wavs", "audio", "data", "dev", "test", "eval", "enroll")
 
@@ -149,7 +151,8 @@ def check_trials(trials: dict[str, Path], manifests: Iterable[Path]) -> None:
         if missing:
             name = next(iter(missing))
             nearest = max(_utt_ids(paths), key=lambda utt_id: _likeness(utt_id, name), default=None)
-            found[0] += f"; the most similar utterance is {nearest}" if nearest else ""
+            if nearest is not None and _likeness(nearest, name) >= MIN_LIKENESS:
+                found[0] += f"; the most similar utterance is {nearest}"
         problems += _first_few(found, path)
     if problems:
         raise TrialsError("\n".join(problems))
