@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xvectors.audio.signal import Segment
+from xvectors.config.paths import expand_path
 from xvectors.corpora.entries import Entry, read_lines
 from xvectors.errors import CorpusError
 from xvectors.files.atomic import parse_json
@@ -104,4 +105,4 @@ def _audio_file(place: str, recording: dict[str, Any], root: Path) -> str:
     if transforms - HARMLESS_TRANSFORMS:
         names = ", ".join(sorted(transforms))
         raise CorpusError(f"{place}: {recording['id']} is transformed ({names}); save its audio")
-    return str((root / source["source"]).absolute())
+    return str((root / expand_path(source["source"])).absolute())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xvectors.audio.opening import durations
 from xvectors.audio.signal import Segment
+from xvectors.config.paths import expand_path
 from xvectors.corpora.entries import Entry, LeftOut, read_lines
 from xvectors.errors import CorpusError
 from xvectors.manifest.reading import locate_audio, read_manifest
@@ -112,6 +113,7 @@ def _audio_file(place: str, source: str, root: Path) -> str:
         raise CorpusError(f"{place}: {source} is in an archive; give the path of an audio file")
     if not source:
         raise CorpusError(f"{place}: no path")
+    source = expand_path(source)
     _check_single(place, source, root)
     return str((root / source).absolute())
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from xvectors.audio.opening import durations
 from xvectors.audio.signal import Segment
+from xvectors.config.paths import expand_path
 from xvectors.corpora.entries import Entry, LeftOut, read_lines
 from xvectors.errors import CorpusError
 from xvectors.files.atomic import parse_json
@@ -54,7 +55,7 @@ def _line(place: str, line: str, folder: Path) -> Entry:
         raise CorpusError(
             f"{place}: not a line of a NeMo manifest ({type(error).__name__}: {error})"
         ) from error
-    wav = str((folder / source).absolute())
+    wav = str((folder / expand_path(source)).absolute())
     return Entry(place, utt_id, wav, text, speaker, seconds, segment)
 
 

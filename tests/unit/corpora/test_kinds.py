@@ -54,3 +54,26 @@ def test_a_slash_in_an_utt_id_becomes_a_hyphen(tmp_path):
 def test_a_corpus_without_utterances_is_refused(tmp_path):
     with pytest.raises(CorpusError, match=r"no utterance found \(LibriTTS or LibriTTS-R"):
         read_corpus({"kind": "libritts", "path": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "content"),
+    [
+        ("kaldi", "wav.scp", "u1 ~/a.wav\n"),
+        ("kaldi", "wav.scp", "u1 $HOME/a.wav\n"),
+        (
+            "lhotse",
+            "recordings.jsonl",
+            '{"id": "u1", "duration": 1.0, "sources": '
+            '[{"type": "file", "channels": [0], "source": "~/a.wav"}]}\n',
+        ),
+        ("nemo", "train.json", '{"audio_filepath": "~/a.wav", "duration": 1.0}\n'),
+        ("espnet3", "train.tsv", "u1\t~/a.wav\ttext\ts1\n"),
+    ],
+)
+def test_home_in_lists(tmp_path, monkeypatch, kind, name, content):
+    monkeypatch.setenv("HOME", str(tmp_path / "anna"))
+    (tmp_path / name).write_text(content)
+    path = tmp_path if kind == "kaldi" else tmp_path / name
+    (entry,) = read_corpus({"kind": kind, "path": str(path)})
+    assert entry.wav_path == str(tmp_path / "anna" / "a.wav")
