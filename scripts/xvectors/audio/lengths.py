@@ -58,10 +58,9 @@ def stated_bytes(file: BinaryIO) -> StatedBytes | None:
 def _chunks(file: BinaryIO, start: int, order: str, size: str = "I") -> Iterator[tuple[bytes, int]]:
     """Yield each chunk's name and size; the file is at the chunk's content then."""
     header = struct.Struct(f"{order}4s{size}")
-    while (
-        len(raw := file.read(header.size) if file.seek(start) is not None else b"") == header.size
-    ):
-        name, length = header.unpack(raw)
+    while 0 <= start < MAX_PLACE:
+        file.seek(start)
+        name, length = header.unpack(file.read(header.size))
         yield name, length
         start += header.size + length + (length % 2 if size == "I" else 0)
 
@@ -90,7 +89,7 @@ def _rifx(file: BinaryIO) -> tuple[int, int | None] | None:
 
 def _w64(file: BinaryIO) -> tuple[int, int | None] | None:
     start = W64_HEADER_BYTES
-    while start < MAX_PLACE:
+    while 0 <= start < MAX_PLACE:
         file.seek(start)
         name, size = struct.unpack("<16sQ", file.read(24))
         if name.startswith(b"data"):
