@@ -20,7 +20,7 @@ from xvectors.config.layout import Layout, shard_names
 from xvectors.config.settings import Settings
 from xvectors.encoders.fetching import describes, read_fingerprint
 from xvectors.encoders.identity import collect_numerics
-from xvectors.errors import EncoderError, ManifestError, ShardError
+from xvectors.errors import EncoderError, ManifestError, ShardError, machine_problem
 from xvectors.manifest.reading import hash_manifest, locate_audio, read_manifest
 from xvectors.results.stale_results import stale_results
 from xvectors.sharding.index_shards import (
@@ -90,7 +90,7 @@ class Records:
     def split(self, split: str) -> SplitRecords:
         """Return a split's records as they were when this run first looked at them."""
         if split not in self._splits:
-            self._splits[split] = _look_at(self._settings, split)
+            self._splits[split] = _look(self._settings, split)
         return self._splits[split]
 
     def split_again(self, split: str) -> SplitRecords:
@@ -98,7 +98,7 @@ class Records:
         version = _version(self._layout.plan(split))
         if self._versions.get(split) != version:
             self._versions[split] = version
-            self._splits[split] = _look_at(self._settings, split)
+            self._splits[split] = _look(self._settings, split)
         return self._splits[split]
 
     @property
@@ -154,6 +154,15 @@ def _version(path: Path) -> object:
     except FileNotFoundError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _look(settings: Settings, split: str) -> SplitRecords:
+    try:
+        return _look_at(settings, split)
+    except OSError as error:
+        if problem := machine_problem(error):
+            raise ShardError(f"{problem}. Fix this and rerun the same command") from error
+        raise
 
 
 def _look_at(settings: Settings, split: str) -> SplitRecords:

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -66,6 +67,22 @@ def test_a_disk_that_fails_while_jobs_read_blames_no_utterance(
     assert not shards.layout.marker("train", shard).exists()
     monkeypatch.undo()
     assert shards.embed(shard)["n_written"] == 6
+
+
+def test_a_file_server_that_is_away_at_the_start_is_one_line(corpus, demo_encoder, monkeypatch):
+    shards = Shards(corpus, demo_encoder)
+    shards.prepare()
+    records = Records(resolve_config({"xvector": shards.settings}))
+
+    def stat(path):
+        raise OSError(errno.ESTALE, "Stale file handle", path)
+
+    monkeypatch.setattr(versions, "os", SimpleNamespace(**vars(os) | {"stat": stat}))
+    with pytest.raises(ShardError) as error:
+        records.split("train")
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(str(corpus))
+    assert line.endswith(": Stale file handle. Fix this and rerun the same command")
 
 
 def test_a_failure_is_tried_again_when_its_audio_is_another_than_the_job_saw(corpus, demo_encoder):
