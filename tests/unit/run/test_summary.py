@@ -1,0 +1,64 @@
+from dataclasses import replace
+
+import pytest
+
+from tests.support.made_split import make_marker
+from tests.support.shards import Shards
+from xvectors.config.resolving import resolve_config
+from xvectors.run.summary import MAX_FAILURES_SHOWN, summarize
+from xvectors.sharding.markers import Failure, write_marker
+
+RUN = "this run"
+
+
+@pytest.fixture
+def shards(corpus, demo_encoder) -> Shards:
+    """A split into two shards, of which no job has run."""
+    shards = Shards(corpus, demo_encoder, n_shards=2)
+    shards.prepare()
+    return shards
+
+
+def lines(shards: Shards) -> list[str]:
+    return list(summarize(resolve_config({"xvector": shards.settings}), RUN, 125.4))
+
+
+def test_done_before_and_by_this_run(shards):
+    layout = shards.layout
+    write_marker(layout.marker("train", "0-of-2"), make_marker(n_skipped=3, run=RUN))
+    write_marker(layout.marker("train", "1-of-2"), make_marker(run="earlier"))
+    layout.index("train").touch()
+    assert lines(shards) == [
+        "train: 10 embedded, 13 already embedded, 0 failed, 0.011 hours of audio embedded, "
+        "wall time 2 min 5 s"
+    ]
+    layout.index("train").unlink()
+    (_, undone) = lines(shards)
+    assert undone.startswith("train: its tables are not done, see ")
+
+
+def test_shards_that_are_not_done_and_their_failures(shards):
+    failures = [Failure(f"utt{i}", "a.wav", "too short") for i in range(MAX_FAILURES_SHOWN + 5)]
+    marker = make_marker(n_failed=len(failures), failures=failures, run=RUN)
+    write_marker(shards.layout.unfinished("train", "0-of-2"), marker)
+    first, *rest = lines(shards)
+    assert first.startswith("train: 10 embedded, 0 already embedded, 25 failed, ")
+    assert first.endswith(", 2 of 2 shards not done")
+    assert rest[0] == "train: utt0: too short"
+    assert rest[MAX_FAILURES_SHOWN] == "train: and 5 more, see the logs"
+    undone = [line.partition(":")[0] for line in rest[MAX_FAILURES_SHOWN + 1 :]]
+    assert undone == ["train 0-of-2", "train 1-of-2"]
+    # An earlier run's account of a job that did not finish tells nothing of this one.
+    earlier = replace(marker, run="earlier")
+    write_marker(shards.layout.unfinished("train", "0-of-2"), earlier)
+    assert lines(shards)[0].startswith("train: 0 embedded, 0 already embedded, 0 failed, ")
+
+
+def test_a_split_whose_manifest_was_not_split(shards):
+    shards.layout.plan("train").unlink()
+    assert lines(shards) == ["train: not done, its manifest was not split"]
+
+
+def test_a_damaged_marker_counts_nothing(shards):
+    shards.layout.marker("train", "0-of-2").write_text("{")
+    assert lines(shards)[0].startswith("train: 0 embedded, 0 already embedded, 0 failed, ")
