@@ -1,4 +1,4 @@
-"""ESPnet3's recipes: a template and the recipe's own file, typed in the recipe's folder."""
+"""ESPnet3's recipes, and no configuration at all, from a folder that is not the repository's."""
 
 import os
 import subprocess
@@ -88,4 +88,15 @@ def test_a_recipe_alone_is_never_embedded_with_another_encoder(recipe):
     assert [line.rpartition(where)[2] for line in lines if "ESPnet3's default" in line] == [
         "toolkit is not given, taking ESPnet3's default: espnet",
         "pretrained_model is not given, taking ESPnet3's default: espnet/voxcelebs12_rawnet3",
+    ]
+
+
+def test_no_configuration_is_one_line(tmp_path):
+    result = snakemake(tmp_path, "-n")
+    assert result.returncode != 0
+    assert "Traceback" not in result.stdout
+    errors = [line for line in result.stdout.splitlines() if line.startswith("error:")]
+    assert errors == [
+        "error: no configuration: give --configfile my.yaml (from the repository's folder the demo "
+        "runs without one)"
     ]
