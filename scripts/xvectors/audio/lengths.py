@@ -12,8 +12,8 @@ from typing import BinaryIO, NamedTuple
 # Programs that write into a pipe cannot come back to fill in a length. They leave 0, the largest
 # number, or (SoX) one that is a little smaller.
 MIN_UNKNOWN = 0x7F000000
-# No file is longer, and systems refuse to read at far higher places.
-MAX_PLACE = 2**48
+# No file is longer. File systems refuse to go to places above some 2**44.
+MAX_PLACE = 2**40
 W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 W64_HEADER_BYTES = 40
 NIST_HEADER_BYTES = 1024

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -95,5 +96,14 @@ def _unreadable(path: str, error: OSError) -> Exception:
     if machine_problem(error):
         return error
     if isinstance(error, FileNotFoundError):
-        return UtteranceError(f"file missing: {path}")
+        return UtteranceError(f"file missing: {path}{_hint(path)}")
     return UtteranceError(f"cannot be read: {path}: {error.strerror}")
+
+
+def _hint(path: str) -> str:
+    """Return the other Unicode form of a missing path in which there is a file, as a hint."""
+    if path.isascii():
+        return ""
+    forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+    other = next((form for form in forms if form != path and os.path.exists(form)), None)  # noqa: PTH110
+    return f"; there is one whose name is written in another Unicode form: {other}" if other else ""

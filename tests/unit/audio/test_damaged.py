@@ -196,3 +196,14 @@ def test_channels_of_opposite_sign_are_silent(tmp_path):
     soundfile.write(tmp_path / "b.wav", samples, RATE)
     assert read(tmp_path / "a.wav").is_silent
     assert not read(tmp_path / "b.wav").is_silent
+
+
+@pytest.mark.parametrize("length", [-1, -(2**63), 2**47, 2**63 - 1])
+def test_a_chunk_that_ends_beyond_all_files(tmp_path, length):
+    content = sound_file("CAF")
+    place = content.index(b"free") + 4
+    (tmp_path / "a.caf").write_bytes(
+        content[:place] + struct.pack(">q", length) + content[place + 8 :]
+    )
+    with pytest.raises(UtteranceError):
+        read(tmp_path / "a.caf")
