@@ -78,6 +78,18 @@ class Layout:
         """Return the mean embeddings of a split's speakers."""
         return self.root / f"{split}.speakers.safetensors"
 
+    def labels(self, split: str) -> Path:
+        """Return the table of a split's speaker labels, with a verdict on each."""
+        return self.root / f"{split}.labels.tsv"
+
+    def labels_summary(self, split: str) -> Path:
+        """Return the threshold and the counts behind a split's table of labels."""
+        return self.root / f"{split}.labels.json"
+
+    def clean_manifest(self, split: str) -> Path:
+        """Return the manifest of a split's utterances whose label is not suspect."""
+        return self.root / f"{split}.clean.tsv"
+
     def page(self, split: str) -> Path:
         """Return the page that shows the embeddings of a split."""
         return self.root / f"{split}.report.html"

@@ -34,6 +34,8 @@ MAX_SHOWN = 100
 # These follow a split's name in the names of other files, so no split may end in one.
 RESERVED_ENDINGS = (
     ".failed",
+    ".labels",
+    ".clean",
     ".speakers",
     ".kaldi",
     ".report",
@@ -334,6 +336,23 @@ class XVectorSettings(_Section):
     length_normalize: Switch = Field(
         False,
         description="whether speakers' means are taken of embeddings divided by their lengths",
+    )
+    labels: Switch = Field(
+        False,
+        description=(
+            "whether the speaker labels are held against the embeddings: a table with a verdict "
+            "on each, and a manifest without those that may be wrong, see "
+            "[results.md](../docs/results.md#labels)"
+        ),
+    )
+    label_false_discovery_rate: Annotated[
+        float, must_be("a number between 0 and 1", lambda rate: 0 < rate < 1)
+    ] = Field(
+        0.05,
+        description=(
+            "share of the suspect labels that may be right after all: a lower one finds fewer "
+            "wrong labels, and fewer right ones among them"
+        ),
     )
     exports: Annotated[
         tuple[Export, ...], AfterValidator(_without_repetition), BeforeValidator(_list)

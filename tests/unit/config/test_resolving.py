@@ -75,6 +75,8 @@ def test_an_empty_configuration_is_the_contracts_default():
             "splits": ["train", "valid", "test"],
             "speaker_means": True,
             "length_normalize": False,
+            "labels": False,
+            "label_false_discovery_rate": 0.05,
             "exports": [],
             "trials": {},
             "cohort": None,

@@ -1,0 +1,27 @@
+"""Speaker labels that may be wrong.
+
+Input: the table of what is embedded, and the manifest. Output: a verdict on each label, the numbers
+behind it, and a manifest without the suspect ones.
+"""
+
+
+rule check_labels:
+    """Hold the speaker labels of a split against its embeddings."""
+    input:
+        manifest=manifest_of,
+        index=str(layout.index("{split}")),
+        # The table may stay as it was when embeddings change.
+        markers=markers_of_split,
+    output:
+        labels=str(layout.labels("{split}")),
+        summary=str(layout.labels_summary("{split}")),
+        clean=str(layout.clean_manifest("{split}")),
+    log:
+        log_of("check_labels", "{split}"),
+    localrule: True
+    conda:
+        "../../envs/xvectors.yaml"
+    params:
+        false_discovery_rate=settings.xvector.label_false_discovery_rate,
+    script:
+        "../../scripts/check_labels.py"
