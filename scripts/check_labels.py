@@ -17,6 +17,4 @@ if __name__ == "__main__":
             snakemake.params.false_discovery_rate,
             describe_origin(resolve_config(snakemake.config)),
         )
-        write_clean_manifest(
-            Path(snakemake.input.manifest), labels, Path(snakemake.output.clean)
-        )
+        write_clean_manifest(Path(snakemake.input.manifest), labels, Path(snakemake.output.clean))

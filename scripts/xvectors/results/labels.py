@@ -195,20 +195,23 @@ def read_labelled(index: Path, store: Any) -> Labelled:
     )
 
 
-def score_labels(vectors: Vectors, labels: Numbers, n_speakers: int) -> Scores:
+def score_labels(
+    vectors: Vectors, labels: Numbers, n_speakers: int, n_rounds: int = N_ROUNDS
+) -> Scores:
     """Return the cosines of utterances to their own and to the nearest other speaker.
 
     Args:
         vectors: Of length 1, shape (n, dim).
         labels: Numbers of their speakers, from 0, shape (n,).
         n_speakers: The number of speakers.
+        n_rounds: How often means are taken, each time without what the round before suspects.
 
     """
     counted = np.ones(len(labels), dtype=bool)
-    for number in range(N_ROUNDS):
+    scores = _score(vectors, labels, counted, n_speakers)
+    for _ in range(n_rounds - 1):
+        counted = _trusted(scores.margin, labels)
         scores = _score(vectors, labels, counted, n_speakers)
-        if number < N_ROUNDS - 1:
-            counted = _trusted(scores.margin, labels)
     return scores
 
 
