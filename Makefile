@@ -123,7 +123,7 @@ lock: $(VENV)/.tools
 
 # What the workflow and its toolkits run with, as CycloneDX; needs no network once the tools are there.
 sbom: $(VENV)/.tools
-	cat envs/requirements.lock envs/espnet.lock | $(TOOLS)/bin/cyclonedx-py requirements \
+	cat envs/requirements.lock envs/espnet.lock envs/resemblyzer.lock | $(TOOLS)/bin/cyclonedx-py requirements \
 		--index-url pkg:pypi --pyproject pyproject.toml --output-reproducible -o - - \
 		| $(TOOLS)/bin/python envs/sbom.py > envs/sbom.cdx.json
 

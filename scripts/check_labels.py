@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
-from xvectors.config.resolving import resolve_config
 from xvectors.encoders.identity import describe_origin
 from xvectors.results.labels import check_labels, write_clean_manifest
-from xvectors.run.script_log import script_log
+from xvectors.run.script_log import running
 
 if __name__ == "__main__":
-    with script_log(snakemake.log[0]):
+    with running(snakemake) as settings:
         labels = Path(snakemake.output.labels)
         check_labels(
             Path(snakemake.input.index),
             labels,
             Path(snakemake.output.summary),
             snakemake.params.false_discovery_rate,
-            describe_origin(resolve_config(snakemake.config)),
+            describe_origin(settings),
         )
         write_clean_manifest(Path(snakemake.input.manifest), labels, Path(snakemake.output.clean))

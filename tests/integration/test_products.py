@@ -16,7 +16,7 @@ def produced(embedded, tmp_path_factory):
     """A checkout of which all there is was made, to be copied only."""
     checkout = embedded.copied(tmp_path_factory.mktemp("produced"))
     checkout.xvector |= {"exports": ["kaldi", "safetensors", "parquet"], "cohort": "train"}
-    checkout.xvector |= {"speaker_means": True, "report": True}
+    checkout.xvector |= {"speaker_means": True, "report": True, "labels": True}
     checkout.add_utterance("alba_07", "alba_07")
     (checkout.root / "trials.txt").write_text("1 alba_00 alba_07\n0 alba_00 hugo_04\n")
     checkout.xvector["trials"] = {"mine": "trials.txt"}
@@ -52,6 +52,17 @@ def test_all_that_is_made_of_embeddings(full):
     assert results["normalized_score"]["eer"] == 0
     for page in ("mine.scores.html", "train.report.html"):
         assert (full.out / page).stat().st_size > 100_000
+
+    labels = {row[0]: row for row in full.rows("train.labels.tsv")[1:]}
+    assert labels.keys() == vectors.keys()
+    # Each is the only other utterance of the speaker.
+    assert [float(labels[name][2]) for name in ("alba_00", "alba_07")] == pytest.approx(
+        [cosine] * 2, abs=1e-5
+    )
+    assert labels["hugo_04"][-1] == "single"
+    clean = full.rows("train.clean.tsv")
+    assert [row[0] for row in clean] == list(labels)
+    assert clean[0][1] == str(full.audio("alba_00"))
 
     assert "Nothing to be done" in full.run_well()
 

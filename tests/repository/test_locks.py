@@ -63,7 +63,7 @@ def test_the_bill_of_materials_is_that_of_the_locks():
     found = {(c["name"], c["version"]) for c in json.loads(text)["components"]}
     assert found == {
         (package, version)
-        for name in ("requirements", "espnet")
+        for name in ("requirements", "espnet", "resemblyzer")
         for package, versions in locked(name).items()
         for version in versions
     }, "make sbom"

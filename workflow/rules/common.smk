@@ -190,11 +190,13 @@ def wanted_scores(wildcards: Wildcards) -> list[str]:
 
 
 def all_products(wildcards: Wildcards) -> list[str]:
-    """Return what is made of the embeddings: speakers' means, exports, pages, scores."""
+    """Return what is made of the embeddings: means, labels, exports, pages, scores."""
     splits = settings.xvector.splits
     makers = [getattr(layout, kind) for kind in settings.xvector.exports]
     if makes_embeddings(runner_class(settings)) and settings.xvector.speaker_means:
         makers.append(layout.speakers)
+    if settings.xvector.labels:
+        makers += [layout.labels, layout.clean_manifest]
     if settings.xvector.report:
         makers.append(layout.page)
     products = [str(make(split)) for make in makers for split in splits]

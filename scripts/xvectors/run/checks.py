@@ -160,7 +160,11 @@ def _broken_classes(xvector: XVectorSettings) -> Iterator[str]:
             if key == "runner" and xvector.storage == "packed" and not can_pack(found):
                 yield f"xvector.storage: {xvector.runner} writes files of its own, not packs"
             if key == "runner" and not makes_embeddings(found):
-                for product, wanted in (("exports", xvector.exports), ("trials", xvector.trials)):
+                for product, wanted in {
+                    "exports": xvector.exports,
+                    "trials": xvector.trials,
+                    "labels": xvector.labels,
+                }.items():
                     if wanted:
                         yield f"xvector.{product}: {xvector.runner} leaves no speaker embeddings"
 
