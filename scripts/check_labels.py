@@ -8,12 +8,13 @@ from xvectors.run.script_log import running
 
 if __name__ == "__main__":
     with running(snakemake) as settings:
-        labels = Path(snakemake.output.labels)
+        manifest, labels = Path(snakemake.input.manifest), Path(snakemake.output.labels)
         check_labels(
             Path(snakemake.input.index),
+            manifest,
             labels,
             Path(snakemake.output.summary),
-            snakemake.params.false_discovery_rate,
-            describe_origin(settings),
+            false_discovery_rate=snakemake.params.false_discovery_rate,
+            metadata=describe_origin(settings),
         )
-        write_clean_manifest(Path(snakemake.input.manifest), labels, Path(snakemake.output.clean))
+        write_clean_manifest(manifest, labels, Path(snakemake.output.clean))

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.errors import ShardError
-from xvectors.files.atomic import replacing, write_atomically
+from xvectors.files.atomic import parse_json, replacing, write_atomically
 from xvectors.manifest.lines import numbered_lines
 from xvectors.manifest.reading import locate_audio
 from xvectors.results.tables import load_embeddings, read_index
@@ -101,8 +101,10 @@ class Threshold:
 
 def check_labels(
     index: Path,
+    manifest: Path,
     table: Path,
     summary: Path,
+    *,
     false_discovery_rate: float,
     metadata: Mapping[str, str],
 ) -> None:
@@ -110,6 +112,7 @@ def check_labels(
 
     Args:
         index: The table of the split's embedded utterances.
+        manifest: The split's manifest.
         table: ``<split>.labels.tsv``, see `COLUMNS`.
         summary: ``<split>.labels.json``, the threshold, counts and an estimate of wrong labels.
         false_discovery_rate: Share of suspects, 0 to 1, whose label may be right.
@@ -126,6 +129,7 @@ def check_labels(
             file.writelines("\t".join(row) + "\n" for row in _rows(labelled, scores, verdicts))
     counts = {verdict: verdicts.count(verdict) for verdict in ("ok", "suspect", "single")}
     content: dict[str, Any] = {
+        "manifest": str(manifest.absolute()),
         "n_utterances": len(labelled.utt_ids),
         "n_speakers": len(labelled.speakers),
         **counts,
@@ -161,6 +165,15 @@ def write_clean_manifest(manifest: Path, table: Path, output: Path) -> None:
         raise ShardError(
             f"{manifest}: has changed since {table} was written; rerun the same command"
         )
+
+
+def is_clean_of(manifest: str, summary: Path) -> bool:
+    """Tell whether the paths in a clean manifest are those that its manifest has where it lies."""
+    try:
+        made_of = parse_json(summary.read_bytes())["manifest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(made_of == str(Path(manifest).absolute()))
 
 
 def _clean_utt_ids(table: Path) -> Iterator[str]:

@@ -1,15 +1,18 @@
 """Results that must be made again although the embeddings have not changed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from xvectors.config.layout import Layout
 from xvectors.results.espnet3 import is_linked
 from xvectors.results.exporting import is_kaldi_in_place
+from xvectors.results.labels import is_clean_of
 from xvectors.results.tables import is_current_form
 
 
-def stale_results(layout: Layout, splits: Iterable[str], exports: Iterable[str]) -> Iterator[Path]:
+def stale_results(
+    layout: Layout, splits: Iterable[str], exports: Iterable[str], labelled: Mapping[str, str]
+) -> Iterator[Path]:
     """Yield the files and folders that were made by an earlier version or at another place.
 
     A few bytes are read of each; nothing is changed.
@@ -18,6 +21,7 @@ def stale_results(layout: Layout, splits: Iterable[str], exports: Iterable[str])
         layout: Where everything lies.
         splits: The splits of this run.
         exports: The formats in which they are exported.
+        labelled: The manifests of the splits whose labels are checked.
 
     """
     exports = set(exports)
@@ -29,3 +33,7 @@ def stale_results(layout: Layout, splits: Iterable[str], exports: Iterable[str])
             yield kaldi
         if "espnet3" in exports and layout.espnet3(split).exists() and not is_linked(layout, split):
             yield layout.espnet3(split)
+        clean = layout.clean_manifest(split)
+        summary = layout.labels_summary(split)
+        if split in labelled and clean.exists() and not is_clean_of(labelled[split], summary):
+            yield clean

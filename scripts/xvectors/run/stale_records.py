@@ -85,7 +85,9 @@ class Records:
     def stale_results(self) -> frozenset[Path]:
         """Tables and exports that say something else than what lies beside them."""
         xvector = self._settings.xvector
-        return frozenset(stale_results(self._layout, xvector.splits, xvector.exports))
+        labelled = xvector.manifest_paths if xvector.labels else {}
+        found = stale_results(self._layout, xvector.splits, xvector.exports, labelled)
+        return frozenset(found)
 
     def split(self, split: str) -> SplitRecords:
         """Return a split's records as they were when this run first looked at them."""

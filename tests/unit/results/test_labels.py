@@ -8,6 +8,7 @@ from xvectors.results.labels import (
     COLUMNS,
     check_labels,
     choose_threshold,
+    is_clean_of,
     judge,
     score_labels,
     write_clean_manifest,
@@ -119,7 +120,10 @@ def split(tmp_path):
 
 def test_the_files_of_a_split(split, tmp_path):
     table, summary = tmp_path / "train.labels.tsv", tmp_path / "train.labels.json"
-    check_labels(split, table, summary, 0.05, {"provenance": "{}"})
+    manifest = tmp_path / "train.tsv"
+    check_labels(
+        split, manifest, table, summary, false_discovery_rate=0.05, metadata={"provenance": "{}"}
+    )
     header, *rows = [line.split("\t") for line in table.read_text().splitlines()]
     assert tuple(header) == COLUMNS
     assert [row[0] for row in rows] == [f"utt{i:05d}" for i in range(16)]
@@ -130,6 +134,8 @@ def test_the_files_of_a_split(split, tmp_path):
     assert margin == pytest.approx(own - nearest, abs=2e-6)
     assert rows[-1][2] == rows[-1][5] == ""
     assert [row[6] for row in rows] == ["utt00008" if i == 9 else "" for i in range(16)]
+    assert is_clean_of(str(manifest), summary)
+    assert not is_clean_of(str(tmp_path / "elsewhere" / "train.tsv"), summary)
     content = json.loads(summary.read_text())
     assert (content["ok"], content["suspect"], content["single"]) == (14, 1, 1)
     assert content["duplicates"] == 1
@@ -144,7 +150,14 @@ def test_the_files_of_a_split(split, tmp_path):
 
 def test_the_clean_manifest_may_be_used_where_it_lies(split, tmp_path):
     table, clean = tmp_path / "train.labels.tsv", tmp_path / "elsewhere.tsv"
-    check_labels(split, table, tmp_path / "train.labels.json", 0.05, {})
+    check_labels(
+        split,
+        tmp_path / "train.tsv",
+        table,
+        tmp_path / "train.labels.json",
+        false_discovery_rate=0.05,
+        metadata={},
+    )
     write_clean_manifest(tmp_path / "train.tsv", table, clean)
     rows = [line.split("\t") for line in clean.read_text().splitlines()]
     assert [row[0] for row in rows] == [f"utt{i:05d}" for i in range(1, 16)]

@@ -5,7 +5,7 @@ from xvectors.results.tables import write_index
 
 
 def found(layout, *exports):
-    return list(stale_results(layout, ["train"], exports))
+    return list(stale_results(layout, ["train"], exports, {}))
 
 
 def test_a_table_of_an_earlier_version(tmp_path):
