@@ -53,11 +53,20 @@ def test_a_manifest_follows_its_corpus_settings_and_is_made_again_when_deleted(f
 
     before = from_folder.times()
     copy("hugo_01", from_folder.root / "mine" / "hugo" / "03.wav")
-    # What is in a folder Snakemake cannot see.
-    assert "Nothing to be done" in from_folder.run_well()
+    # Snakemake cannot see inside a folder.
+    printed = from_folder.run_well()
+    assert "Nothing to be done" in printed
+    assert "mine/hugo has changed since made/train.tsv was made" in printed
+    assert "add --forcerun make_manifest_train to the command" in printed
+    from_folder.run_well("--forcerun", "make_manifest_train")
+    assert changed(before, from_folder.times()) == {"hugo-03"}
+    assert "has changed since" not in from_folder.run_well()
+
+    before = from_folder.times()
+    copy("hugo_00", from_folder.root / "mine" / "hugo" / "04.wav")
     manifest.unlink()
     from_folder.run_well()
-    assert changed(before, from_folder.times()) == {"hugo-03"}
+    assert changed(before, from_folder.times()) == {"hugo-04"}
 
 
 def test_a_corpus_that_breaks_the_rules_ends_the_run_with_its_places(from_folder):

@@ -3,7 +3,8 @@
 import gzip
 import os
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,9 @@ from typing import NamedTuple
 from xvectors.audio.opening import HEADER_READERS
 from xvectors.audio.signal import Segment
 from xvectors.errors import CorpusError
+
+# Names that the search for changed folders reads at most, which bounds its time at a run's start.
+MAX_NAMES_SEARCHED = 100_000
 
 
 class LeftOut(NamedTuple):
@@ -101,6 +105,43 @@ def list_matches(folder: Path, pattern: str) -> list[Path]:
     """Return those of `list_files` that match a glob pattern such as ``*/*.wav``."""
     depth = len(folder.parts) + len(Path(pattern).parts)
     return [path for path in list_files(folder) if len(path.parts) == depth and path.match(pattern)]
+
+
+def find_changed_folder(folder: Path, since_ns: int, written: Collection[Path]) -> Path | None:
+    """Return a folder that has changed since a time: `folder` itself or one below it.
+
+    A folder changes when a file in it is added, renamed or removed. Folders near the top are
+    searched first, and the search ends after `MAX_NAMES_SEARCHED` names. Hidden folders are left
+    out.
+
+    Args:
+        folder: The folder to search.
+        since_ns: A modification time in nanoseconds.
+        written: Absolute paths that runs write. Folders at and above them are not reported, and
+            nothing below them is searched.
+
+    Raises:
+        OSError: A folder cannot be read.
+
+    """
+    waiting = deque([folder.absolute()])
+    seen: set[tuple[int, int]] = set()
+    n_names = 0
+    while waiting and n_names < MAX_NAMES_SEARCHED:
+        top = waiting.popleft()
+        status = top.stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in seen or top in written:
+            continue
+        seen.add(identity)
+        if status.st_mtime_ns > since_ns and not any(one.is_relative_to(top) for one in written):
+            return top
+        with os.scandir(top) as entries:
+            for entry in entries:
+                n_names += 1
+                if entry.is_dir() and not entry.name.startswith("."):
+                    waiting.append(top / entry.name)
+    return None
 
 
 def _raise(error: OSError) -> None:

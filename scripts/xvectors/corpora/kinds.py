@@ -9,11 +9,12 @@ they mean. The first line of its docstring says what lies at the path.
 import inspect
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from xvectors.corpora.entries import Entry, LeftOut
+from xvectors.corpora.entries import Entry, LeftOut, find_changed_folder
 from xvectors.corpora.folders import (
     pattern_problems,
     read_folder,
@@ -38,6 +39,9 @@ READERS: dict[str, Callable[..., Iterator[Entry | LeftOut]]] = {
     "espnet3": read_espnet3,
     "folder": read_folder,
 }
+
+# Kinds whose utterances are the audio files that their folders hold, not those of a list.
+SEARCHED_KINDS = ("libritts", "vctk", "folder")
 
 
 def options_of(kind: str) -> dict[str, bool]:
@@ -72,6 +76,29 @@ def corpus_problems(corpus: Mapping[str, Any], manifest: Path) -> Iterator[str]:
         yield f"path: no such file or folder: {corpus['path']}"
     elif manifest.resolve() == Path(corpus["path"]).resolve():
         yield f"path: {manifest} is the manifest to be written; it can be used without corpora"
+
+
+def changed_folder(
+    corpus: Mapping[str, Any], manifest: Path, written: Collection[Path] = ()
+) -> Path | None:
+    """Return a folder of a corpus that has changed since its manifest was made.
+
+    Args:
+        corpus: Its kind and options.
+        manifest: Its manifest, which exists.
+        written: Absolute paths of other things that runs write.
+
+    Returns:
+        The folder; None if there is none, or if the corpus is a list of files.
+
+    """
+    if corpus["kind"] not in SEARCHED_KINDS:
+        return None
+    since_ns = manifest.stat().st_mtime_ns
+    # A folder that cannot be read is reported when the corpus is listed again.
+    with suppress(OSError):
+        return find_changed_folder(Path(corpus["path"]), since_ns, {manifest.absolute(), *written})
+    return None
 
 
 def read_corpus(corpus: Mapping[str, Any]) -> list[Entry]:

@@ -10,7 +10,7 @@ from xvectors.config.imports import import_class
 from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings, XVectorSettings
 from xvectors.config.toolkits import TOOLKITS, is_local, local_path, toolkit_named
-from xvectors.corpora.kinds import corpus_problems
+from xvectors.corpora.kinds import changed_folder, corpus_problems
 from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsError, first_line
 from xvectors.manifest.lines import has_control_character
 from xvectors.manifest.reading import hash_manifest, read_manifest
@@ -72,7 +72,24 @@ def check_manifests(config: Settings, made: Collection[str] = ()) -> None:
                 problems.append(str(error))
     if problems:
         raise ManifestError("\n".join(problems))
+    for note in _changed_corpora(config):
+        logger.warning("%s", note)
     _check_trials(config)
+
+
+def _changed_corpora(config: Settings) -> Iterator[str]:
+    """Yield a line for each corpus that may have files that its manifest does not list."""
+    root = Layout.of(config).root.absolute()
+    for split in config.xvector.splits:
+        manifest = Path(config.xvector.manifest_paths[split])
+        if split not in config.xvector.corpora or not manifest.exists():
+            continue
+        folder = changed_folder(config.xvector.corpora[split].given(), manifest, [root])
+        if folder is not None:
+            yield (
+                f"xvector.corpora.{split}: {folder} has changed since {manifest} was made. To list "
+                f"the corpus again, add --forcerun make_manifest_{split} to the command"
+            )
 
 
 def _check_trials(config: Settings) -> None:

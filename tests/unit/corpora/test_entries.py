@@ -1,4 +1,5 @@
 import gzip
+import os
 
 import pytest
 
@@ -7,7 +8,14 @@ from tests.support.corpora import (
     refusal,
     write,
 )
-from xvectors.corpora.entries import list_files, list_matches, read_lines, read_texts
+from xvectors.corpora import entries
+from xvectors.corpora.entries import (
+    find_changed_folder,
+    list_files,
+    list_matches,
+    read_lines,
+    read_texts,
+)
 
 
 def test_a_cut_off_gzip_file_is_one_line(tmp_path, manifest):
@@ -56,3 +64,44 @@ def test_files_at_any_depth_sorted_without_hidden_ones(tmp_path):
     assert [path.name for path in matches] == ["2.wav", "4.wav"]
     with pytest.raises(FileNotFoundError):
         list_files(tmp_path / "none")
+
+
+MADE, LATER = 1_000_000_000, 1_000_000_001
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Folders ``a``, ``a/b`` and ``c``, older than the time `MADE`."""
+    for folder in ("a/b", "c"):
+        (tmp_path / "mine" / folder).mkdir(parents=True)
+    for path in [tmp_path / "mine", *(tmp_path / "mine").rglob("*")]:
+        os.utime(path, ns=(MADE, MADE))
+    return tmp_path / "mine"
+
+
+def test_a_folder_that_has_changed_since_a_time(mine):
+    assert find_changed_folder(mine, MADE, ()) is None
+    os.utime(mine / "a" / "b", ns=(LATER, LATER))
+    assert find_changed_folder(mine, MADE, ()) == mine / "a" / "b"
+    os.utime(mine / "c", ns=(LATER, LATER))
+    assert find_changed_folder(mine, MADE, ()) == mine / "c"
+    os.utime(mine, ns=(LATER, LATER))
+    assert find_changed_folder(mine, MADE, ()) == mine
+    assert find_changed_folder(mine, LATER, ()) is None
+
+
+def test_the_search_for_a_changed_folder_ends(mine, monkeypatch):
+    (mine / "a" / "b" / "loop").symlink_to(mine)
+    for path in (mine / "a" / "b", mine):
+        os.utime(path, ns=(MADE, MADE))
+    assert find_changed_folder(mine, MADE, ()) is None
+    os.utime(mine / "a" / "b", ns=(LATER, LATER))
+    monkeypatch.setattr(entries, "MAX_NAMES_SEARCHED", 2)
+    assert find_changed_folder(mine, MADE, ()) is None
+
+
+def test_folders_that_runs_write_to_have_not_changed(mine):
+    for path in (mine / "a" / "b", mine / "a", mine):
+        os.utime(path, ns=(LATER, LATER))
+    assert find_changed_folder(mine, MADE, [mine / "a"]) is None
+    assert find_changed_folder(mine, MADE, [mine / "a" / "train.tsv"]) == mine / "a" / "b"

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -8,7 +9,14 @@ from tests.support.corpora import (
     write,
 )
 from xvectors.config.settings import Corpus
-from xvectors.corpora.kinds import READERS, corpus_problems, options_of, read_corpus, summary_of
+from xvectors.corpora.kinds import (
+    READERS,
+    changed_folder,
+    corpus_problems,
+    options_of,
+    read_corpus,
+    summary_of,
+)
 from xvectors.errors import CorpusError
 
 
@@ -77,3 +85,19 @@ def test_home_in_lists(tmp_path, monkeypatch, kind, name, content):
     path = tmp_path if kind == "kaldi" else tmp_path / name
     (entry,) = read_corpus({"kind": kind, "path": str(path)})
     assert entry.wav_path == str(tmp_path / "anna" / "a.wav")
+
+
+@pytest.mark.parametrize(("kind", "is_searched"), [("folder", True), ("kaldi", False)])
+def test_only_corpora_without_a_list_are_searched_for_changed_folders(tmp_path, kind, is_searched):
+    corpus, manifest = tmp_path / "corpus", tmp_path / "train.tsv"
+    corpus.mkdir()
+    manifest.touch()
+    os.utime(manifest, ns=(1, 1))
+    expected = corpus if is_searched else None
+    assert changed_folder({"kind": kind, "path": str(corpus)}, manifest) == expected
+
+
+def test_a_corpus_that_is_gone_has_no_changed_folder(tmp_path):
+    manifest = tmp_path / "train.tsv"
+    manifest.touch()
+    assert changed_folder({"kind": "vctk", "path": str(tmp_path / "none")}, manifest) is None

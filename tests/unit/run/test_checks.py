@@ -1,3 +1,5 @@
+import logging
+import os
 import shutil
 from contextlib import suppress
 from dataclasses import replace
@@ -121,6 +123,32 @@ def test_a_split_with_a_corpus_needs_no_manifest_yet(corpus, demo_encoder):
     check_config(config)
     check_manifests(config)
     assert resolve_config(config.as_omegaconf()) == config
+
+
+def test_a_corpus_that_has_changed_since_its_manifest_is_one_line(corpus, tmp_path, caplog):
+    mine, manifest = tmp_path / "mine", tmp_path / "made" / "train.tsv"
+    given = {"splits": ["train"], "manifest_paths": {"train": str(manifest)}}
+    given["save_path"] = str(mine / "exp")
+    given["corpora"] = {"train": {"kind": "folder", "path": str(mine), "pattern": "{speaker}/*"}}
+    config = resolve_config({"xvector": given})
+    (mine / "anna").mkdir(parents=True)
+    manifest.parent.mkdir()
+    shutil.copy(corpus / "train.tsv", manifest)
+    caplog.set_level(logging.WARNING, "xvectors.run.checks")
+
+    made = manifest.stat().st_mtime_ns
+    os.utime(mine / "anna", ns=(made, made))
+    # The output folder lies in the corpus, which is not read again for that.
+    (mine / "exp").mkdir()
+    check_manifests(config)
+    assert caplog.messages == []
+
+    os.utime(mine / "anna", ns=(made, made + 1))
+    check_manifests(config)
+    assert caplog.messages == [
+        f"xvector.corpora.train: {mine / 'anna'} has changed since {manifest} was made. To list "
+        "the corpus again, add --forcerun make_manifest_train to the command"
+    ]
 
 
 def test_shards_of_splits_that_are_not_asked_for(corpus, demo_encoder):
