@@ -3,6 +3,9 @@
 import errno
 import re
 
+# The end of a message about a problem outside the project, such as a full disk.
+FIX_AND_RERUN = "Fix this and rerun the same command. Finished work is kept"
+
 # Errors that every other utterance would meet too: a full or read-only disk, no more file handles,
 # no memory, a file server that does not answer, a disk that is broken or away.
 MACHINE_ERRORS = {

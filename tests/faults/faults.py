@@ -294,7 +294,7 @@ def rotten_embedding(harness: Harness) -> bool:
     damage(EMBEDDINGS, cut=False, keep_time=True)(harness)
     result = harness.checkout.run("--forcerun", "collect_split")
     if result.returncode != 0:
-        harness.check_message(result.returncode, result.stdout, "run the same command again")
+        harness.check_message(result.returncode, result.stdout, "rerun the same command")
     harness.check_vectors(result.stdout)
     return result.returncode != 0
 

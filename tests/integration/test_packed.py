@@ -60,7 +60,7 @@ def test_packs_are_resumed_checked_mended_and_listed_like_files(checkout, refere
     os.utime(pack, ns=(time, time))
     result = checkout.run("--forcerun", "collect_split")
     assert result.returncode != 0
-    assert "run the same command again to make these embeddings anew" in result.stdout
+    assert "rerun the same command to make these embeddings again" in result.stdout
     assert "train: 1 embedded, 7 already embedded, 0 failed" in checkout.run_well()
     for utt_id, vector in packed_vectors(checkout).items():
         reference.assert_same(vector, checkout.audio(utt_id))

@@ -87,6 +87,6 @@ def read_fingerprint(description: Path) -> str | None:
         fingerprint: str | None = parse_json(description.read_bytes())["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(
-            f"{description}: not a description of an encoder; delete it and rerun the same command"
+            f"{description}: not a description of an encoder. Delete it and rerun the same command"
         ) from error
     return fingerprint

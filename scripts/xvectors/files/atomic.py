@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from xvectors.errors import WriteError
+from xvectors.errors import FIX_AND_RERUN, WriteError
 
 
 @contextmanager
@@ -49,10 +49,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 def unwritable(path: Path, error: OSError) -> WriteError:
     """Return the exception that says why a file cannot be written."""
-    return WriteError(
-        f"{path}: cannot be written: {error.strerror}. Fix this and rerun the same command. "
-        "Finished work is kept"
-    )
+    return WriteError(f"{path}: cannot be written: {error.strerror}. {FIX_AND_RERUN}")
 
 
 def _remove(temporary: Path) -> None:

@@ -147,7 +147,7 @@ class RunLock:
     def _is_held(self) -> XVectorsError:
         return XVectorsError(
             f"{self.root}: another run ({self.holder() or 'just begun'}) is writing there; "
-            "wait for it, or stop it, and run the same command again"
+            "wait for it, or stop it, and rerun the same command"
         )
 
 

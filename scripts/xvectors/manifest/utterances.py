@@ -107,9 +107,7 @@ class Utterances(Sequence[Utterance]):
 
     def _check_version(self) -> None:
         if version_of(self.path) != self._version:
-            raise ManifestError(
-                f"{self.path}: changed while it was read; run the same command again"
-            )
+            raise ManifestError(f"{self.path}: changed while it was read. Rerun the same command")
 
 
 class LazyColumn(Sequence[Any]):

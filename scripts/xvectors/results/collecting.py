@@ -69,7 +69,7 @@ def collect_split(config: Settings, split: str, shards: list[str]) -> None:
     for number, shard in enumerate(shards):
         _check_shard(config, split, (number, shard), checked)
     if checked.problems:
-        again = f"{split}: run the same command again to make these embeddings anew"
+        again = f"{split}: rerun the same command to make these embeddings again"
         raise ShardError("\n".join([*checked.problems, again]))
     failures = [checked.failures[position] for position in sorted(checked.failures)]
     reasons = (
@@ -149,7 +149,7 @@ def _rows(
 
 
 def _changed(manifest: Path) -> ShardError:
-    return ShardError(f"{manifest}: changed while the run went on; run the same command again")
+    return ShardError(f"{manifest}: changed during the run. Rerun the same command")
 
 
 def _discard_strays(folder: Path, outputs: NDArray[np.int64], provenance: dict[str, Any]) -> None:

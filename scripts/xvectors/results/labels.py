@@ -163,7 +163,7 @@ def write_clean_manifest(manifest: Path, table: Path, output: Path) -> None:
                 wanted = next(clean, None)
     if wanted is not None:
         raise ShardError(
-            f"{manifest}: has changed since {table} was written; rerun the same command"
+            f"{manifest}: has changed since {table} was written. Rerun the same command"
         )
 
 

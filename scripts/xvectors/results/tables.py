@@ -83,7 +83,7 @@ def read_index(path: Path) -> Iterator[IndexRow]:
     for place, (utt_id, speaker_id, output, seconds) in _read(path, IndexRow._fields):
         if not _is_inside(output):
             raise ShardError(
-                f"{place}: {output} lies outside {path.parent}; run the same command again to make "
+                f"{place}: {output} lies outside {path.parent}. Rerun the same command to make "
                 "this table anew"
             )
         try:
@@ -133,7 +133,7 @@ def load_embedding(path: str) -> NDArray[np.float32]:
         return load_vector(Path(path))
     except Exception as error:  # a damaged file may make torch raise anything
         raise ShardError(
-            f"{path}: no embedding ({first_line(error)}); run the same command again"
+            f"{path}: no embedding ({first_line(error)}). Rerun the same command"
         ) from error
 
 
@@ -187,6 +187,4 @@ def _read(path: Path, header: tuple[str, ...]) -> Iterator[tuple[str, list[str]]
 
 
 def _damaged(place: str) -> ShardError:
-    return ShardError(
-        f"{place}: not a table of utterances; delete it and run the same command again"
-    )
+    return ShardError(f"{place}: not a table of utterances. Delete it and rerun the same command")

@@ -10,7 +10,7 @@ from typing import Any
 from xvectors.config.layout import Layout
 from xvectors.config.resolving import resolve_config
 from xvectors.config.settings import Settings
-from xvectors.errors import XVectorsError, as_error_lines, machine_problem
+from xvectors.errors import FIX_AND_RERUN, XVectorsError, as_error_lines, machine_problem
 from xvectors.files.run_lock import RunLock
 
 logger = logging.getLogger("xvectors")
@@ -52,16 +52,14 @@ def script_log(path: str) -> Iterator[None]:
             logger.error("%s", line)
         sys.exit(1)
     except KeyboardInterrupt:
-        logger.error("error: interrupted; run the same command again")
+        logger.error("error: interrupted. Rerun the same command. Finished work is kept")
         sys.exit(1)
     except Exception as error:
         problem = machine_problem(error)
         if isinstance(error, PermissionError):
             problem = f"{error.filename}: {error.strerror}"
         if problem is not None:
-            logger.error(
-                "error: %s; fix this and run the same command again, finished work is kept", problem
-            )
+            logger.error("error: %s. %s", problem, FIX_AND_RERUN)
             sys.exit(1)
         logger.removeHandler(to_terminal)
         logger.exception("failed")

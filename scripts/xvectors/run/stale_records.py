@@ -20,7 +20,7 @@ from xvectors.config.layout import Layout, shard_names
 from xvectors.config.settings import Settings
 from xvectors.encoders.fetching import describes, read_fingerprint
 from xvectors.encoders.identity import collect_numerics
-from xvectors.errors import EncoderError, ManifestError, ShardError, machine_problem
+from xvectors.errors import FIX_AND_RERUN, EncoderError, ManifestError, ShardError, machine_problem
 from xvectors.manifest.reading import hash_manifest, locate_audio, read_manifest
 from xvectors.results.stale_results import stale_results
 from xvectors.sharding.index_shards import (
@@ -163,7 +163,7 @@ def _look(settings: Settings, split: str) -> SplitRecords:
         return _look_at(settings, split)
     except OSError as error:
         if problem := machine_problem(error):
-            raise ShardError(f"{problem}. Fix this and rerun the same command") from error
+            raise ShardError(f"{problem}. {FIX_AND_RERUN}") from error
         raise
 
 

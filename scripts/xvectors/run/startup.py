@@ -69,8 +69,7 @@ class Run:
         was_killed = bool(self._state) and not self._state.endswith(ENDED)
         if was_killed and self.records.stale_by_now() != before:
             raise ShardError(
-                f"{self.layout.root}: another run has just written there; "
-                "run the same command again"
+                f"{self.layout.root}: another run has just written there. Rerun the same command"
             )
         return_from_future(self.layout, self.settings.xvector.splits)
 

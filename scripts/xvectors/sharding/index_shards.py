@@ -85,6 +85,4 @@ def read_index_shard(path: Path) -> IndexShard:
         content["segments"] = [segment and Segment(*segment) for segment in content["segments"]]
         return IndexShard(**content)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ShardError(
-            f"{path}: not an index shard ({error}); run the same command again"
-        ) from error
+        raise ShardError(f"{path}: not an index shard ({error}). Rerun the same command") from error

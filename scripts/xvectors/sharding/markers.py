@@ -70,7 +70,7 @@ def read_marker(path: Path) -> DoneMarker:
         content["failures"] = [_read_failure(**failure) for failure in content["failures"]]
         return DoneMarker(**content)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ShardError(f"{path}: not a done-marker; run the same command again") from error
+        raise ShardError(f"{path}: not a done-marker. Rerun the same command") from error
 
 
 def _read_failure(audio: list[int] | None = None, **failure: str) -> Failure:

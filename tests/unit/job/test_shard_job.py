@@ -82,7 +82,9 @@ def test_a_file_server_that_is_away_at_the_start_is_one_line(corpus, demo_encode
         records.split("train")
     (line,) = str(error.value).splitlines()
     assert line.startswith(str(corpus))
-    assert line.endswith(": Stale file handle. Fix this and rerun the same command")
+    assert line.endswith(
+        ": Stale file handle. Fix this and rerun the same command. Finished work is kept"
+    )
 
 
 def test_a_failure_is_tried_again_when_its_audio_is_another_than_the_job_saw(corpus, demo_encoder):

@@ -28,9 +28,9 @@ def test_a_manifest_that_changes_meanwhile_is_not_read_on(utterances):
     found = iter(utterances)
     assert next(found).utt_id == "a"
     utterances.path.write_text("".join(reversed(LINES)) + "more")
-    with pytest.raises(ManifestError, match="changed while it was read; run the same command"):
+    with pytest.raises(ManifestError, match=r"changed while it was read\. Rerun the same command"):
         list(utterances)
-    with pytest.raises(ManifestError, match="changed while it was read"):
+    with pytest.raises(ManifestError, match=r"changed while it was read"):
         list(found)
 
 

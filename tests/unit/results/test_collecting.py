@@ -87,7 +87,7 @@ def test_what_is_lost_or_damaged_is_named_and_made_anew(shards, monkeypatch, dam
         collect(shards)
     named, what_to_do = str(error.value).splitlines()
     assert named.startswith(f"train: clara_02: {path}: ")
-    assert what_to_do == "train: run the same command again to make these embeddings anew"
+    assert what_to_do == "train: rerun the same command to make these embeddings again"
     assert not path.exists()
     markers = [shards.layout.marker("train", f"{k}-of-3").exists() for k in range(3)]
     assert sorted(markers) == [False, True, True]
@@ -110,7 +110,7 @@ def test_a_manifest_that_has_changed_meanwhile_is_refused(shards):
     text = shards.manifest.read_text()
     shards.manifest.write_text(text.replace("alba_00\t", "alba_99\t"))
     try:
-        with pytest.raises(ShardError, match="changed while the run went on"):
+        with pytest.raises(ShardError, match="changed during the run"):
             collect(shards)
     finally:
         shards.manifest.write_text(text)

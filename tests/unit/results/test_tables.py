@@ -39,13 +39,13 @@ def test_code_in_an_embedding_is_not_run(tmp_path, as_zip):
 )
 def test_a_damaged_table(tmp_path, content, place):
     (tmp_path / "train.tsv").write_text(content)
-    with pytest.raises(ShardError, match=rf"{place}: not a table of utterances; delete it"):
+    with pytest.raises(ShardError, match=rf"{place}: not a table of utterances\. Delete it"):
         list(read_index(tmp_path / "train.tsv"))
 
 
 def test_a_damaged_table_of_failures(tmp_path):
     (tmp_path / "train.tsv").write_text("utt_id\twav_path\treason\na\tb\n")
-    with pytest.raises(ShardError, match=r"train\.tsv:2: not a table of utterances; delete it"):
+    with pytest.raises(ShardError, match=r"train\.tsv:2: not a table of utterances\. Delete it"):
         list(read_failures(tmp_path / "train.tsv"))
 
 

@@ -14,5 +14,5 @@ def test_a_marker_comes_back(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"n_utterances": 3}'])
 def test_a_damaged_marker_is_none(tmp_path, content):
     (tmp_path / "0-of-1.done").write_bytes(content)
-    with pytest.raises(ShardError, match="not a done-marker; run the same command again"):
+    with pytest.raises(ShardError, match=r"not a done-marker\. Rerun the same command"):
         read_marker(tmp_path / "0-of-1.done")
