@@ -151,7 +151,7 @@ def row(name: str, path: Path, normalizer: Normalizer) -> str:
     """Return a line of the table."""
     expected = by_ffmpeg(path)
     try:
-        seconds = read_signal(str(path), normalizer).seconds
+        seconds = read_signal(str(path), normalizer).decoded.seconds
         with open_recording(str(path)) as recording:
             samples, rate = recording.read(UNKNOWN_FRAMES), recording.rate
     except UtteranceError as error:

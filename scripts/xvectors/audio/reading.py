@@ -14,7 +14,7 @@ from xvectors.audio.recording import (
     UNKNOWN_FRAMES,
     Recording,
 )
-from xvectors.audio.signal import Segment, Signal
+from xvectors.audio.signal import Decoded, Segment, Signal, is_silent
 from xvectors.audio.versions import audio_version, check_audio
 from xvectors.errors import UtteranceError
 
@@ -76,7 +76,7 @@ def read_signal(path: str, normalizer: "Normalizer", segment: Segment | None = N
     # PyTorch's own function takes twenty times as long.
     if not numpy.isfinite(signal.numpy()).all():
         raise UtteranceError(f"not finite: {path} holds NaN or infinite samples")
-    return Signal(signal, rate, seconds)
+    return Signal(signal, rate, Decoded(seconds, is_silent(signal)))
 
 
 class _Margins(NamedTuple):

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import torch
 
-# Below half of a 16-bit sample's unit.
-SILENCE = 2**-16
+# The unit of 16-bit samples. Channels of opposite sign may leave half of it after rounding.
+SILENCE = 2**-15
 
 
 class Segment(NamedTuple):
@@ -16,21 +16,35 @@ class Segment(NamedTuple):
     end: float
 
 
+class Decoded(NamedTuple):
+    """The facts about audio that only decoding tells.
+
+    Attributes:
+        seconds: The duration that was decoded.
+        is_silent: Whether all samples, after mixing, are below the resolution of 16 bits.
+
+    """
+
+    seconds: float
+    is_silent: bool = False
+
+
 class Signal(NamedTuple):
     """A mono signal.
 
     Attributes:
         samples: float32, shape (samples,).
         rate: Its rate in Hz.
-        seconds: The duration that was decoded, None if the signal was not read from a file.
+        decoded: Facts about the audio as it was decoded, before an encoder prepared it; None if
+            the signal was not read from a file.
 
     """
 
     samples: "torch.Tensor"
     rate: int
-    seconds: float | None = None
+    decoded: Decoded | None = None
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether all samples are below the resolution of 16 bits."""
-        return not len(self.samples) or bool(self.samples.abs().max() < SILENCE)
+
+def is_silent(samples: "torch.Tensor") -> bool:
+    """Tell whether all samples are below the resolution of 16 bits."""
+    return not len(samples) or bool(samples.abs().max() < SILENCE)

@@ -18,7 +18,7 @@ from xvectors.files.run_lock import RunWatch
 from xvectors.job.gpu_lease import GpuLease, node_name
 from xvectors.job.progress import Progress, speed
 from xvectors.job.shard_utterances import ShardUtterances, manifest_of
-from xvectors.job.tally import Tally, count
+from xvectors.job.tally import Tally, count, differing_seconds, wrongly_stated
 from xvectors.sharding.index_shards import hash_members
 from xvectors.sharding.markers import DoneMarker, write_marker
 from xvectors.storage.base import Storage
@@ -93,11 +93,14 @@ def _embed(job: _Job, utterances: ShardUtterances, storage: Storage) -> None:
     outputs = OutputCheck(utterances.target_of, storage, watch.check_at_times)
     outputs.survey(utterances.content.positions, max(job.threads, MIN_READERS))
     tally = Tally(n_skipped=len(utterances) - len(outputs.missing))
+    for position, decoded in outputs.decoded.items():
+        tally.decoded[utterances.row_of(position)] = decoded
     if outputs.missing:
         # It lists vectors that are about to be replaced; collect_split writes it anew.
         job.layout.index(job.split).unlink(missing_ok=True)
         _embed_missing(job, utterances, outputs, tally)
     marker = _marker(job, utterances, tally)
+    _warn_of_durations(job, utterances, tally)
     _report(job, marker)
     watch.check()
     if marker.n_failed and job.config.xvector.on_error == "fail":
@@ -129,6 +132,8 @@ def _marker(job: _Job, utterances: ShardUtterances, tally: Tally) -> DoneMarker:
         storage=job.config.xvector.storage,
         members=hash_members(utterances.content),
         run=RunWatch(job.layout.root).run,
+        n_silent=tally.n_silent,
+        seconds=differing_seconds(utterances.content, tally),
     )
 
 
@@ -250,14 +255,30 @@ def _outcomes(
     yield from run_threaded(pipeline, positions, batch_size, max(threads, MIN_READERS))
 
 
+def _warn_of_durations(job: _Job, utterances: ShardUtterances, tally: Tally) -> None:
+    shard = utterances.content
+    rows = wrongly_stated(shard, tally)
+    if rows:
+        logger.warning(
+            "%s: %d durations are not those that the manifest or the file's header states. The "
+            "table lists what was decoded, for instance %.2f s of %s instead of %.2f s",
+            job.name,
+            len(rows),
+            tally.decoded[rows[0]].seconds,
+            shard.utt_ids[rows[0]],
+            shard.seconds[rows[0]],
+        )
+
+
 def _report(job: _Job, marker: DoneMarker) -> None:
     for failure in marker.failures:
         logger.error("%s: %s: %s", job.split, failure.utt_id, failure.reason)
     logger.info(
-        "%s: %d embedded, %d already embedded, %d failed, %s",
+        "%s: %d embedded, %d already embedded, %d failed, %s%s",
         job.name,
         marker.n_written,
         marker.n_skipped,
         marker.n_failed,
         speed(marker.n_written, marker.audio_seconds, marker.wall_seconds),
+        f", {marker.n_silent} silent" if marker.n_silent else "",
     )

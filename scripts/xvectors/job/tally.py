@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from xvectors.audio.signal import Decoded
 from xvectors.audio.versions import AudioVersion
 from xvectors.errors import UtteranceError
 from xvectors.sharding.index_shards import IndexShard
@@ -11,11 +12,20 @@ from xvectors.tasks.runner import Outcome
 
 # So many unexpected failures without a single success are a defect of the task.
 MAX_FAILURES_AT_FIRST = 10
+# Durations that differ by no more are the same.
+ROUNDING_SECONDS = 0.001
+# A stated duration is worth a warning if it differs by more than both.
+NOTABLE_SECONDS = 0.1
+NOTABLE_PART = 0.01
 
 
 @dataclass
 class Tally:
-    """The work of a job; `failures` are by the utterances' rows in the shard."""
+    """The work of a job.
+
+    `failures` and `decoded`, the facts about the audio of all embedded utterances, are by the
+    utterances' rows in the shard.
+    """
 
     device: str = "none"
     startup_seconds: float = 0.0
@@ -25,6 +35,12 @@ class Tally:
     n_skipped: int = 0
     n_unexpected: int = 0
     failures: dict[int, Failure] = field(default_factory=dict)
+    decoded: dict[int, Decoded] = field(default_factory=dict)
+
+    @property
+    def n_silent(self) -> int:
+        """How many embedded utterances are silent."""
+        return sum(decoded.is_silent for decoded in self.decoded.values())
 
 
 def count(
@@ -53,7 +69,30 @@ def count(
         tally.n_skipped += 1
     else:
         tally.n_written += 1
-        tally.audio_seconds += shard.seconds[row]
+        seconds = shard.seconds[row]
+        if "decoded" in outcome:
+            tally.decoded[row] = outcome["decoded"]
+            seconds = outcome["decoded"].seconds
+        tally.audio_seconds += seconds
+
+
+def differing_seconds(shard: IndexShard, tally: Tally) -> dict[str, float]:
+    """Return the decoded durations that are not the listed ones, by utt_id."""
+    return {
+        shard.utt_ids[row]: round(decoded.seconds, 6)
+        for row, decoded in sorted(tally.decoded.items())
+        if abs(decoded.seconds - shard.seconds[row]) > ROUNDING_SECONDS
+    }
+
+
+def wrongly_stated(shard: IndexShard, tally: Tally) -> list[int]:
+    """Return the rows whose duration is stated, and clearly another than the decoded one."""
+    return [
+        row
+        for row, decoded in sorted(tally.decoded.items())
+        if (stated := shard.seconds[row])
+        and abs(decoded.seconds - stated) > max(NOTABLE_SECONDS, NOTABLE_PART * decoded.seconds)
+    ]
 
 
 def _reason(error: BaseException, tally: Tally) -> str:

@@ -149,6 +149,7 @@ class SplitReport:
     durations: Histogram
     failures: list[FailureRow]
     n_failures: int
+    n_silent: int
     n_shards: int
     speeds: list[ShardSpeed]
     view: SpeakerView | None
@@ -182,6 +183,7 @@ def gather(
         index = read_index(layout.index(split))
         rows = sample_rows(index, totals.n_utterances, n_utterances)
         view = view_speakers(rows, np.stack(list(load_embeddings(rows))), with_tsne)
+    markers = [(shard, read_marker(layout.marker(split, shard))) for shard in shards]
     failures = read_failures(layout.failures(split))
     shown = list(islice(failures, MAX_FAILURES_SHOWN))
     return SplitReport(
@@ -191,8 +193,9 @@ def gather(
         durations=Histogram(*np.histogram(totals.seconds, N_DURATION_BINS)[::-1]),
         failures=shown,
         n_failures=len(shown) + sum(1 for _ in failures),
+        n_silent=sum(marker.n_silent for _, marker in markers),
         n_shards=len(shards),
-        speeds=speeds((shard, read_marker(layout.marker(split, shard))) for shard in shards),
+        speeds=speeds(markers),
         view=view,
     )
 

@@ -96,14 +96,16 @@ def _check_shard(
     layout = Layout.of(config)
     content = read_index_shard(layout.index_shard(split, shard))
     marker = layout.marker(split, shard)
-    failed = {failure.utt_id: failure for failure in read_marker(marker).failures}
+    account = read_marker(marker)
+    failed = {failure.utt_id: failure for failure in account.failures}
     if max(content.positions, default=-1) >= len(checked.shards):
         raise _changed(Path(config.xvector.manifest_paths[split]))
     checked.shards[content.positions] = number
-    checked.seconds[content.positions] = content.seconds
     storage = storage_of(config, split, shard)
-    for position, utt_id in zip(content.positions, content.utt_ids, strict=True):
+    columns = (content.positions, content.utt_ids, content.seconds)
+    for position, utt_id, seconds in zip(*columns, strict=True):
         checked.names[position] = hash(utt_id)
+        checked.seconds[position] = account.seconds.get(utt_id, seconds)
         if utt_id in failed:
             checked.failures[position] = failed[utt_id]
             continue

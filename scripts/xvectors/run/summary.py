@@ -34,11 +34,12 @@ def summarize(settings: Settings, run: str, seconds: float) -> Iterator[str]:
         done = _add_up(layout, split, plan.n_shards, run)
         hours = done.audio_seconds / SECONDS_PER_HOUR
         undone = done.undone
+        silent = f", {done.n_silent} silent" if done.n_silent else ""
         of_shards = f", {len(undone)} of {plan.n_shards} shards not done" if undone else ""
         yield (
             f"{split}: {done.n_written} embedded, {done.n_skipped} already embedded, "
             f"{done.n_failed} failed, {hours:.3f} hours of audio embedded, "
-            f"wall time {minutes:.0f} min {seconds:.0f} s{of_shards}"
+            f"wall time {minutes:.0f} min {seconds:.0f} s{silent}{of_shards}"
         )
         for failure in done.failures:
             yield f"{split}: {failure.utt_id}: {failure.reason}"
@@ -57,6 +58,7 @@ class _Sum:
     n_written: int = 0
     n_skipped: int = 0
     n_failed: int = 0
+    n_silent: int = 0
     audio_seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)
@@ -82,6 +84,7 @@ def _add_up(layout: Layout, split: str, n_shards: int, run: str) -> _Sum:
             else:
                 continue
             done.n_failed += account.n_failed
+            done.n_silent += account.n_silent
             done.failures += account.failures[: MAX_FAILURES_SHOWN - len(done.failures)]
     return done
 

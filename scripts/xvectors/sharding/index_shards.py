@@ -57,10 +57,16 @@ def read_plan(path: Path) -> Plan | None:
 
 
 def hash_members(shard: IndexShard) -> str:
-    """Return a hash of which utterances a shard has and of their audio as it was."""
+    """Return a hash of which utterances a shard has and of their audio as it was.
+
+    Durations that the manifest states are part of it, because a done-marker tells in which of them
+    the decoded ones differ.
+    """
     digest = hashlib.sha256(shard.audio.encode())
     for utt_id, segment in zip(shard.utt_ids, shard.segments, strict=True):
         digest.update(f"{utt_id}\t{segment and tuple(segment)}\n".encode())
+    if shard.stated:
+        digest.update(f"{shard.seconds}".encode())
     return digest.hexdigest()[:DIGITS]
 
 

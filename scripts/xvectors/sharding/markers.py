@@ -33,6 +33,10 @@ class DoneMarker:
     vectors. `outputs` is a hash of the versions of the embeddings, see `hash_versions`, and
     `storage` how they are kept. `members` is a hash of the shard's utterances, see `hash_members`,
     and `run` names the run that the job belonged to. Both are empty in markers of earlier versions.
+
+    `n_silent` counts all silent utterances that are embedded. `seconds` are the decoded durations,
+    by utt_id, of those that the index shard lists with another one. Markers of earlier versions
+    have neither.
     """
 
     n_utterances: int
@@ -51,6 +55,8 @@ class DoneMarker:
     storage: str = "files"
     members: str = ""
     run: str = ""
+    n_silent: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def write_marker(path: Path, marker: DoneMarker) -> None:

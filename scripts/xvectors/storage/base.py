@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from xvectors.audio.signal import Decoded
 from xvectors.storage.provenance import Provenance, Standing
 
 if TYPE_CHECKING:
@@ -12,10 +13,18 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """A stored embedding; `contents` are the hashes of the audio that it may have been made of."""
+    """A stored embedding.
+
+    Attributes:
+        standing: Its relation to what would be made today.
+        contents: The hashes of the audio that it may have been made of.
+        decoded: Facts about that audio, None where they are not known.
+
+    """
 
     standing: Standing
     contents: frozenset[bytes] = frozenset()
+    decoded: Decoded | None = None
 
 
 class Storage(ABC):
@@ -42,7 +51,10 @@ class Storage(ABC):
 
     @abstractmethod
     def update_provenance(self, utt_id: str, provenance: Provenance) -> None:
-        """Give an embedding of the same audio content this provenance."""
+        """Give an embedding of the same audio content this provenance.
+
+        What was decoded stays as it is there.
+        """
 
     @abstractmethod
     def reload(self) -> None:

@@ -1,6 +1,7 @@
 """A file for each embedding."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,8 @@ class FileStorage(Storage):
         digest = digest_of(pt_file.provenance_of(path, content))
         if digest is None:
             return Found(Standing.STALE)
-        found = Found(compare(digest, wanted.digest()), frozenset([digest.content]))
+        standing = compare(digest, wanted.digest())
+        found = Found(standing, frozenset([digest.content]), digest.decoded)
         if path.suffix != EMBEDDING_SUFFIX and pt_file.stands_beside(path):
             try:
                 self.check(utt_id)
@@ -58,7 +60,10 @@ class FileStorage(Storage):
 
     def update_provenance(self, utt_id: str, provenance: Provenance) -> None:
         """Write the file again with this provenance."""
-        pt_file.stamp(self.path(utt_id), provenance.encode())
+        path = self.path(utt_id)
+        found = digest_of(pt_file.read_provenance(path))
+        kept = replace(provenance, decoded=found.decoded if found else None)
+        pt_file.stamp(path, kept.encode())
 
     def reload(self) -> None:
         """Do nothing: every question looks at the files."""

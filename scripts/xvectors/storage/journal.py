@@ -17,13 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.files.atomic import unwritable
-from xvectors.storage.packs import NUMBER, PROVENANCE, Row, files_named
+from xvectors.storage.packs import (
+    NUMBER,
+    PROVENANCE_BYTES,
+    Row,
+    files_named,
+    pack_provenance,
+    unpack_provenance,
+)
 from xvectors.storage.provenance import ProvenanceDigest
 
 JOURNAL_SUFFIX = ".journal"
 # The fields before name and vector in a journal: the checksum of all that follows, the name's
 # length in bytes, the vector's length in numbers, and its provenance.
-_RECORD = struct.Struct(f"<IHI{PROVENANCE.size}s")
+_RECORD = struct.Struct(f"<IHI{PROVENANCE_BYTES}s")
 _CHECKSUM_BYTES = 4
 _JOURNAL_NAME = re.compile(rf"\.(\d+-of-\d+)\.[0-9a-f]{{12}}{re.escape(JOURNAL_SUFFIX)}")
 
@@ -46,7 +53,7 @@ class Journal:
         """Add an embedding, shape (dim,), and return its row."""
         content = vector.astype(NUMBER).tobytes()
         encoded = name.encode()
-        packed = PROVENANCE.pack(*provenance)
+        packed = pack_provenance(provenance)
         record = _RECORD.pack(0, len(encoded), len(vector), packed) + encoded + content
         record = struct.pack("<I", zlib.crc32(record[_CHECKSUM_BYTES:])) + record[_CHECKSUM_BYTES:]
         try:
@@ -80,7 +87,7 @@ def read_journal(path: Path) -> Iterator[tuple[str, Row]]:
             content = file.read(dim * NUMBER.itemsize)
             if zlib.crc32(head[_CHECKSUM_BYTES:] + name + content) != checksum:
                 return
-            provenance = ProvenanceDigest(*PROVENANCE.unpack(packed))
+            provenance = unpack_provenance(packed)
             yield name.decode(), Row(path, offset, dim, provenance, zlib.crc32(content))
 
 

@@ -83,8 +83,11 @@ class PackedStorage(Storage):
         """Compare the rows of the utterance, and return the best."""
         digest = wanted.digest()
         rows = self._rows[utt_id]
-        standing = max((compare(row.provenance, digest) for row in rows), default=Standing.MISSING)
-        return Found(standing, frozenset(row.provenance.content for row in rows))
+        if not rows:
+            return Found(Standing.MISSING)
+        best = max(rows, key=lambda row: compare(row.provenance, digest))
+        contents = frozenset(row.provenance.content for row in rows)
+        return Found(compare(best.provenance, digest), contents, best.provenance.decoded)
 
     def choose(self, utt_id: str, wanted: Provenance) -> None:
         """Drop the rows of the utterance that are not current."""
@@ -96,7 +99,7 @@ class PackedStorage(Storage):
         """Keep the row of the same content, with another provenance in the next pack."""
         digest = provenance.digest()
         same = [
-            row._replace(provenance=digest)
+            row._replace(provenance=digest._replace(decoded=row.provenance.decoded))
             for row in self._rows[utt_id]
             if (row.provenance.how, row.provenance.content) == (digest.how, digest.content)
         ]

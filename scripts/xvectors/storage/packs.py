@@ -7,6 +7,7 @@ carries a checksum and the digest of its provenance.
 
 import json
 import logging
+import math
 import os
 import re
 import struct
@@ -20,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xvectors.audio.signal import Decoded
 from xvectors.errors import ShardError
 from xvectors.storage.provenance import NO_HOW, ProvenanceDigest
 from xvectors.storage.safetensors_file import MAX_HEADER_BYTES, METADATA, read_header, write_vectors
@@ -28,16 +30,23 @@ logger = logging.getLogger(__name__)
 
 PACK_SUFFIX = ".safetensors"
 ROWS = "rows"
-# A provenance: its two hashes, the size of the audio file, the hash of its content.
-PROVENANCE = struct.Struct("<8s8sq16s")
+# A provenance: its two hashes, the size of the audio file, the hash of its content, the seconds
+# that were decoded, NaN where they are not known, and whether the audio is silent.
+_PROVENANCE = struct.Struct("<8s8sq16sd?")
+PROVENANCE_BYTES = _PROVENANCE.size
+# Earlier versions had nothing decoded. Those before them had two hashes only, of which the second
+# one is the one of everything.
+_EARLIER_PROVENANCE = struct.Struct("<8s8sq16s")
+_EARLIEST_PROVENANCE = struct.Struct("<8s8s")
 # The metadata of a pack have for every row its provenance and the checksum of its bytes.
-_ROW = struct.Struct(f"<{PROVENANCE.size}sI")
-# Earlier versions had two hashes instead. The second one is the one of everything.
-_EARLIER_ROW = struct.Struct("<8s8sI")
+_CHECKSUM = struct.Struct("<I")
+_ROW_SIZES = [
+    kind.size + _CHECKSUM.size for kind in (_PROVENANCE, _EARLIER_PROVENANCE, _EARLIEST_PROVENANCE)
+]
 NUMBER = np.dtype("<f4")
 # An upper bound of a row's bytes in a header, without its name.
 _ROW_HEADER_BYTES = (
-    2 * _ROW.size + len('"":{"dtype":"F32","shape":[99999],"data_offsets":[,]},') + 24
+    2 * _ROW_SIZES[0] + len('"":{"dtype":"F32","shape":[99999],"data_offsets":[,]},') + 24
 )
 _NAME = re.compile(rf"(\d+-of-\d+){re.escape(PACK_SUFFIX)}")
 
@@ -72,6 +81,24 @@ class Row(NamedTuple):
         return np.frombuffer(content, NUMBER)
 
 
+def pack_provenance(provenance: ProvenanceDigest) -> bytes:
+    """Return a provenance in `PROVENANCE_BYTES`."""
+    decoded = provenance.decoded or Decoded(math.nan)
+    return _PROVENANCE.pack(*provenance[:-1], *decoded)
+
+
+def unpack_provenance(packed: bytes) -> ProvenanceDigest:
+    """Return a provenance that this version or an earlier one has packed."""
+    if len(packed) == _EARLIEST_PROVENANCE.size:
+        _, version = _EARLIEST_PROVENANCE.unpack(packed)
+        return ProvenanceDigest(NO_HOW, version)
+    if len(packed) == _EARLIER_PROVENANCE.size:
+        return ProvenanceDigest(*_EARLIER_PROVENANCE.unpack(packed))
+    how, version, size, content, seconds, is_silent = _PROVENANCE.unpack(packed)
+    decoded = None if math.isnan(seconds) else Decoded(seconds, is_silent)
+    return ProvenanceDigest(how, version, size, content, decoded)
+
+
 def check_names(place: str, names: list[str]) -> None:
     """Raise ShardError if rows of these names do not fit into one pack."""
     if METADATA in names:
@@ -92,7 +119,7 @@ def check_names(place: str, names: list[str]) -> None:
 def write_pack(path: Path, rows: Mapping[str, Row], metadata: Mapping[str, str]) -> None:
     """Write a pack from rows of other files, a tensor per name, whole or not at all."""
     about = b"".join(
-        _ROW.pack(PROVENANCE.pack(*row.provenance), row.checksum) for row in rows.values()
+        pack_provenance(row.provenance) + _CHECKSUM.pack(row.checksum) for row in rows.values()
     )
     dims = {row.dim for row in rows.values()} or {0}
     if len(dims) > 1:
@@ -104,25 +131,23 @@ def write_pack(path: Path, rows: Mapping[str, Row], metadata: Mapping[str, str])
 class _Contents(NamedTuple):
     """A pack's header: names in order, the vectors' length, the first byte, the rows.
 
-    `is_earlier` says that an earlier version wrote it.
+    A row has `row_size` bytes in `about`, fewer in packs of earlier versions.
     """
 
     names: list[str]
     dim: int
     start: int
     about: bytes
-    is_earlier: bool
+    row_size: int
 
     def row(self, path: Path, i: int) -> Row:
         offset = self.start + i * self.dim * NUMBER.itemsize
         return Row(path, offset, self.dim, *self._about(i))
 
     def _about(self, i: int) -> tuple[ProvenanceDigest, int]:
-        if self.is_earlier:
-            _, version, checksum = _EARLIER_ROW.unpack_from(self.about, i * _EARLIER_ROW.size)
-            return ProvenanceDigest(NO_HOW, version), checksum
-        packed, checksum = _ROW.unpack_from(self.about, i * _ROW.size)
-        return ProvenanceDigest(*PROVENANCE.unpack(packed)), checksum
+        row = self.about[i * self.row_size : (i + 1) * self.row_size]
+        (checksum,) = _CHECKSUM.unpack(row[-_CHECKSUM.size :])
+        return unpack_provenance(row[: -_CHECKSUM.size]), checksum
 
 
 def _read_contents(path: Path) -> _Contents:
@@ -140,15 +165,14 @@ def _read_contents(path: Path) -> _Contents:
         size = dim * NUMBER.itemsize
         places = [entry["data_offsets"] for entry in entries.values()]
         n_rows = len(entries)
-        is_earlier = len(about) == n_rows * _EARLIER_ROW.size
-        is_whole = (is_earlier or len(about) == n_rows * _ROW.size) and places == [
-            [i * size, (i + 1) * size] for i in range(n_rows)
-        ]
+        row_size = len(about) // max(n_rows, 1)
+        is_whole = len(about) == n_rows * row_size and (row_size in _ROW_SIZES or not n_rows)
+        is_whole &= places == [[i * size, (i + 1) * size] for i in range(n_rows)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{path}: not a pack ({error}). Rerun the same command") from error
     if not is_whole:
         raise ShardError(f"{path}: not a pack (it is damaged). Rerun the same command")
-    return _Contents(list(entries), dim, start, about, is_earlier)
+    return _Contents(list(entries), dim, start, about, row_size)
 
 
 def describe(path: Path) -> tuple[bytes | None, list[str]]:

@@ -17,7 +17,7 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from xvectors.audio.signal import Segment
+from xvectors.audio.signal import Decoded, Segment
 from xvectors.audio.versions import AudioVersion
 from xvectors.files.atomic import parse_json
 from xvectors.files.checksummed_json import canonical_json
@@ -32,17 +32,18 @@ NO_HOW = bytes(8)
 
 
 class ProvenanceDigest(NamedTuple):
-    """A provenance in 40 bytes.
+    """A provenance in a few bytes.
 
     `how` is a hash of everything but the audio file, `version` one of everything but its content;
     `size` is the file's size in bytes, `content` a hash of its content. Where they are not known
-    they are `NO_SIZE` and `NO_CONTENT`.
+    they are `NO_SIZE` and `NO_CONTENT`. `decoded` decides nothing; it is in neither hash.
     """
 
     how: bytes
     version: bytes
     size: int = NO_SIZE
     content: bytes = NO_CONTENT
+    decoded: Decoded | None = None
 
 
 class Standing(IntEnum):
@@ -72,6 +73,7 @@ class Provenance:
         segment: The part of the file, None for all of it.
         audio: The version of the file, None where there is none.
         content: A hash of the file's content, None where it is not known.
+        decoded: Facts about the audio that was embedded, None where they are not known.
 
     """
 
@@ -80,6 +82,7 @@ class Provenance:
     segment: Segment | None = None
     audio: AudioVersion | None = None
     content: str | None = None
+    decoded: Decoded | None = None
 
     def with_audio(self, audio: AudioVersion | None, content: str | None = None) -> "Provenance":
         """Return the same provenance for a version of the audio file."""
@@ -90,14 +93,15 @@ class Provenance:
         return canonical_json(self._entries())
 
     def digest(self) -> ProvenanceDigest:
-        """Return it in 40 bytes."""
+        """Return it in a few bytes."""
         return _digest(self._entries())
 
     def _entries(self) -> dict[str, Any]:
         entries = {**self.made_by, "wav_path": self.wav_path}
         entries |= self.segment._asdict() if self.segment else {}
         entries |= self.audio._asdict() if self.audio else {}
-        return entries | ({CONTENT: self.content} if self.content else {})
+        entries |= {CONTENT: self.content} if self.content else {}
+        return entries | (self.decoded._asdict() if self.decoded else {})
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ def parse_provenance(provenance: bytes | None) -> dict[str, Any]:
 
 
 def digest_of(provenance: bytes | None) -> ProvenanceDigest | None:
-    """Return an encoded provenance in 40 bytes, None where there is none or another's comment."""
+    """Return the digest of an encoded provenance, None where there is none or another's comment."""
     try:
         return _digest(parse_provenance(provenance)) if provenance else None
     except (TypeError, ValueError):
@@ -157,11 +161,14 @@ def digest_of(provenance: bytes | None) -> ProvenanceDigest | None:
 
 
 def _digest(entries: dict[str, Any]) -> ProvenanceDigest:
-    versioned = {key: value for key, value in entries.items() if key != CONTENT}
+    unversioned = (CONTENT, *Decoded._fields)
+    versioned = {key: value for key, value in entries.items() if key not in unversioned}
     size = versioned.get("size", NO_SIZE)
     how = {key: value for key, value in versioned.items() if key not in (*PLACE, "size")}
     content = bytes.fromhex(entries.get(CONTENT, "")) or NO_CONTENT
-    return ProvenanceDigest(_hash(how), _hash(versioned), size, content)
+    seconds = entries.get("seconds")
+    decoded = None if seconds is None else Decoded(float(seconds), bool(entries.get("is_silent")))
+    return ProvenanceDigest(_hash(how), _hash(versioned), size, content, decoded)
 
 
 def _hash(entries: dict[str, Any]) -> bytes:

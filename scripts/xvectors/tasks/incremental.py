@@ -7,8 +7,10 @@ at its audio file's version and one at its embedding.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from xvectors.audio.signal import Decoded
 from xvectors.audio.versions import AudioVersion, audio_version, content_hash
 from xvectors.errors import ShardError, UtteranceError, XVectorsError, first_line, machine_problem
 from xvectors.storage.base import Found, Storage
@@ -34,9 +36,13 @@ class Target(NamedTuple):
 
 
 class Embedding(NamedTuple):
-    """A result that `IncrementalPipeline` stores itself; `vector` has the shape (dim,)."""
+    """A result that `IncrementalPipeline` stores itself.
+
+    `vector` has the shape (dim,), and `decoded` are facts about its audio, if they are known.
+    """
 
     vector: "torch.Tensor"
+    decoded: Decoded | None = None
 
 
 class _Answer(NamedTuple):
@@ -53,6 +59,7 @@ class OutputCheck:
     Attributes:
         missing: The indices that `survey` has found without a current embedding, with the versions
             of their audio files, None where there is none.
+        decoded: Facts about the audio of the others, as far as their embeddings tell them.
 
     """
 
@@ -74,6 +81,7 @@ class OutputCheck:
         self.storage = storage
         self.check_run = check_run
         self.missing: dict[int, AudioVersion | None] = {}
+        self.decoded: dict[int, Decoded] = {}
         self._standings: dict[int, Standing] = {}
 
     def survey(self, indices: Iterable[int], n_threads: int) -> None:
@@ -99,6 +107,8 @@ class OutputCheck:
     def _note(self, index: int, answer: _Answer, standing: Standing) -> None:
         if standing is not Standing.CURRENT:
             self.missing[index], self._standings[index] = answer.audio, standing
+        elif answer.found.decoded is not None:
+            self.decoded[index] = answer.found.decoded
         if self.storage.is_remembered:
             # Here too, because processes that are forked later have a copy of the list.
             self._discard_if_stale(answer.target, standing)
@@ -197,9 +207,16 @@ class IncrementalPipeline(Pipeline):
         self.outputs.check_run()
         stored = self.pipeline.store(item.loaded, result)
         if isinstance(stored, Embedding):
-            self.outputs.storage.save(utt_id, stored.vector, item.provenance)
-            return {"utt_id": utt_id, "status": "ok"}
+            return self._save(item, stored)
         return _finalize_outcome(item, stored, self.outputs.storage)
+
+    def _save(self, item: _Item, embedding: Embedding) -> Outcome:
+        provenance, decoded = item.provenance, embedding.decoded
+        if provenance is not None:
+            provenance = replace(provenance, decoded=decoded)
+        self.outputs.storage.save(item.target.utt_id, embedding.vector, provenance)
+        outcome: Outcome = {"utt_id": item.target.utt_id, "status": "ok"}
+        return outcome if decoded is None else {**outcome, "decoded": decoded}
 
 
 def failure_reason(error: BaseException) -> str:

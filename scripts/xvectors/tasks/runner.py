@@ -8,6 +8,7 @@ from typing import Any, TypedDict, TypeVar
 
 from tqdm import tqdm
 
+from xvectors.audio.signal import Decoded
 from xvectors.errors import TaskError
 from xvectors.storage.pt_file import load_tensor
 from xvectors.tasks.pipeline import Pipeline
@@ -17,11 +18,15 @@ Item = TypeVar("Item")
 
 
 class Outcome(TypedDict, total=False):
-    """The outcome of an utterance: `status` is ok, skipped, or failed with a `reason`."""
+    """The outcome of an utterance: `status` is ok, skipped, or failed with a `reason`.
+
+    `decoded` tells of its audio, where the runner is known to have read it.
+    """
 
     utt_id: str
     status: str
     reason: str
+    decoded: Decoded
 
 
 class BaseRunner(ABC):

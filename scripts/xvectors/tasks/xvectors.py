@@ -155,6 +155,7 @@ class XVectorRunner(BaseRunner):
                     reason, utt_id = failure_reason(outcome), utterances[index][0]
                     outcomes.append({"utt_id": utt_id, "status": "failed", "reason": reason})
                 else:
+                    outcome.pop("decoded", None)
                     outcomes.append(outcome)
         return outcomes[0] if isinstance(idx, int) else outcomes
 
@@ -204,7 +205,7 @@ class XVectorPipeline(Pipeline):
             raise UtteranceError(f"the embedding has the shape {tuple(result.shape)}")
         if not bool(result.isfinite().all()):
             raise UtteranceError("the embedding is not finite")
-        return Embedding(result)
+        return Embedding(result, item.decoded)
 
     def n_bytes(self, item: Signal) -> int:
         """Return the bytes of a signal."""

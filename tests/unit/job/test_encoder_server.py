@@ -59,6 +59,7 @@ def test_they_give_what_threads_of_one_process_give(encoder, tmp_path, monkeypat
     pipeline, _ = xvector_stages(encoder, tmp_path / "two", monkeypatch)
     found = dict(run_in_processes(pipeline, range(len(utt_ids)), 7, 3))
     assert found == expected
+    assert all(1 < outcome["decoded"].seconds < 5 for outcome in found.values())
     assert {outcome["status"] for outcome in found.values()} == {"ok"}
     for utt_id in utt_ids:
         one, two = (torch.load(tmp_path / name / f"{utt_id}.pt") for name in ("one", "two"))

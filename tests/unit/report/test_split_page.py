@@ -1,5 +1,7 @@
-from tests.support.made_split import SHARDS, make_split, make_voices
+from tests.support.made_split import SHARDS, make_marker, make_split, make_voices
+from xvectors.config.layout import Layout
 from xvectors.report.split_page import draw_report
+from xvectors.sharding.markers import write_marker
 
 
 def test_a_page_that_snakemakes_report_cannot_show_is_named(tmp_path, monkeypatch, caplog):
@@ -9,3 +11,13 @@ def test_a_page_that_snakemakes_report_cannot_show_is_named(tmp_path, monkeypatc
     monkeypatch.setattr("xvectors.report.split_page.MAX_PAGE_BYTES", 1000)
     draw_report(config, "train", SHARDS, 100, with_tsne=False)
     assert "train.report.html: too large for Snakemake's report" in caplog.text
+
+
+def test_silent_utterances_are_shown_only_where_there_are_some(tmp_path):
+    config = make_split(tmp_path, *make_voices(2, 3))
+    layout = Layout.of(config)
+    draw_report(config, "train", SHARDS, 100, with_tsne=False)
+    assert "<dt>silent</dt>" not in layout.page("train").read_text()
+    write_marker(layout.marker("train", SHARDS[0]), make_marker(n_silent=3))
+    draw_report(config, "train", SHARDS, 100, with_tsne=False)
+    assert "<dt>silent</dt><dd>3</dd>" in layout.page("train").read_text()

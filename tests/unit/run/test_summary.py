@@ -32,6 +32,9 @@ def test_done_before_and_by_this_run(shards):
         "train: 10 embedded, 13 already embedded, 0 failed, 0.011 hours of audio embedded, "
         "wall time 2 min 5 s"
     ]
+    silent = make_marker(n_silent=3, run="earlier")
+    write_marker(layout.marker("train", "1-of-2"), silent)
+    assert lines(shards)[0].endswith("wall time 2 min 5 s, 3 silent")
     layout.index("train").unlink()
     (_, undone) = lines(shards)
     assert undone.startswith("train: its tables are not done, see ")

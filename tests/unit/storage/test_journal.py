@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
+from xvectors.audio.signal import Decoded
 from xvectors.storage.journal import Journal, list_journals, read_journal
 from xvectors.storage.provenance import ProvenanceDigest
 
 NAMES = ["a", "b c", "ü{%s}"]
 
 
-PROVENANCE = ProvenanceDigest(b"how-made", b"version.", 7, bytes(range(16)))
+PROVENANCE = ProvenanceDigest(b"how-made", b"version.", 7, bytes(range(16)), Decoded(1.25, True))
 
 
 def vectors(dim: int = 5) -> np.ndarray:

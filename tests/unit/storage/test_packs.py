@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from xvectors.audio.signal import Decoded
 from xvectors.errors import ShardError
 from xvectors.storage import packs
 from xvectors.storage.journal import Journal, read_journal
@@ -14,7 +15,7 @@ from xvectors.storage.provenance import NO_HOW, ProvenanceDigest
 NAMES = ["a", "b c", "ü{%s}"]
 
 
-PROVENANCE = ProvenanceDigest(b"how-made", b"version.", 7, bytes(range(16)))
+PROVENANCE = ProvenanceDigest(b"how-made", b"version.", 7, bytes(range(16)), Decoded(1.25, True))
 
 
 def vectors(dim: int = 5) -> np.ndarray:
@@ -98,21 +99,28 @@ def test_the_formats_own_name_is_refused():
 
 def test_more_names_than_a_header_holds_are_refused_with_the_number_of_shards():
     packs.check_names("train 0-of-2", ["name"] * 1000)
-    with pytest.raises(ShardError, match=r"train 0-of-2: 2000000 .*n_shards at least 4 times"):
+    with pytest.raises(ShardError, match=r"train 0-of-2: 2000000 .*n_shards at least 5 times"):
         packs.check_names("train 0-of-2", ["utterance-name-of-usual-length"] * 2_000_000)
 
 
-def test_a_pack_of_an_earlier_version_is_read(pack, tmp_path):
+@pytest.mark.parametrize(
+    "packed",
+    [b"how-made" + b"version.", struct.pack("<8s8sq16s", *PROVENANCE[:-1])],
+    ids=["two hashes", "without what was decoded"],
+)
+def test_a_pack_of_an_earlier_version_is_read(pack, tmp_path, packed):
+    expected = PROVENANCE._replace(decoded=None)
+    if len(packed) == 16:
+        expected = ProvenanceDigest(NO_HOW, b"version.")
     content = load_file(pack)
     names = sorted(content)
     rows = b"".join(
-        struct.pack("<8s8sI", b"how-made", b"version.", zlib.crc32(content[name].tobytes()))
-        for name in names
+        packed + struct.pack("<I", zlib.crc32(content[name].tobytes())) for name in names
     )
     earlier = tmp_path / "1-of-2.safetensors"
     save_file({name: content[name] for name in names}, earlier, {"rows": rows.hex()})
     found = dict(read_pack(earlier))
     assert list(found) == names
     for name, row in found.items():
-        assert row.provenance == ProvenanceDigest(NO_HOW, b"version.")
+        assert row.provenance == expected
         assert row.read().tobytes() == content[name].tobytes()

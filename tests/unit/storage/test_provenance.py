@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from xvectors.audio.signal import Segment
+from xvectors.audio.signal import Decoded, Segment
 from xvectors.audio.versions import AudioVersion
 from xvectors.storage.provenance import (
     EmbeddingSource,
@@ -77,3 +77,12 @@ def test_the_fingerprint_is_asked_for_once():
     provenances = [source.provenance(index) for index in (0, 1)]
     assert provenances == [Provenance(MADE_BY, "a"), Provenance(MADE_BY, "b")]
     assert len(asked) == 1
+
+
+def test_decoded_facts_are_kept_and_decide_nothing():
+    with_facts = replace(MADE, decoded=Decoded(4.25, True))
+    found = digest_of(with_facts.encode())
+    assert found == with_facts.digest()
+    assert found.decoded == Decoded(4.25, True)
+    assert compare(found, MADE.digest()) is Standing.CURRENT
+    assert digest_of(MADE.encode()).decoded is None

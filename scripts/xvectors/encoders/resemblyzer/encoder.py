@@ -60,7 +60,7 @@ class ResemblyzerEncoder(Encoder):
 
     def prepare(self, signal: Signal) -> Signal:
         """Raise the level of a quiet signal and shorten its pauses."""
-        return Signal(torch.from_numpy(preprocess(signal.samples.numpy())), signal.rate)
+        return signal._replace(samples=torch.from_numpy(preprocess(signal.samples.numpy())))
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
