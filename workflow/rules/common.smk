@@ -6,7 +6,6 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
-from snakemake.settings.types import Quietness
 
 here = workflow.current_basedir.get_path_or_uri(secret_free=True)
 scripts = str(Path(here).parents[1] / "scripts")
@@ -35,9 +34,10 @@ config_files = ", ".join(map(str, workflow.configfiles)) or "--config"
 
 
 def refuse(error: XVectorsError) -> WorkflowError:
-    """Return an error that a user sees as its message, also under ``--quiet all``."""
-    if Quietness.ALL in (workflow.output_settings.quiet or ()):
-        print(as_error_lines(error), file=sys.stderr)
+    """End the run with an error's message, or return it as the error of a module."""
+    # Snakemake would add the place in this file, which tells a user nothing.
+    if not is_module:
+        sys.exit(as_error_lines(error))
     return WorkflowError(as_error_lines(error))
 
 
