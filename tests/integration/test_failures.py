@@ -67,8 +67,15 @@ def test_a_bad_manifest_is_one_line_for_each_bad_line_and_embeds_nothing(checkou
 
 def test_an_encoder_that_cannot_be_fetched_is_one_line(checkout):
     checkout.xvector["pretrained_model"] = "nobody/nothing"
-    (error,) = checkout.run_badly()
-    assert "cannot fetch 'nobody/nothing' from the Hugging Face hub" in error
+    result = checkout.run()
+    assert result.returncode != 0
+    errors = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
+    assert len(set(errors)) == 1
+    assert "cannot fetch 'nobody/nothing' from the Hugging Face hub" in errors[0]
+    # Once where it happened, and once more after the summary; no log that does not exist is named.
+    _, summary = result.stdout.split("train: 0 embedded", 1)
+    assert errors[0] in summary
+    assert "embed_shard" not in summary
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take the network away")

@@ -159,11 +159,15 @@ class Checkout:
         return result.stdout
 
     def run_badly(self, *arguments: str) -> list[str]:
-        """Run the workflow, expect an error without a traceback, and return its lines."""
+        """Run the workflow, expect an error without a traceback, and return its lines.
+
+        A job's error is printed where it happens and after the run's summary; it comes once here.
+        """
         result = self.run(*arguments)
         assert result.returncode != 0, result.stdout
         assert "Traceback" not in result.stdout
-        return [line for line in result.stdout.splitlines() if line.startswith("error:")]
+        lines = result.stdout.splitlines()
+        return list(dict.fromkeys(line for line in lines if line.startswith("error:")))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the workflow in a process group of its own."""

@@ -30,7 +30,8 @@ work_around_slurm(workflow.is_main_process)
 share_package_with_jobs()
 # Where a module's prefix puts a path of a rule.
 place = workflow.modifier.path_modifier.replace_prefix
-config_files = ", ".join(map(str, workflow.configfiles)) or "--config"
+given_by_hand = ["--config"] if workflow.config_settings.config else []
+config_files = ", ".join([*map(str, workflow.configfiles), *given_by_hand])
 
 
 def refuse(error: XVectorsError) -> WorkflowError:

@@ -15,6 +15,9 @@ from xvectors.files.run_lock import RunLock
 
 logger = logging.getLogger("xvectors")
 
+# What stands before an error's message in a log file.
+ERROR = " ERROR "
+
 
 @contextmanager
 def running(snakemake: Any) -> Iterator[Settings]:

@@ -39,6 +39,7 @@ class Run:
         self._started = time.monotonic()
         self._lock = RunLock(self.layout.root)
         self._state = self._lock.state()
+        self._began = 0
 
     def check(self, made: Iterable[str] = ()) -> None:
         """Check, once, that everything the configuration refers to is there and right.
@@ -66,6 +67,8 @@ class Run:
         """
         before = self.records.stale
         self._lock.hold(self._state)
+        # By the clock of the file system that has the logs too.
+        self._began = self._lock.path.stat().st_mtime_ns
         was_killed = bool(self._state) and not self._state.endswith(ENDED)
         if was_killed and self.records.stale_by_now() != before:
             raise ShardError(
@@ -76,7 +79,8 @@ class Run:
     def end(self) -> None:
         """Print what the run has done, and note beside the lock that it has come to its end."""
         seconds = time.monotonic() - self._started
-        print(*summarize(self.settings, self.name, seconds), sep="\n", file=sys.stderr)
+        lines = summarize(self.settings, self.name, seconds, self._began)
+        print(*lines, sep="\n", file=sys.stderr)
         self._lock.note_end()
 
 

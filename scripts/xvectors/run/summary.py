@@ -7,6 +7,7 @@ from pathlib import Path
 from xvectors.config.layout import Layout, shard_names
 from xvectors.config.settings import Settings
 from xvectors.errors import ShardError
+from xvectors.run.script_log import ERROR
 from xvectors.sharding.index_shards import read_plan
 from xvectors.sharding.markers import DoneMarker, Failure, read_marker
 
@@ -15,21 +16,27 @@ MAX_FAILURES_SHOWN = 20
 MAX_SHARDS_SHOWN = 10
 
 
-def summarize(settings: Settings, run: str, seconds: float) -> Iterator[str]:
+def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> Iterator[str]:
     """Yield the lines that tell what a run has done.
 
     Args:
         settings: The settings.
         run: The name of the run, which is in the accounts of its jobs.
         seconds: How long the run took.
+        since: When it began, in nanoseconds by the clock of the output folder's file system.
 
     """
     layout = Layout.of(settings)
     minutes, seconds = divmod(seconds, 60)
+    causes = []
+    if not layout.encoder.exists():
+        causes += errors_in(layout.log("fetch_encoder", "encoder"), since)
     for split in settings.xvector.splits:
         plan = read_plan(layout.plan(split))
         if plan is None:
             yield f"{split}: not done, its manifest was not split"
+            for rule in ("make_manifest", "split_manifest"):
+                causes += errors_in(layout.log(rule, split), since)
             continue
         done = _add_up(layout, split, plan.n_shards, run)
         hours = done.audio_seconds / SECONDS_PER_HOUR
@@ -45,10 +52,31 @@ def summarize(settings: Settings, run: str, seconds: float) -> Iterator[str]:
             yield f"{split}: {failure.utt_id}: {failure.reason}"
         if done.n_failed > len(done.failures):
             yield f"{split}: and {done.n_failed - len(done.failures)} more, see the logs"
-        for name in undone[:MAX_SHARDS_SHOWN]:
-            yield f"{split} {name}: not done, see {layout.log('embed_shard', f'{split}/{name}')}"
-        if not undone and not layout.index(split).exists():
-            yield f"{split}: its tables are not done, see {layout.log('collect_split', split)}"
+        logs = {name: layout.log("embed_shard", f"{split}/{name}") for name in undone}
+        begun = [name for name in undone if is_of_run(logs[name], since)]
+        for name in begun[:MAX_SHARDS_SHOWN]:
+            yield f"{split} {name}: not done, see {logs[name]}"
+        log = layout.log("collect_split", split)
+        if not undone and not layout.index(split).exists() and is_of_run(log, since):
+            yield f"{split}: its tables are not done, see {log}"
+    # What stopped everything else comes last, where people look first.
+    yield from causes
+
+
+def is_of_run(log: Path, since: int) -> bool:
+    """Tell whether a log exists and was written since a run began; `since` is as above."""
+    try:
+        return log.stat().st_mtime_ns >= since
+    except FileNotFoundError:
+        return False
+
+
+def errors_in(log: Path, since: int) -> list[str]:
+    """Return the errors that a job of this run has logged, as the terminal showed them."""
+    if not is_of_run(log, since):
+        return []
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line.partition(ERROR)[2] for line in lines if ERROR in line]
 
 
 @dataclass

@@ -1,4 +1,6 @@
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from xvectors.run.summary import MAX_FAILURES_SHOWN, summarize
 from xvectors.sharding.markers import Failure, write_marker
 
 RUN = "this run"
+SINCE = 1_000_000_000_000_000_000
 
 
 @pytest.fixture
@@ -20,7 +23,15 @@ def shards(corpus, demo_encoder) -> Shards:
 
 
 def lines(shards: Shards) -> list[str]:
-    return list(summarize(resolve_config({"xvector": shards.settings}), RUN, 125.4))
+    return list(summarize(resolve_config({"xvector": shards.settings}), RUN, 125.4, SINCE))
+
+
+def write_log(path: Path, *errors: str, since: int = SINCE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["2026-11-29 09:14:17,817 INFO begun"]
+    lines += [f"2026-11-29 09:14:17,917 ERROR error: {error}" for error in errors]
+    path.write_text("\n".join([*lines, ""]))
+    os.utime(path, ns=(since, since))
 
 
 def test_done_before_and_by_this_run(shards):
@@ -36,11 +47,14 @@ def test_done_before_and_by_this_run(shards):
     write_marker(layout.marker("train", "1-of-2"), silent)
     assert lines(shards)[0].endswith("wall time 2 min 5 s, 3 silent")
     layout.index("train").unlink()
+    write_log(layout.log("collect_split", "train"))
     (_, undone) = lines(shards)
     assert undone.startswith("train: its tables are not done, see ")
 
 
 def test_shards_that_are_not_done_and_their_failures(shards):
+    for name in ("0-of-2", "1-of-2"):
+        write_log(shards.layout.log("embed_shard", f"train/{name}"))
     failures = [Failure(f"utt{i}", "a.wav", "too short") for i in range(MAX_FAILURES_SHOWN + 5)]
     marker = make_marker(n_failed=len(failures), failures=failures, run=RUN)
     write_marker(shards.layout.unfinished("train", "0-of-2"), marker)
@@ -59,7 +73,25 @@ def test_shards_that_are_not_done_and_their_failures(shards):
 
 def test_a_split_whose_manifest_was_not_split(shards):
     shards.layout.plan("train").unlink()
-    assert lines(shards) == ["train: not done, its manifest was not split"]
+    not_split = "train: not done, its manifest was not split"
+    assert lines(shards) == [not_split]
+    write_log(shards.layout.log("make_manifest", "train"), "corpus: empty", "really")
+    assert lines(shards) == [not_split, "error: corpus: empty", "error: really"]
+
+
+def test_the_cause_comes_last_and_no_log_that_is_not_of_this_run(shards):
+    """An encoder that cannot be fetched stops all shards; no log of theirs exists."""
+    layout = shards.layout
+    cause = "cannot fetch 'nobody/nothing'"
+    layout.encoder.unlink()
+    write_log(layout.log("fetch_encoder", "encoder"), cause)
+    write_log(layout.log("embed_shard", "train/1-of-2"), since=SINCE - 1)
+    first, last = lines(shards)
+    assert first.endswith(", 2 of 2 shards not done")
+    assert last == f"error: {cause}"
+    # An earlier run's cause is not this one's.
+    write_log(layout.log("fetch_encoder", "encoder"), cause, since=SINCE - 1)
+    assert lines(shards) == [first]
 
 
 def test_a_damaged_marker_counts_nothing(shards):
