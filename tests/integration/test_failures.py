@@ -200,9 +200,11 @@ def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(checkout):
 def test_bad_configurations_are_one_line_for_each_mistake_and_write_nothing(checkout):
     good = dict(checkout.xvector)
     checkout.xvector.update(batchsize=3, batch_size="many")
-    unknown, wrong = sorted(checkout.run_badly(), key=len, reverse=True)
-    assert "my.yaml: xvector.batchsize: unknown key, did you mean batch_size?" in unknown
-    assert "my.yaml: xvector.batch_size: must be integer or null, not 'many'" in wrong
+    wrong, unknown = sorted(checkout.run_badly())
+    assert wrong.endswith(
+        "my.yaml: xvector.batch_size: must be an integer from 1 on, or null, not 'many'"
+    )
+    assert unknown.endswith("my.yaml: xvector.batchsize: unknown key, did you mean batch_size?")
     checkout.xvector = good | {"splits": ["dev"], "pretrained_model": "/none"}
     errors = "\n".join(checkout.run_badly())
     assert "my.yaml: xvector.manifest_paths.dev: no such manifest: data/manifest/dev" in errors
