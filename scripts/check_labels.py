@@ -1,4 +1,4 @@
-"""Hold the speaker labels of a split against its embeddings."""
+"""Check the speaker labels of a split with its embeddings."""
 
 from pathlib import Path
 

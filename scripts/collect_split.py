@@ -1,4 +1,4 @@
-"""Check a split's embeddings and list what is embedded and what is not."""
+"""Check a split's embeddings and list the embedded and the failed utterances."""
 
 from pathlib import Path
 

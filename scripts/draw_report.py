@@ -1,4 +1,4 @@
-"""Draw the page that shows a split: its speakers, doubtful utterances, durations and speed."""
+"""Draw a split's page: speakers, doubtful utterances, durations and speed."""
 
 from pathlib import Path
 

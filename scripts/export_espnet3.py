@@ -1,4 +1,4 @@
-"""Link a split's embeddings to where ESPnet3's recipes look for them."""
+"""Link a split's embeddings where ESPnet3's recipes look for them."""
 
 from xvectors.config.layout import Layout
 from xvectors.results.espnet3 import link_split

@@ -1,4 +1,4 @@
-"""Bring the encoder from the hub or a local folder into one folder of plain files."""
+"""Copy the encoder from the hub or a local folder into one folder of plain files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Make a split's manifest of its corpus."""
+"""Make a split's manifest from its corpus."""
 
 from pathlib import Path
 

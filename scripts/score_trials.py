@@ -1,4 +1,4 @@
-"""Score a trial list, and draw the page that shows the scores."""
+"""Score a trial list and draw its page."""
 
 from xvectors.report.trials_page import draw_trials
 from xvectors.run.script_log import running

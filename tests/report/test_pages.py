@@ -132,8 +132,8 @@ def test_files_that_are_no_embeddings_and_shards_that_embedded_nothing(tmp_path,
         write_marker(Layout.of(config).marker("train", shard), make_marker(n_written=0))
     frame = window.open(draw(config))
     assert sorted(frame.evaluate("Object.keys(views)")) == ["durations"]
-    assert "no speaker embeddings" in frame.locator("main").inner_text()
-    assert "nothing to measure" in frame.locator("main").inner_text()
+    assert "not speaker embeddings" in frame.locator("main").inner_text()
+    assert "no speed was measured" in frame.locator("main").inner_text()
 
 
 def test_many_shards_are_points(tmp_path, window):
@@ -152,7 +152,7 @@ def test_many_shards_are_points(tmp_path, window):
 def test_no_utterance_at_all(tmp_path, window):
     config = make_split(tmp_path, [], np.zeros((0, 4)), [FailureRow("a", "a.wav", "no audio")])
     frame = window.open(draw(config))
-    assert "No utterance is embedded" in frame.locator("main").inner_text()
+    assert "No utterances were embedded" in frame.locator("main").inner_text()
     assert frame.locator("main tbody tr").count() == 1
 
 

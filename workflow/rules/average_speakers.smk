@@ -1,6 +1,6 @@
 """The mean embedding of every speaker of a split.
 
-Input: the table of what is embedded. Output: a safetensors file, a tensor per speaker.
+Input: the table of embedded utterances. Output: a safetensors file, a tensor per speaker.
 """
 
 

@@ -1,12 +1,12 @@
 """Speaker labels that may be wrong.
 
-Input: the table of what is embedded, and the manifest. Output: a verdict on each label, the numbers
+Input: the table of embedded utterances and the manifest. Output: a verdict on each label, the numbers
 behind it, and a manifest without the suspect ones.
 """
 
 
 rule check_labels:
-    """Hold the speaker labels of a split against its embeddings."""
+    """Check the speaker labels of a split with its embeddings."""
     input:
         manifest=manifest_of,
         index=str(layout.index("{split}")),

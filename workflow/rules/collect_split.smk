@@ -1,6 +1,6 @@
 """Check and list the embeddings of a split.
 
-Input: the done-markers of all its shards. Output: the tables of what is and is not embedded.
+Input: the done-markers of all its shards. Output: the tables of embedded and failed utterances.
 """
 
 

@@ -56,7 +56,7 @@ except XVectorsError as error:
 # The rules' paths, to which Snakemake adds a module's prefix itself.
 layout = Layout.of(resolve_config(config))
 manifest_paths = resolve_config(config).xvector.manifest_paths
-# What the scripts read.
+# Scripts read this.
 config = OmegaConf.to_container(settings.as_omegaconf(), resolve=False)
 
 
@@ -81,7 +81,7 @@ onerror:
 wildcard_constraints:
     split="|".join(map(re.escape, settings.xvector.splits)),
     shard=r"\d+-of-\d+",
-    # No trial list is as good as one of no possible name.
+    # Without trial lists, match no name.
     trials="|".join(map(re.escape, settings.xvector.trials)) or "(?!)",
 
 
@@ -92,26 +92,26 @@ def log_of(rule: str, stem: str) -> str:
 
 def retries_of_shard() -> int | None:
     """Return how often a shard's job is tried again; None for what ``--retries`` says."""
-    # Only where jobs run elsewhere are they counted as nodes. There nodes get lost, and time and
-    # memory run out.
+    # Snakemake counts nodes only if jobs run elsewhere. There, nodes are lost, and jobs run out of
+    # time and memory.
     return 2 if workflow.resource_settings.nodes is not None else None
 
 
 def threads_of_shard() -> int:
-    """Return the processors of a shard's job where it runs."""
+    """Return the number of processors of a shard's job."""
     xvector = settings.xvector
-    # `workflow.cores` is an error where there is no --cores.
+    # `workflow.cores` raises an error without --cores.
     cores = workflow.resource_settings.cores
     return processors_of_job(xvector.device, xvector.jobs_per_gpu, cores)
 
 
 def is_made(path: str) -> bool:
-    """Tell whether a rule of this workflow, or of the one around it, makes a file."""
+    """Tell whether a rule of this workflow, or of the one that includes it, makes a file."""
     return any(rule.is_producer(path) for rule in workflow.rules)
 
 
 def look(wildcards: Wildcards) -> list[str]:
-    """Let Snakemake run the jobs again whose records are stale; no file comes of it."""
+    """Make Snakemake rerun the jobs whose records are stale. Returns no files."""
     if workflow.is_main_process:
         if is_module:
             run.check(filter(is_made, settings.xvector.manifest_paths.values()))
@@ -120,13 +120,13 @@ def look(wildcards: Wildcards) -> list[str]:
 
 
 def plan_of(wildcards: Wildcards) -> str:
-    """Return the plan of a split, which a job needs whatever its time is."""
+    """Return the plan of a split. A job needs it, but its time does not matter."""
     look(wildcards)
     return ancient(str(layout.plan(wildcards.split)))
 
 
 def shards_of(split: str) -> list[str]:
-    """Return the names of a split's shards, after its manifest is split if only that tells."""
+    """Return the names of a split's shards, after splitting its manifest if necessary."""
     if not workflow.is_main_process:
         n_shards = number_of_shards(settings, split)
         if n_shards is None:
@@ -137,7 +137,7 @@ def shards_of(split: str) -> list[str]:
     if records.n_shards is None or (
         records.has_plan and is_made(settings.xvector.manifest_paths[split])
     ):
-        # A manifest that may be made anew by this run tells its shards only then.
+        # This run may make the manifest again, which decides the number of shards.
         checkpoints.split_manifest.get(split=split)
         records = run.records.split_again(split)
         look(Wildcards())
@@ -151,7 +151,7 @@ def manifest_of(wildcards: Wildcards) -> str:
 
 
 def given_shards_of(wildcards: Wildcards) -> int | None:
-    """Return the number of shards of a split, None where its hours of audio decide."""
+    """Return the number of shards of a split, None if its hours of audio decide."""
     return settings.xvector.given_shards(wildcards.split)
 
 
@@ -178,20 +178,20 @@ def speakers_of_cohort(wildcards: Wildcards) -> list[str]:
 
 
 def all_scores() -> list[str]:
-    """Return everything that is made of all trial lists."""
+    """Return the results of all trial lists."""
     makers = (layout.scores, layout.error_rates, layout.trials_page)
     return [str(make(name)) for make in makers for name in settings.xvector.trials]
 
 
 def wanted_scores(wildcards: Wildcards) -> list[str]:
-    """Return everything that is made of all trial lists, of which there must be one."""
+    """Return the results of all trial lists, of which there must be at least one."""
     if not settings.xvector.trials:
         raise WorkflowError("nothing to score: give lists of trials as xvector.trials")
     return all_scores()
 
 
 def all_products(wildcards: Wildcards) -> list[str]:
-    """Return what is made of the embeddings: means, labels, exports, pages, scores."""
+    """Return the products of the embeddings: means, labels, exports, pages, scores."""
     splits = settings.xvector.splits
     makers = [getattr(layout, kind) for kind in settings.xvector.exports]
     if makes_embeddings(runner_class(settings)) and settings.xvector.speaker_means:

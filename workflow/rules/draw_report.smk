@@ -1,7 +1,7 @@
-"""Show what became of a split.
+"""The report page of a split.
 
 Input: its tables and done-markers, and a sample of its embeddings. Output: a page, which
-Snakemake's report holds too.
+Snakemake's report includes.
 """
 
 

@@ -6,9 +6,9 @@ utterance, and the done-marker, which is written last and is the only output tha
 
 
 rule embed_shard:
-    """Embed what is missing or stale of a shard with the configured provider and runner."""
+    """Embed a shard's missing and stale utterances with the configured provider and runner."""
     input:
-        # Which shards a new plan has changed is told by their markers.
+        # Markers tell which shards a new plan has changed.
         plan=plan_of,
         encoder=str(layout.encoder),
     output:
@@ -23,7 +23,7 @@ rule embed_shard:
     threads: threads_of_shard()
     resources:
         mem_mb=lambda wildcards, attempt: cluster_resources.megabytes(attempt),
-        # Only clusters look at these.
+        # Only clusters use these.
         gpu=cluster_resources.gpus(settings),
         cpus_per_task=cluster_resources.processors(settings),
         runtime=lambda wildcards, attempt: cluster_resources.minutes(settings, attempt),

@@ -39,7 +39,7 @@ rule export_parquet:
 
 
 rule export_kaldi:
-    """Write Kaldi's archives of utterances and speakers, and who speaks what."""
+    """Write Kaldi's archives of utterances and speakers, and the utterances of each speaker."""
     input:
         index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
@@ -92,7 +92,7 @@ rule export_cosyvoice:
 
 
 rule export_espnet3:
-    """Link the embeddings to where ESPnet3's recipes look for them."""
+    """Link the embeddings where ESPnet3's recipes look for them."""
     input:
         index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.

@@ -1,11 +1,11 @@
-"""Bring the encoder to where every job can read it.
+"""Put the encoder where every job can read it.
 
 Input: the hub, or a local folder. Output: a folder of plain files and their description.
 """
 
 
 rule fetch_encoder:
-    """Copy or download the encoder once, on the submit host, and take its fingerprint."""
+    """Copy or download the encoder once, on the submit host, and compute its fingerprint."""
     input:
         look,
     output:

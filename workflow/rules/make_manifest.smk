@@ -1,6 +1,6 @@
 """Make the manifests of the splits that have a corpus.
 
-Input: none that Snakemake could watch, as a corpus is a folder of any size. Output: the manifest.
+Input: none. A corpus is a folder of any size, too large for Snakemake to watch. Output: the manifest.
 """
 
 for split, corpus in settings.xvector.corpora.items():
@@ -9,7 +9,7 @@ for split, corpus in settings.xvector.corpora.items():
         name:
             f"make_manifest_{split}"
         output:
-            # What is there stays until the new one is whole.
+            # Keep the old manifest until the new one is complete.
             manifest=update(manifest_paths[split]),
         log:
             log_of("make_manifest", split),

@@ -1,6 +1,6 @@
 """Scores of trial lists.
 
-Input: a trial list and the tables of what is embedded. Output: a score per trial, error
+Input: a trial list and the tables of embedded utterances. Output: a score per trial, error
 rates, and a page that shows them.
 """
 

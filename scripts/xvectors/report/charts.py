@@ -1,4 +1,4 @@
-"""The pages' pictures, as Vega-Lite charts made with Altair; widths follow the page's."""
+"""Charts of the pages, made with Altair as Vega-Lite. They are as wide as the page."""
 
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
@@ -10,7 +10,7 @@ from xvectors.report.split_report import Histogram, ShardSpeed
 from xvectors.verification.score_summary import DetCurve, ScoreSummary
 
 Spec = dict[str, Any]
-# Paul Tol's "muted" scheme, made for readers of any colour vision
+# Paul Tol's "muted" scheme for readers with any colour vision
 # (https://personal.sron.nl/~pault/data/colourschemes.pdf), without olive.
 COLOURS = (
     "#332288",
@@ -30,7 +30,7 @@ DIFFERENT_COLOUR = "#E0913C"
 PLAIN_COLOUR = "#44709d"
 INK = "#3c434b"
 FAINT_INK = "#d9dde2"
-# The page gives the utterances' data once, for all charts that name it.
+# The page holds the utterances' data once. Charts refer to it by this name.
 UTTERANCES = "utterances"
 MAX_BARS = 32
 DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -38,7 +38,7 @@ alt.theme.enable("none")
 
 
 class Mark(NamedTuple):
-    """How the utterances of a speaker are marked."""
+    """Colour and shape of a speaker's utterances."""
 
     group: str
     colour: str
@@ -46,19 +46,19 @@ class Mark(NamedTuple):
 
 
 def marks(n_speakers: int) -> list[Mark]:
-    """Return the marks of the speakers with most utterances, as many as can be told apart."""
+    """Return a distinct mark for each of the largest speakers, until marks run out."""
     every = [(shape, colour) for shape in SHAPES for colour in COLOURS]
     return [Mark(str(i), colour, shape) for i, (shape, colour) in enumerate(every[:n_speakers])]
 
 
 def utterance_map(x: str, y: str, titles: tuple[str, str] | None, used: Sequence[Mark]) -> Spec:
-    """Return a map of the utterances; a speaker's stand out when the pointer is at one of them.
+    """Return a map of the utterances. Pointing at one highlights all of its speaker.
 
     Args:
-        x: Field of the utterances' data.
-        y: The same for the upward axis.
-        titles: Of both axes; None where their numbers mean nothing.
-        used: The marks that occur; all other utterances are grey.
+        x: Field of the utterances' data for the horizontal axis.
+        y: Field for the vertical axis.
+        titles: Titles of both axes. None if the coordinates have no meaning.
+        used: The marks that occur. All other utterances are grey.
 
     """
     groups = [OTHERS, *(mark.group for mark in used)]
@@ -97,10 +97,11 @@ def utterance_map(x: str, y: str, titles: tuple[str, str] | None, used: Sequence
 
 
 def fit_chart(diagonal: tuple[float, float]) -> Spec:
-    """Return each utterance's similarity to its own speaker against that to the nearest other.
+    """Return a scatter plot of similarity to the own speaker and to the nearest other one.
 
     Args:
-        diagonal: Where the line of equal similarities begins and ends; none if that is before.
+        diagonal: Start and end of the line of equal similarities. It is omitted unless the start
+            is below the end.
 
     """
     scale = alt.Scale(zero=False, padding=10)
@@ -129,11 +130,11 @@ def fit_chart(diagonal: tuple[float, float]) -> Spec:
 
 
 def similarity_chart(summary: ScoreSummary, axis: str) -> Spec:
-    """Return both histograms of scores, and the threshold at the equal error rate.
+    """Return histograms of both kinds of scores, with the threshold at the equal error rate.
 
     Args:
         summary: The scores.
-        axis: What the scores are.
+        axis: Title of the scores' axis.
 
     """
     kinds = {"same speaker": summary.same, "different speakers": summary.different}
@@ -200,7 +201,7 @@ def duration_chart(durations: Histogram) -> Spec:
 
 
 def speed_chart(speeds: Sequence[ShardSpeed]) -> Spec:
-    """Return the speed of each shard: a bar if they are few, else a point."""
+    """Return a chart of each shard's speed: bars for a few shards, else points."""
     rows = [{"number": int(speed.shard.partition("-")[0]), **speed._asdict()} for speed in speeds]
     base = alt.Chart(_values(rows)).encode(
         color=alt.Color(
@@ -224,7 +225,7 @@ def speed_chart(speeds: Sequence[ShardSpeed]) -> Spec:
         )
         return _spec(points, height=240)
     shards = alt.Y("shard:N", sort=None, title=None)
-    # Room for the words behind the longest bar.
+    # Leave room for the label of the longest bar.
     room = alt.Scale(domain=[0, 1.3 * max(speed.times_real_time for speed in speeds)], nice=False)
     bars = base.mark_bar(height=16).encode(
         x=alt.X("times_real_time:Q", title=title, scale=room), y=shards
@@ -235,12 +236,12 @@ def speed_chart(speeds: Sequence[ShardSpeed]) -> Spec:
         .mark_text(align="left", dx=6)
         .encode(x="times_real_time:Q", y=shards, text="label:N", color=alt.value(INK))
     )
-    # The legend and the axis take their share of it.
+    # Includes the height of the legend and the axis.
     return _spec(bars + labels, height=26 * len(rows) + 80)
 
 
 def det_chart(curves: Mapping[str, DetCurve]) -> Spec:
-    """Return DET curves, by kind of score, on axes of normal deviates labelled in per cent."""
+    """Return DET curves for each kind of score. Axes are normal deviates, labelled in percent."""
     ticks = [NormalDist().inv_cdf(share) for share in DET_TICKS]
     rows = [
         {
@@ -272,7 +273,7 @@ def det_chart(curves: Mapping[str, DetCurve]) -> Spec:
         alt.Tooltip("misses:Q", title="misses, %", format=".2f"),
     ]
     line = base.mark_line(clip=True)
-    # Points that cannot be seen are easier to point at than a line.
+    # Invisible points are easier to hit with the pointer than a line.
     points = base.mark_point(filled=True, size=90, opacity=0, clip=True).encode(tooltip=tooltip)
     diagonal = (
         alt.Chart(_values([{"x": tick, "y": tick} for tick in (ticks[0], ticks[-1])]))

@@ -1,8 +1,8 @@
-"""What the embeddings of a split say: maps of them, and how well they go with their speakers.
+"""Maps of a split's embeddings, and how well they fit their speakers.
 
-Everywhere here `vectors` are float32 of shape (n, dim) and of length 1, see `normalize_lengths`,
-and `speakers`, integers of shape (n,), are the numbers of their speakers, from 0 on, those of a
-speaker together.
+In this module, `vectors` is float32 of shape (n, dim), with rows of length 1 (`normalize_lengths`).
+`speakers` is an integer array of shape (n,): the number of each row's speaker, counted from 0.
+Rows of one speaker are adjacent.
 """
 
 from collections.abc import Callable
@@ -15,25 +15,27 @@ from xvectors.results.vectors import Floats, Vectors, normalize_lengths
 from xvectors.verification.error_rates import ScoredTrials
 
 Numbers = NDArray[np.int64]
-# Below this total variance, rounding of float32, vectors count as all alike.
+# Below this total variance, differences are rounding errors of float32.
 NO_VARIANCE = 1e-12
-# Utterances that are compared with all speakers at a time.
+# Number of utterances compared with all speakers at a time.
 ROWS_AT_A_TIME = 4096
 
 
 class Projection(NamedTuple):
-    """Points of shape (n, 2), float64, and the share of the variance on either axis, 0 to 1."""
+    """Points, float64 of shape (n, 2), and each axis's share of the variance, 0 to 1."""
 
     points: Floats
     shares: tuple[float, float]
 
 
 class Fit(NamedTuple):
-    """How well each utterance goes with its speaker and with others; all of shape (n,).
+    """How well each utterance fits its own speaker and the others; arrays of shape (n,).
 
-    `own` is the cosine to the sum of its speaker's other vectors, NaN if there are none. `other`
-    is the largest cosine to the sum of all vectors of another speaker, `nearest` the number of
-    that speaker; NaN and -1 if there is only one speaker.
+    Attributes:
+        own: Cosine to the sum of its speaker's other vectors. NaN if there are none.
+        other: Largest cosine to the sum of another speaker's vectors. NaN for a single speaker.
+        nearest: The number of that other speaker. -1 for a single speaker.
+
     """
 
     own: Floats
@@ -42,15 +44,15 @@ class Fit(NamedTuple):
 
     @property
     def margin(self) -> Floats:
-        """How much nearer each utterance is to its own speaker than to the nearest other one."""
+        """Cosine to the own speaker minus the cosine to the nearest other one."""
         return self.own - self.other
 
 
 def principal_components(vectors: Vectors) -> Projection:
-    """Return the vectors, less their mean, along the two directions of largest variance.
+    """Return the centred vectors along the two directions of largest variance.
 
-    These are the eigenvectors of the covariance matrix with the largest eigenvalues, each with
-    the sign that makes its largest component positive.
+    These directions are the eigenvectors of the covariance matrix with the largest eigenvalues.
+    The sign of each makes its largest component positive.
     """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
@@ -66,12 +68,12 @@ def principal_components(vectors: Vectors) -> Projection:
 
 
 def neighbour_map(vectors: Vectors, seed: int = 0) -> Floats:
-    """Return points, shape (n, 2), whose neighbours are the vectors' neighbours, by t-SNE.
+    """Return a t-SNE map, shape (n, 2), which keeps neighbours together.
 
-    With a perplexity of 30, less where there are few vectors (van der Maaten and Hinton 2008,
-    https://jmlr.org/papers/v9/vandermaaten08a.html). Takes at least four vectors.
+    The perplexity is 30, or less for few vectors (van der Maaten and Hinton 2008,
+    https://jmlr.org/papers/v9/vandermaaten08a.html). Needs at least four vectors.
     """
-    from sklearn.manifold import TSNE  # noqa: PLC0415 - slow to import, and seldom asked for
+    from sklearn.manifold import TSNE  # noqa: PLC0415 - slow to import, rarely needed
 
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="random", random_state=seed).fit_transform(vectors)
@@ -81,8 +83,8 @@ def neighbour_map(vectors: Vectors, seed: int = 0) -> Floats:
 def scored_pairs(vectors: Vectors, speakers: Numbers, limit: int, seed: int = 0) -> ScoredTrials:
     """Return cosines of pairs of vectors of the same speaker and of different speakers.
 
-    Of either kind all pairs, or, where these are more than `limit`, so many drawn at random,
-    with replacement, each pair with the same probability.
+    Each kind has all of its pairs if there are at most `limit`. Otherwise `limit` pairs are drawn
+    uniformly at random, with replacement.
     """
     random = np.random.default_rng(seed)
     sizes = np.bincount(speakers)[speakers]
@@ -109,7 +111,7 @@ def scored_pairs(vectors: Vectors, speakers: Numbers, limit: int, seed: int = 0)
 
 
 def fit_to_speakers(vectors: Vectors, speakers: Numbers) -> Fit:
-    """Return how well each utterance goes with its own speaker and with the nearest other one."""
+    """Return how well each utterance fits its own speaker and the nearest other one."""
     sums = _sums(vectors, speakers)
     sizes = np.bincount(speakers)
     without = normalize_lengths((sums[speakers] - vectors).astype(np.float32))
@@ -132,7 +134,7 @@ def fit_to_speakers(vectors: Vectors, speakers: Numbers) -> Fit:
 def coherence(vectors: Vectors, speakers: Numbers) -> Floats:
     """Return the mean cosine of each speaker's pairs of utterances, shape (speakers,).
 
-    With n vectors of length 1 and sum s it is (|s|^2 - n) / (n (n - 1)); NaN for n = 1.
+    For n vectors of length 1 with sum s, it is (|s|^2 - n) / (n (n - 1)). NaN for n = 1.
     """
     squares = (_sums(vectors, speakers) ** 2).sum(axis=1)
     lengths = np.bincount(speakers, weights=(vectors.astype(np.float64) ** 2).sum(axis=1))
@@ -156,10 +158,10 @@ def _pairs(
     """Return pairs of utterances, shape (pairs, 2): all, or as many as `limit` drawn at random.
 
     Args:
-        n_partners: With how many others each utterance makes a pair.
-        partner: Returns an utterance's partner, given the utterance and a count from 0 on.
+        n_partners: Number of partners of each utterance, shape (n,).
+        partner: Returns an utterance's partner, given the utterance and a number from 0.
         limit: The largest number of pairs.
-        random: Draws them.
+        random: Source of random numbers.
 
     """
     ends = np.cumsum(n_partners)

@@ -1,8 +1,7 @@
-"""Pages: a template filled in, with its charts and all that draws them packed into the file.
+"""Rendering of pages: a template with its charts and their JavaScript in one file.
 
-A page is one file that opens without a network. Snakemake's report shows it as a data URI in a
-frame, of which Chromium takes 2 MiB at most, so charts and JavaScript are compressed; the
-browser unpacks them.
+A page opens without a network. Snakemake's report shows it as a data URI in a frame. Chromium
+limits those to 2 MiB, so charts and JavaScript are compressed. The browser decompresses them.
 """
 
 import base64
@@ -18,7 +17,7 @@ import vl_convert
 from xvectors.report.charts import Spec
 
 TEMPLATES = Path(__file__).parent / "templates"
-# In base64 it stays below 2 MiB.
+# Stays below 2 MiB in base64.
 MAX_PAGE_BYTES = 1_500_000
 
 
@@ -29,8 +28,8 @@ def render(
 
     Args:
         template: Name of a template in the folder ``templates``.
-        values: What it fills in, all of which is escaped.
-        charts: Vega-Lite charts, for the template's elements with these ids.
+        values: The template's variables. They are escaped.
+        charts: Vega-Lite charts by the id of their element in the template.
         data: Rows that charts refer to by name.
 
     """
@@ -40,7 +39,7 @@ def render(
         undefined=jinja2.StrictUndefined,
     )
     packed = json.dumps({"library": _library(), "charts": charts, "data": data})
-    # Without a time in it, so that the same numbers give the same page.
+    # No timestamp: the same numbers give the same page.
     zipped = base64.b64encode(gzip.compress(packed.encode(), mtime=0)).decode()
     return environment.get_template(template).render(**values, packed=zipped)
 

@@ -1,8 +1,8 @@
-"""A sample of a split's utterances, and totals over all of them, from the split's table.
+"""Totals over a split's table, and a sample of its utterances.
 
-The table is read as a stream, once for each of the two functions, whatever its length. The
-sample is random but always the same: speakers and utterances are ordered by a hash of their
-names, so that it hardly changes either when a corpus grows.
+Both functions stream the table, so memory does not limit its length. The sample is pseudo-random
+and reproducible: speakers and utterances are ordered by a hash of their names. It changes little
+when a corpus grows.
 """
 
 import hashlib
@@ -14,15 +14,19 @@ from typing import NamedTuple
 
 from xvectors.results.tables import IndexRow
 
-# Fewer would tell little about whether a speaker's utterances fit together.
+# With fewer utterances, a speaker's coherence would be unreliable.
 MIN_OF_SPEAKER = 20
 
 
 class Totals(NamedTuple):
-    """What a table says of all its utterances.
+    """Totals over all utterances of a table.
 
-    `n_utterances` counts them for each speaker, `seconds` are their durations, and `shortest`
-    and `longest` are the first such utterances, None in an empty table.
+    Attributes:
+        n_utterances: Number of utterances of each speaker.
+        seconds: Their durations.
+        shortest: The first of the shortest utterances. None in an empty table.
+        longest: The first of the longest utterances. None in an empty table.
+
     """
 
     n_utterances: Counter[str]
@@ -49,23 +53,23 @@ def add_up(rows: Iterable[IndexRow]) -> Totals:
 def sample_rows(
     rows: Iterable[IndexRow], n_utterances: Mapping[str, int], limit: int
 ) -> list[IndexRow]:
-    """Return at most `limit` utterances of a table, those of a speaker together.
+    """Return at most `limit` utterances of a table, grouped by speaker.
 
-    All of them if there are no more. Else each speaker is given the same number at most, so
-    that the sum comes to `limit`. Where that would be below `MIN_OF_SPEAKER`, speakers are left
-    out instead, first those with a single utterance, then at random.
+    If the table has more, every speaker gets the same maximum, chosen so that the sample has
+    `limit` utterances. The maximum is never below `MIN_OF_SPEAKER`. If it would be, speakers are
+    left out instead: first those with a single utterance, then random ones.
 
     Args:
         rows: The table.
         n_utterances: Its number of utterances for each speaker.
-        limit: How many to return at most.
+        limit: The largest number of utterances to return.
 
     """
     wanted = dict(_shares(n_utterances, limit))
     kept: dict[str, list[tuple[int, int, IndexRow]]] = {speaker: [] for speaker in wanted}
     for position, row in enumerate(rows):
         if row.speaker_id in wanted:
-            # The heap's head, which goes first, is the utterance with the largest hash.
+            # The heap's head is the utterance with the largest hash. It is removed first.
             heap = kept[row.speaker_id]
             heapq.heappush(heap, (-_rank(row.utt_id), position, row))
             if len(heap) > wanted[row.speaker_id]:
@@ -89,7 +93,7 @@ def _shares(n_utterances: Mapping[str, int], limit: int) -> Iterator[tuple[str, 
 
 
 def _equal_share(sizes: Iterable[int], limit: int) -> int:
-    """Return the largest number such that so many of each, or all, are at most `limit`."""
+    """Return the largest maximum per speaker that keeps the sum within `limit`."""
     ascending = sorted(sizes)
     for index, size in enumerate(ascending):
         share = limit // (len(ascending) - index)

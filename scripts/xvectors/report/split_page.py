@@ -1,4 +1,4 @@
-"""The page of a split: what is known of it as sentences, tables and charts."""
+"""The page of a split, with text, tables and charts."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ MAX_ROWS = 20
 def draw_report(
     config: Settings, split: str, shards: list[str], n_utterances: int, with_tsne: bool
 ) -> None:
-    """Write the page of a split, ``<split>.report.html``; the arguments are those of `gather`.
+    """Write the page of a split, ``<split>.report.html``. Arguments are those of `gather`.
 
     Raises:
         ShardError: A table, a marker or an embedding is missing or damaged.
@@ -36,7 +36,9 @@ def draw_report(
     remove_leftovers(page.parent, page.name)
     logger.info("%s: see %s", split, page)
     if len(content) > MAX_PAGE_BYTES:
-        logger.warning("%s: too large for Snakemake's report in Chromium; open it itself", page)
+        logger.warning(
+            "%s: too large for Snakemake's report in Chromium. Open the file directly", page
+        )
 
 
 def split_page(report: SplitReport) -> str:
@@ -90,14 +92,14 @@ def _speaker_charts(view: SpeakerView, used: list[Mark]) -> dict[str, Spec]:
 
 
 def _legend(view: SpeakerView) -> list[tuple[str, Mark]]:
-    """Return the speakers with most utterances in the sample, and how they are marked."""
+    """Return the speakers with the most utterances in the sample, and their marks."""
     n_utterances = Counter(row.speaker_id for row in view.rows)
     ordered = sorted(view.names, key=lambda name: (-n_utterances[name], name))
     return list(zip(ordered, charts.marks(len(ordered)), strict=False))
 
 
 def _points(view: SpeakerView, legend: list[tuple[str, Mark]]) -> list[dict[str, Any]]:
-    """Return what the charts show of each utterance that is drawn."""
+    """Return the charts' data of each drawn utterance."""
     groups = {speaker: mark.group for speaker, mark in legend}
     points = []
     for place, i in enumerate(view.drawn):
@@ -116,10 +118,10 @@ def _points(view: SpeakerView, legend: list[tuple[str, Mark]]) -> list[dict[str,
         if view.neighbours is not None:
             point["tsne1"], point["tsne2"] = map(_rounded, view.neighbours[place])
         points.append(point)
-    # The grey ones first, so that they lie below the others.
+    # Grey points come first, so that they are drawn below the others.
     return sorted(points, key=lambda point: point["group"] != OTHERS)
 
 
 def _rounded(number: float) -> float | None:
-    """Return a number with four digits, None for NaN, which JSON does not know."""
+    """Return a number rounded to four digits, None for NaN, which JSON lacks."""
     return None if math.isnan(number) else float(f"{number:.4g}")

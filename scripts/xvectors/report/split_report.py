@@ -1,4 +1,4 @@
-"""The report on a split: its numbers gathered from tables, markers and a sample of embeddings."""
+"""The numbers of a split's page, from its tables, markers and a sample of embeddings."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ from xvectors.sharding.markers import DoneMarker, read_marker
 from xvectors.tasks.outputs import makes_embeddings, runner_class
 from xvectors.verification.score_summary import ScoreSummary, summarize_scores
 
-# More would make the page heavy and the pictures no clearer.
+# More points would enlarge the page without making the charts clearer.
 MAX_POINTS = 5000
-# Of same-speaker and of different-speaker pairs each.
+# For same-speaker pairs and for different-speaker pairs.
 MAX_PAIRS = 50_000
 N_DURATION_BINS = 40
 MAX_FAILURES_SHOWN = 50
@@ -37,7 +37,7 @@ MIN_FOR_NEIGHBOUR_MAP = 5
 
 
 class ShardSpeed(NamedTuple):
-    """How fast a shard job was: utterances per second, and seconds of audio per second."""
+    """Speed of a shard's job, in utterances and in seconds of audio per second."""
 
     shard: str
     n_written: int
@@ -55,7 +55,7 @@ class Histogram(NamedTuple):
 
 
 class Doubt(NamedTuple):
-    """An utterance, its speaker and the nearest other speaker, and its cosines to them."""
+    """An utterance with its speaker, the nearest other speaker, and the cosines to both."""
 
     utt_id: str
     speaker_id: str
@@ -65,7 +65,7 @@ class Doubt(NamedTuple):
 
 
 class LooseSpeaker(NamedTuple):
-    """A speaker's mean cosine over pairs of utterances, and the one that fits least."""
+    """A speaker's mean cosine over pairs of utterances, and the utterance that fits least."""
 
     speaker_id: str
     n_utterances: int
@@ -76,12 +76,20 @@ class LooseSpeaker(NamedTuple):
 
 @dataclass(frozen=True)
 class SpeakerView:
-    """What a sample of embeddings says of its speakers.
+    """Speakers of a sample of n utterances, as their embeddings show them.
 
-    `rows` and `speakers`, the numbers of their speakers in `names`, have one entry per utterance
-    of the sample, and so have `projection` and `fit`; `coherence` has one per speaker. `drawn`
-    are the positions of those that pictures show, and `neighbours` their map by t-SNE, None
-    unless asked for. `similarity` is None where there is no pair.
+    Attributes:
+        rows: The utterances.
+        names: Names of their speakers.
+        speakers: Each utterance's place in `names`, shape (n,).
+        dim: Length of an embedding.
+        projection: Principal components of the utterances.
+        drawn: Positions in `rows` of the utterances that charts show.
+        neighbours: t-SNE map of the drawn utterances. None unless requested.
+        similarity: Cosines of pairs. None if there are no pairs.
+        fit: How well each utterance fits the speakers.
+        coherence: Mean cosine of each speaker's pairs, shape (speakers,).
+
     """
 
     rows: list[IndexRow]
@@ -97,16 +105,16 @@ class SpeakerView:
 
     @property
     def n_nearer_other(self) -> int:
-        """How many utterances are nearer to another speaker than to their own."""
+        """Number of utterances that are nearer to another speaker than to their own."""
         return int((self.fit.margin < 0).sum())
 
     @property
     def n_coherent(self) -> int:
-        """How many speakers have two utterances or more, and so a coherence."""
+        """Number of speakers with at least two utterances, which have a coherence."""
         return int((~np.isnan(self.coherence)).sum())
 
     def doubts(self, n: int) -> list[Doubt]:
-        """Return the `n` utterances with the least margin between own and other speaker."""
+        """Return the `n` utterances with the smallest margin."""
         margin = self.fit.margin
         known = np.flatnonzero(~np.isnan(margin))
         return [
@@ -141,7 +149,7 @@ class SpeakerView:
 
 @dataclass(frozen=True)
 class SplitReport:
-    """All that a split's page shows; `view` is None if its files are no speaker embeddings."""
+    """Contents of a split's page. `view` is None unless its files are speaker embeddings."""
 
     tag: str
     split: str
@@ -156,7 +164,7 @@ class SplitReport:
 
     @property
     def median_times_real_time(self) -> float | None:
-        """The median over the shards that embedded something."""
+        """Median over the shards that embedded something."""
         return median(speed.times_real_time for speed in self.speeds) if self.speeds else None
 
 
@@ -167,10 +175,10 @@ def gather(
 
     Args:
         config: A resolved configuration.
-        split: Name of the split, which is collected.
+        split: Name of the split. It must have been collected.
         shards: Names of its shards.
-        n_utterances: Of how many utterances the embeddings are looked at, at most.
-        with_tsne: Whether to draw a map by t-SNE too.
+        n_utterances: The largest number of embeddings to read.
+        with_tsne: Whether to add a t-SNE map.
 
     Raises:
         ShardError: A table, a marker or an embedding is missing or damaged.
@@ -201,12 +209,12 @@ def gather(
 
 
 def view_speakers(rows: list[IndexRow], embeddings: Vectors, with_tsne: bool) -> SpeakerView:
-    """Return what embeddings, shape (n, dim), say of the speakers of their utterances.
+    """Compare embeddings, shape (n, dim), with the speakers of their utterances.
 
     Args:
-        rows: At least one utterance, those of a speaker together.
-        embeddings: Theirs, of any lengths.
-        with_tsne: Whether to make a map by t-SNE too, where there are enough utterances.
+        rows: At least one utterance. Those of a speaker are adjacent.
+        embeddings: Their embeddings. They need no normalization.
+        with_tsne: Whether to add a t-SNE map if there are enough utterances.
 
     """
     vectors = normalize_lengths(embeddings)

@@ -16,8 +16,8 @@ def draw_trials(config: Settings, name: str, reports: Sequence[ScoreReport]) -> 
 
     Args:
         config: A resolved configuration.
-        name: Of the list, a key of ``trials``.
-        reports: On each kind of score.
+        name: Name of the list, a key of ``trials``.
+        reports: A report on each kind of score.
 
     """
     page = trials_page(config.xvector.spk_embed_tag, name, reports)
@@ -28,9 +28,9 @@ def trials_page(tag: str, name: str, reports: Sequence[ScoreReport]) -> str:
     """Return the page of a trial list as HTML.
 
     Args:
-        tag: Of the embeddings.
-        name: Of the trial list.
-        reports: On each kind of score.
+        tag: Tag of the embeddings.
+        name: Name of the trial list.
+        reports: A report on each kind of score.
 
     """
     specs = {"det": charts.det_chart({report.kind: report.curve for report in reports})}

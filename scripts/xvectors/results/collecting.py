@@ -1,4 +1,4 @@
-"""Collecting a split: every embedding checked, and the tables that list them written."""
+"""Collection of a split: check every embedding and write the tables that list them."""
 
 import os
 import time
@@ -24,18 +24,26 @@ from xvectors.storage.provenance import parse_provenance
 from xvectors.storage.pt_file import discard, read_provenance
 from xvectors.tasks.outputs import storage_of
 
-# Files that are looked at together when strays are sought.
+# Number of files compared at a time in the search for strays.
 NAMES_AT_A_TIME = 100_000
-# So long after a job's end another machine may not see all of its files.
+# Another machine may not see all files of a job for this long after its end.
 LATE_SECONDS = 10
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class _Checked:
-    """What became of each utterance of a manifest, by its position there; 28 bytes for each.
+    """Outcome of each utterance by its position in the manifest, 28 bytes each.
 
-    `shards` are the numbers of their shards, -1 for none, `names` and `outputs` hashes of their
-    utt_ids and of their embeddings' files.
+    Attributes:
+        shards: Number of each utterance's shard, -1 for none.
+        names: Hashes of the utt_ids.
+        outputs: Hashes of the paths of the embeddings.
+        seconds: Durations.
+        failures: Failed utterances by position.
+        folders: Folders of the embeddings.
+        problems: A line for each missing or damaged embedding.
+        latest: The time of ``time.monotonic`` until which missing files are waited for.
+
     """
 
     def __init__(self, n_utterances: int) -> None:
@@ -59,8 +67,8 @@ def collect_split(config: Settings, split: str, shards: list[str]) -> None:
 
     Raises:
         ShardError: An utterance is neither embedded nor listed as failed, or an embedding is
-            damaged. Damaged ones are removed and their shards' markers too, so that the next
-            run makes them anew.
+            damaged. Damaged ones are removed with their shards' markers, so that the next run
+            embeds them again.
 
     """
     layout = Layout.of(config)
@@ -91,7 +99,7 @@ def collect_split(config: Settings, split: str, shards: list[str]) -> None:
 def _check_shard(
     config: Settings, split: str, numbered: tuple[int, str], checked: _Checked
 ) -> None:
-    """Check the embeddings of all utterances of a shard but the failed ones."""
+    """Check the embeddings of a shard's utterances, except the failed ones."""
     number, shard = numbered
     layout = Layout.of(config)
     content = read_index_shard(layout.index_shard(split, shard))
@@ -122,9 +130,9 @@ def _check_shard(
 
 
 def _wait_for(path: Path, latest: float) -> None:
-    """Wait until a file can be seen, but not beyond the time `latest` of ``time.monotonic``."""
+    """Wait until a file is visible, at most until `latest` of ``time.monotonic``."""
     while not path.exists() and time.monotonic() < latest:
-        # Network file systems ask the server anew when a folder is opened.
+        # Opening a folder makes network file systems ask the server again.
         with suppress(FileNotFoundError):
             os.scandir(path.parent).close()
         time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -155,14 +163,14 @@ def _changed(manifest: Path) -> ShardError:
 
 
 def _discard_strays(folder: Path, outputs: NDArray[np.int64], provenance: dict[str, Any]) -> None:
-    """Remove the embeddings of utterances that left the manifest, if made by another encoder.
+    """Remove another encoder's embeddings of utterances that left the manifest.
 
-    Those of the same encoder stay, for the utterances may come back.
+    Those of the same encoder are kept, because the utterances may return.
 
     Args:
-        folder: Where the embeddings are.
-        outputs: Hashes of the files that do not go.
-        provenance: What the embeddings are made by now.
+        folder: Folder of the embeddings.
+        outputs: Hashes of the paths to keep.
+        provenance: Provenance of the current embeddings.
 
     """
     for path in _unlisted_files(folder, np.sort(outputs)):
@@ -172,7 +180,7 @@ def _discard_strays(folder: Path, outputs: NDArray[np.int64], provenance: dict[s
 
 
 def _unlisted_files(folder: Path, known: NDArray[np.int64]) -> Iterator[Path]:
-    """Yield the ``.pt`` files in a folder whose paths' hashes are not known, an ascending array."""
+    """Yield a folder's ``.pt`` files whose path's hash is not in `known`, which ascends."""
     if not folder.is_dir():
         return
     with os.scandir(folder) as entries:
@@ -185,7 +193,7 @@ def _unlisted_files(folder: Path, known: NDArray[np.int64]) -> Iterator[Path]:
 
 
 def _discard_packs(folder: Path, shards: Sequence[str], provenance: dict[str, Any]) -> None:
-    """Remove the packs of other shards than these or made by another encoder, and all journals."""
+    """Remove packs of other shards or another encoder, and all journals."""
     for path, shard in packs.list_packs(folder).items():
         found, _ = packs.describe(path)
         if shard not in shards or not provenance.items() <= parse_provenance(found).items():

@@ -1,4 +1,4 @@
-"""CosyVoice's export: the two dictionaries that its recipes read beside a data folder."""
+"""Export to the two dictionaries that CosyVoice's recipes read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +17,8 @@ def export_cosyvoice(index: Path, folder: Path) -> None:
     """Write ``utt2embedding.pt`` and ``spk2embedding.pt``, dicts from name to a list of floats.
 
     A speaker's embedding is the plain mean of their utterances, as in CosyVoice's
-    ``tools/extract_embedding.py``. The format is one pickle of Python floats, so all of a split is
-    in memory: some 6 kB for an utterance of 192 values.
+    ``tools/extract_embedding.py``. The format is one pickle of Python floats, so a whole split
+    is held in memory: about 6 kB for an utterance of 192 values.
     """
     utterances: dict[str, list[float]] = {}
     sums: dict[str, NDArray[np.float64]] = {}
@@ -37,8 +37,8 @@ def export_cosyvoice(index: Path, folder: Path) -> None:
 
 
 def _save(content: Mapping[str, list[float]], path: Path) -> None:
-    import torch  # noqa: PLC0415 - only this format pays for it
+    import torch  # noqa: PLC0415 - only needed for this format
 
-    # An open file, because PyTorch writes the name of a path into the archive.
+    # Pass an open file: PyTorch would write the name of a path into the archive.
     with replacing(path) as temporary, temporary.open("wb") as file:
         torch.save(content, file)

@@ -1,4 +1,4 @@
-"""ESPnet3's export: a link at the place where its recipes look for a split's embeddings."""
+"""Export to ESPnet3: a link where its recipes look for a split's embeddings."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,10 @@ from xvectors.files.atomic import write_atomically
 
 
 def link_split(layout: Layout, split: str) -> None:
-    """Make ``<save_path>/<tag>_<split>`` a link to ``<tag>/<split>``, and note that it is made.
+    """Link ``<save_path>/<tag>_<split>`` to ``<tag>/<split>``, and write a note of it.
 
-    The link is relative, so that it holds when `save_path` is moved. The note is a file, because
-    Snakemake removes what a job makes before the job runs, and the link's place may be taken by a
+    The link is relative, so that it still works when `save_path` is moved. The note is a separate
+    file, because Snakemake removes a job's outputs before the job runs. The link's place may hold a
     folder of embeddings that ESPnet3 has made.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Exports: a split's embeddings in the formats that other tools read."""
+"""Exports of a split's embeddings to the formats of other tools."""
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ from xvectors.results.speakers import read_speakers
 from xvectors.results.tables import IndexRow, load_embeddings, read_index
 from xvectors.storage.safetensors_file import write_vectors
 
-# Rows that are in memory at a time; readers like them of this size, too.
+# Rows in memory at a time. Also a good size for readers.
 ROWS_PER_GROUP = 8192
 
 
@@ -31,7 +31,7 @@ def export_safetensors(index: Path, output: Path, metadata: Mapping[str, str]) -
 def export_numpy(index: Path, array: Path, names: Path) -> None:
     """Write an array of shape (utterances, dim), float32, and a text file with a utt_id per row.
 
-    Vectors go to disk one by one, so the array may be larger than the memory.
+    Vectors are written one by one, so the array may be larger than memory.
     """
     n_rows = sum(1 for _ in read_index(index))
     header = {"descr": "<f4", "fortran_order": False, "shape": (n_rows, _dim(index))}
@@ -48,8 +48,8 @@ def export_numpy(index: Path, array: Path, names: Path) -> None:
 
 
 def export_parquet(index: Path, output: Path, metadata: Mapping[str, str]) -> None:
-    """Write a table of utt_id, speaker_id, embedding (float32, dim of them) and seconds."""
-    import pyarrow as pa  # noqa: PLC0415 - only this format pays for it
+    """Write a table of utt_id, speaker_id, embedding (float32, of length dim) and seconds."""
+    import pyarrow as pa  # noqa: PLC0415 - only needed for this format
     from pyarrow import parquet  # noqa: PLC0415
 
     schema = pa.schema(
@@ -77,17 +77,17 @@ def export_parquet(index: Path, output: Path, metadata: Mapping[str, str]) -> No
 
 
 def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
-    """Write the files that Kaldi's scripts read as x-vectors, sorted as they expect it.
+    """Write Kaldi's files of x-vectors, sorted in Kaldi's order.
 
     These are ``xvector.ark`` and ``xvector.scp`` of the utterances, ``spk_xvector.ark`` and
     ``spk_xvector.scp`` of the speakers, ``utt2spk`` and ``spk2utt``.
 
-    Kaldi opens the paths in a ``.scp`` file from the folder in which its command is typed, so
-    they are absolute. A moved folder's ``.ark`` files can be read at once, its ``.scp`` files
-    after the next run, see `is_kaldi_in_place`.
+    Paths in ``.scp`` files are absolute, because Kaldi resolves relative ones from the current
+    folder. In a moved folder, ``.ark`` files can be read at once. The next run updates the ``.scp``
+    files, see `is_kaldi_in_place`.
 
     Raises:
-        ExportError: A name is empty or holds a space, by which Kaldi separates.
+        ExportError: A name is empty or contains a space, which is Kaldi's separator.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
 def is_kaldi_in_place(folder: Path) -> bool:
     """Tell whether a folder's ``xvector.scp`` names the ``xvector.ark`` beside it.
 
-    It does not after the folder was moved or copied.
+    After the folder was moved or copied, it does not.
     """
     try:
         with (folder / "xvector.scp").open(encoding="utf-8") as file:
@@ -122,7 +122,7 @@ def is_kaldi_in_place(folder: Path) -> bool:
 
 
 def _utterances_of_speakers(index: Path, folder: Path) -> Iterator[str]:
-    """Yield the pieces of ``spk2utt``: a line is a speaker and all of their utterances."""
+    """Yield the pieces of ``spk2utt``. Each line is a speaker and all of their utterances."""
     pairs = ((row.speaker_id, row.utt_id) for row in _kaldi_rows(index))
     for speaker, own in groupby(sorted_rows(pairs, folder), key=itemgetter(0)):
         yield speaker
@@ -131,13 +131,13 @@ def _utterances_of_speakers(index: Path, folder: Path) -> Iterator[str]:
 
 
 def _write_ark(stem: Path, vectors: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
-    """Write ``<stem>.ark``, binary float vectors, and ``<stem>.scp``, where each lies in it.
+    """Write ``<stem>.ark``, which holds binary vectors, and ``<stem>.scp``, its index.
 
     The bytes of a vector are those of ``Vector::Write`` in Kaldi's ``matrix/kaldi-vector.cc``.
     """
     ark, scp = stem.with_suffix(".ark"), stem.with_suffix(".scp")
     with ExitStack() as stack:
-        # The ark is in place before the scp, which points into it.
+        # The ark takes its name before the scp, which points into it.
         lines: IO[str] = stack.enter_context(
             stack.enter_context(replacing(scp)).open("w", encoding="utf-8")
         )
@@ -155,19 +155,19 @@ def _write(path: Path, pieces: Iterable[str]) -> None:
 
 
 def _kaldi_rows(index: Path) -> Iterator[IndexRow]:
-    """Yield the rows of an index, the names in which may stand in Kaldi's files.
+    """Yield the rows of an index whose names Kaldi's files can hold.
 
     Raises:
-        ExportError: One may not.
+        ExportError: A name is empty or contains a space.
 
     """
     for row in read_index(index):
         for key, name in (("utt_id", row.utt_id), ("speaker_id", row.speaker_id)):
             if len(name.split()) != 1 or name.split()[0] != name:
                 raise ExportError(
-                    f"{row.utt_id}: {key} {name!r} is empty or holds a space, by which Kaldi's "
-                    "files separate; rename it in the manifest, or export to parquet or "
-                    "safetensors"
+                    f"{row.utt_id}: {key} {name!r} is empty or contains a space, which is the "
+                    "separator in Kaldi's files. Rename it in the manifest, or export to "
+                    "parquet or safetensors"
                 )
         yield row
 
@@ -184,6 +184,6 @@ def _groups(rows: Iterable[IndexRow]) -> Iterator[list[IndexRow]]:
 
 
 def _dim(index: Path) -> int:
-    """Return the length of a split's embeddings, 0 when it has none."""
+    """Return the length of a split's embeddings, 0 if it has none."""
     first = next(load_embeddings(read_index(index)), None)
     return 0 if first is None else len(first)

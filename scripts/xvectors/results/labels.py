@@ -1,4 +1,4 @@
-"""Speaker labels held against the embeddings: which may be wrong, and which utterances repeat.
+"""Speaker labels that may be wrong, and repeated utterances, found by the embeddings.
 
 An utterance with a wrong label is closer to another speaker than to its own. Its margin is its
 cosine to its own speaker's mean less its cosine to the nearest other speaker's. Wrong labels spoil
@@ -42,9 +42,9 @@ COLUMNS = (
     "duplicate_of",
     "verdict",
 )
-# Rows that are compared with all speakers at a time.
+# Rows compared with all speakers at a time.
 BLOCK_ROWS = 4096
-# Scores that are in memory at a time, 256 MB.
+# Scores in memory at a time, 256 MB.
 MAX_SCORES = 2**26
 N_ROUNDS = 2
 # A normal distribution's median absolute deviation in standard deviations.
@@ -116,7 +116,7 @@ def check_labels(
         table: ``<split>.labels.tsv``, see `COLUMNS`.
         summary: ``<split>.labels.json``, the threshold, counts and an estimate of wrong labels.
         false_discovery_rate: Share of suspects, 0 to 1, whose label may be right.
-        metadata: What the summary tells besides.
+        metadata: Further entries of the summary.
 
     """
     with TemporaryFile(dir=table.parent) as store:
@@ -144,7 +144,7 @@ def check_labels(
 def write_clean_manifest(manifest: Path, table: Path, output: Path) -> None:
     """Write the lines of a manifest whose utterances are embedded and not suspect.
 
-    They may be used from where they lie: a relative wav_path becomes absolute.
+    Relative paths become absolute, so that the manifest works from its own folder.
 
     Args:
         manifest: The split's manifest.
@@ -168,7 +168,7 @@ def write_clean_manifest(manifest: Path, table: Path, output: Path) -> None:
 
 
 def is_clean_of(manifest: str, summary: Path) -> bool:
-    """Tell whether the paths in a clean manifest are those that its manifest has where it lies."""
+    """Tell whether a clean manifest was made from the manifest at this path."""
     try:
         made_of = parse_json(summary.read_bytes())["manifest"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -177,7 +177,7 @@ def is_clean_of(manifest: str, summary: Path) -> bool:
 
 
 def _clean_utt_ids(table: Path) -> Iterator[str]:
-    """Yield the utterances of a table of labels that are not suspect, in its order."""
+    """Yield a table's utterances whose labels are not suspect, in its order."""
     with table.open(encoding="utf-8", newline="\n") as file:
         next(file)
         for line in file:
@@ -217,7 +217,7 @@ def score_labels(
         vectors: Of length 1, shape (n, dim).
         labels: Numbers of their speakers, from 0, shape (n,).
         n_speakers: The number of speakers.
-        n_rounds: How often means are taken, each time without what the round before suspects.
+        n_rounds: Number of rounds. Each takes means without the suspects of the round before.
 
     """
     counted = np.ones(len(labels), dtype=bool)
@@ -229,7 +229,7 @@ def score_labels(
 
 
 def choose_threshold(margins: Floats, false_discovery_rate: float) -> Threshold:
-    """Return the threshold for margins, of which NaN do not count.
+    """Return the threshold for margins. NaN are ignored.
 
     The number of wrong labels is that of the margins below 0, less those that right labels
     explain (Storey 2002, doi:10.1111/1467-9868.00346).
@@ -260,7 +260,7 @@ def judge(scores: Scores, threshold: Threshold) -> list[str]:
 
 
 def _first_of_same(hashes: Numbers) -> Numbers:
-    """Return for each hash the place of the first one that is equal, -1 for the first itself."""
+    """Return each hash's place of the first equal one, -1 for the first itself."""
     _, firsts, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     first = firsts[inverse].astype(np.int64)
     first[first == np.arange(len(hashes))] = -1
@@ -290,7 +290,7 @@ def _score(
         rows, label = np.asarray(vectors[block], dtype=np.float64), labels[block]
         weight = counted[block].astype(np.float64)
         others = sums[label] - rows * weight[:, None]
-        # Where none of the others is counted, all of them are.
+        # If none of the others is counted, use all of them.
         none = n_counted[label] - weight <= 0
         others[none] = (all_sums[label] - rows)[none]
         cosines = (rows * _means(others)).sum(axis=1)
@@ -316,13 +316,13 @@ def _sums(vectors: Vectors, labels: Numbers, counted: NDArray[np.bool_], n_speak
 
 
 def _means(sums: Floats) -> Vectors:
-    """Return the directions of sums, which are those of the means."""
+    """Return the directions of sums, which equal those of the means."""
     return normalize_lengths(sums.astype(np.float32))
 
 
 def _trusted(margins: Floats, labels: Numbers) -> NDArray[np.bool_]:
-    """Tell which utterances to take a speaker's mean of: no margin below 0, but at least half."""
-    # By speaker, and within a speaker from the highest margin to the lowest.
+    """Select the utterances for means: those with margins from 0 up, and at least half."""
+    # Sort by speaker, then by margin in descending order.
     order = np.lexsort((-np.nan_to_num(margins, nan=np.inf), labels))
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
     sizes = np.diff(np.append(starts, len(labels)))

@@ -1,4 +1,4 @@
-"""Sorting more rows than fit into memory: sorted parts in files, merged (external merge sort)."""
+"""External merge sort, for more rows than fit into memory."""
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,17 +8,16 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-# Rows that are in memory at a time, some 200 MB.
+# Rows in memory at a time, about 200 MB.
 ROWS_AT_A_TIME = 1_000_000
 
 
 def sorted_rows(rows: Iterable[Sequence[str]], folder: Path) -> Iterator[list[str]]:
-    """Yield rows in the order of their fields' bytes, as ``LC_ALL=C sort`` has it.
+    """Yield rows in the byte order of their fields, as ``LC_ALL=C sort`` does.
 
     Args:
-        rows: Any number of them, their fields without tabs and line feeds.
-        folder: Where the sorted parts lie meanwhile, in files without names, which are gone
-            with the process.
+        rows: Any number of rows. Fields have no tabs and no line feeds.
+        folder: Folder for the sorted parts. Their files have no names and vanish with the process.
 
     """
     lines = ("\t".join(row).encode() + b"\n" for row in rows)

@@ -26,15 +26,15 @@ def average_speakers(
 ) -> None:
     """Write the mean embedding of every speaker of a split, a tensor named like the speaker.
 
-    Sums are float64, so that the order of the utterances changes nothing that counts. The
-    metadata tell the number of utterances of each speaker, as JSON under ``counts``.
+    Sums are float64, so that the order of the utterances hardly matters. The metadata hold each
+    speaker's number of utterances, as JSON under ``counts``.
 
     Args:
         index: The split's index.
-        output: The safetensors file to be written.
-        length_normalize: Divide each utterance's embedding by its length first, so that all
-            count alike.
-        metadata: What the file is to tell besides.
+        output: The safetensors file to write.
+        length_normalize: Whether to divide each embedding by its length first, so that all have
+            equal weight.
+        metadata: Further metadata of the file.
 
     """
     sums: dict[str, NDArray[np.float64]] = {}
@@ -52,8 +52,8 @@ def average_speakers(
 
 
 def read_speakers(path: Path) -> Speakers:
-    """Read what `average_speakers` has written."""
-    from safetensors import safe_open  # noqa: PLC0415 - few ask for it
+    """Read a file written by `average_speakers`."""
+    from safetensors import safe_open  # noqa: PLC0415 - rarely needed
 
     with safe_open(path, framework="numpy") as file:
         counts: dict[str, int] = json.loads(file.metadata()["counts"])

@@ -1,4 +1,4 @@
-"""Results that must be made again although the embeddings have not changed."""
+"""Results to make again although the embeddings have not changed."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,14 +13,14 @@ from xvectors.results.tables import is_current_form
 def stale_results(
     layout: Layout, splits: Iterable[str], exports: Iterable[str], labelled: Mapping[str, str]
 ) -> Iterator[Path]:
-    """Yield the files and folders that were made by an earlier version or at another place.
+    """Yield files and folders that were made by an earlier version or in another place.
 
-    A few bytes are read of each; nothing is changed.
+    This reads only a few bytes of each and changes nothing.
 
     Args:
-        layout: Where everything lies.
+        layout: Layout of the output folder.
         splits: The splits of this run.
-        exports: The formats in which they are exported.
+        exports: Their export formats.
         labelled: The manifests of the splits whose labels are checked.
 
     """

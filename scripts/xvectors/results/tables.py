@@ -1,7 +1,7 @@
-"""The tables of a split: its embedded utterances, those that failed, and their embeddings.
+"""Tables of a split's embedded and failed utterances, and access to the embeddings.
 
-A table's paths are relative to the table's own folder, so that a folder may be moved or copied.
-Nobody else needs to know: rows in memory hold paths that can be opened.
+A table's paths are relative to its own folder, so that the folder can be moved or copied. Rows in
+memory hold paths that can be opened.
 """
 
 import os
@@ -23,8 +23,7 @@ from xvectors.storage.pt_file import load_vector
 class IndexRow(NamedTuple):
     """An embedded utterance.
 
-    `path` is the file of its embedding, as it can be opened, and `seconds` the duration of its
-    audio.
+    `path` is the file of its embedding, and can be opened. `seconds` is the duration of its audio.
     """
 
     utt_id: str
@@ -34,7 +33,7 @@ class IndexRow(NamedTuple):
 
 
 class FailureRow(NamedTuple):
-    """An utterance that could not be embedded, and why; `wav_path` is as the manifest has it."""
+    """An utterance that could not be embedded, and why. `wav_path` is the manifest's."""
 
     utt_id: str
     wav_path: str
@@ -55,7 +54,7 @@ def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
         found = os.path.relpath(folder or ".", place)
         if found.split(os.sep, 1)[0] == os.pardir:
             raise ShardError(
-                f"{folder}: lies outside {path.parent}, to which embeddings belong; change the "
+                f"{folder}: lies outside {path.parent}, where embeddings must be. Change the "
                 "runner's output_path"
             )
         return "" if found == os.curdir else found + "/"
@@ -84,7 +83,7 @@ def read_index(path: Path) -> Iterator[IndexRow]:
         if not _is_inside(output):
             raise ShardError(
                 f"{place}: {output} lies outside {path.parent}. Rerun the same command to make "
-                "this table anew"
+                "this table again"
             )
         try:
             yield IndexRow(utt_id, speaker_id, folder + output, float(seconds))
@@ -93,9 +92,9 @@ def read_index(path: Path) -> Iterator[IndexRow]:
 
 
 def is_current_form(path: Path) -> bool:
-    """Tell whether a table of embedded utterances is one that `read_index` takes.
+    """Tell whether `read_index` can read a table of embedded utterances.
 
-    Earlier versions wrote absolute paths. The first line tells; the others are not read.
+    Earlier versions wrote absolute paths. Only the first line is checked.
     """
     try:
         list(islice(read_index(path), 1))
@@ -131,7 +130,7 @@ def load_embedding(path: str) -> NDArray[np.float32]:
     """
     try:
         return load_vector(Path(path))
-    except Exception as error:  # a damaged file may make torch raise anything
+    except Exception as error:  # torch may raise anything for a damaged file
         raise ShardError(
             f"{path}: no embedding ({first_line(error)}). Rerun the same command"
         ) from error
@@ -157,8 +156,8 @@ def load_embeddings(rows: Iterable[IndexRow]) -> Iterator[NDArray[np.float32]]:
         first = first or (row.path, len(embedding))
         if len(embedding) != first[1]:
             raise ShardError(
-                f"{row.path}: holds {len(embedding)} numbers, {first[0]} {first[1]}; embeddings "
-                "must be of one length"
+                f"{row.path}: holds {len(embedding)} numbers, {first[0]} {first[1]}. Embeddings "
+                "must have the same length"
             )
         yield embedding
 
@@ -169,7 +168,7 @@ def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> 
 
 
 def _read(path: Path, header: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
-    """Yield place and fields of each line after the header; only a line feed ends a line."""
+    """Yield place and fields of each line after the header. Only a line feed ends a line."""
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
             number = 0

@@ -1,4 +1,4 @@
-"""Logging of the rules' scripts: to the rule's log file and to the terminal."""
+"""Logging of the rules' scripts to the rule's log file and the terminal."""
 
 import logging
 import sys
@@ -21,7 +21,7 @@ ERROR = " ERROR "
 
 @contextmanager
 def running(snakemake: Any) -> Iterator[Settings]:
-    """Log a script, hold the output folder's lock for its run, and give it the settings.
+    """Log a script, join its run's lock of the output folder, and yield the settings.
 
     Args:
         snakemake: The object that Snakemake gives to scripts.
@@ -36,16 +36,16 @@ def running(snakemake: Any) -> Iterator[Settings]:
 
 @contextmanager
 def script_log(path: str) -> Iterator[None]:
-    """Log to `path` and to stderr while a script runs, and end it as a user expects.
+    """Log to `path` and stderr while a script runs, and handle its errors.
 
-    An error that the user can fix is shown as its message alone and ends the script with status 1.
-    Anything else is a defect and leaves its traceback in the log too.
+    For an error that the user can fix, only the message is shown, and the status is 1. Any other
+    error is a defect. Its traceback is logged too.
     """
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setFormatter(logging.Formatter("%(message)s"))
     logger.setLevel(logging.INFO)
     logger.handlers = [to_terminal]
-    # Toolkits give the root logger a handler when imported, and lines would come twice.
+    # Toolkits add a handler to the root logger when imported. Lines would appear twice.
     logger.propagate = False
     try:
         logger.addHandler(_LogFile(path))
@@ -70,7 +70,7 @@ def script_log(path: str) -> Iterator[None]:
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that loses lines on a full disk; they are on the terminal, too."""
+    """A log file that drops lines if the disk is full. The terminal shows them too."""
 
     def __init__(self, path: str) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)

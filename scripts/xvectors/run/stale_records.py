@@ -1,9 +1,9 @@
 """Stale records: descriptions in an output folder that are no longer true.
 
-Snakemake sees by itself what is an input or a parameter of a rule, as long as it has its metadata.
-It does not see the millions of audio files and embeddings, which are neither. So the description
-of the encoder, the plans and the done-markers are compared with what is there now, and Snakemake is
-told which of them to make again. Nothing is written or removed here.
+Snakemake itself notices changed inputs and parameters of a rule if it has its metadata.
+It does not watch the millions of audio files and embeddings. So the description of the encoder, the
+plans and the done-markers are compared with the current files, and Snakemake is told which of them
+to make again. Nothing is written or removed here.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The start of a run: looking when the workflow is read, writing when its first job is due."""
+"""The start of a run: checks when the workflow is read, writes when the first job is due."""
 
 import sys
 import time
@@ -17,19 +17,19 @@ from xvectors.run.summary import summarize
 
 
 class Run:
-    """A run of the workflow, or a question about it, which changes nothing.
+    """A run of the workflow, or a dry run, which changes nothing.
 
     Attributes:
         settings: The settings.
-        source: Where it comes from, for error messages.
-        layout: Where everything lies.
-        records: What the output folder's records say; nothing is read before it is asked for.
-        name: The run's name, as the jobs that it starts know it.
+        source: Origin of the settings, for error messages.
+        layout: Layout of the output folder.
+        records: The output folder's records. They are read on first use.
+        name: The run's name, which its jobs use too.
 
     """
 
     def __init__(self, settings: Settings, source: str) -> None:
-        """Take settings, and note which run held the output folder's lock last."""
+        """Store settings, and note which run held the output folder's lock last."""
         self.settings = settings
         self.source = source
         self._is_checked = False
@@ -42,10 +42,12 @@ class Run:
         self._began = 0
 
     def check(self, made: Iterable[str] = ()) -> None:
-        """Check, once, that everything the configuration refers to is there and right.
+        """Check that everything the configuration refers to is present and valid.
+
+        Further calls do nothing.
 
         Args:
-            made: Manifests that the workflow around this one makes.
+            made: Manifests that the including workflow makes.
 
         Raises:
             XVectorsError: Something is missing or wrong.
@@ -58,11 +60,11 @@ class Run:
             self._is_checked = True
 
     def begin(self) -> None:
-        """Take the output folder's lock; from here on files may be written.
+        """Acquire the output folder's lock, after which files may be written.
 
         Raises:
-            XVectorsError: Another run holds the lock, or has changed records that this one has
-                looked at.
+            XVectorsError: Another run holds the lock, or has changed records that this run has
+                read.
 
         """
         before = self.records.stale
@@ -77,7 +79,7 @@ class Run:
         return_from_future(self.layout, self.settings.xvector.splits)
 
     def end(self) -> None:
-        """Print what the run has done, and note beside the lock that it has come to its end."""
+        """Print a summary of the run, and note beside the lock that it has ended."""
         seconds = time.monotonic() - self._started
         lines = summarize(self.settings, self.name, seconds, self._began)
         print(*lines, sep="\n", file=sys.stderr)
@@ -85,12 +87,12 @@ class Run:
 
 
 def start(raw: Mapping[str, Any], source: str, place: Callable[[str], str]) -> Run:
-    """Check the configuration by itself; nothing is written.
+    """Check the configuration itself. Writes nothing.
 
     Args:
         raw: The user's configuration.
-        source: Where it comes from, for error messages.
-        place: Returns where a path of a rule lies: with the prefix of a module, if it has one.
+        source: Origin of the configuration, for error messages.
+        place: Returns a rule's path with the module's prefix, if there is one.
 
     Raises:
         ConfigError: The configuration is wrong.
@@ -103,8 +105,8 @@ def start(raw: Mapping[str, Any], source: str, place: Callable[[str], str]) -> R
 def place_paths(settings: Settings, place: Callable[[str], str]) -> Settings:
     """Return settings whose paths are where Snakemake puts them in a module with a prefix.
 
-    Whatever the module writes lies below the prefix. What it only reads is looked for there first,
-    and then where the configuration says.
+    Files that the module writes lie below the prefix. Files that it only reads are searched for
+    there first, and then at the configured path.
     """
     xvector = settings.xvector
 
@@ -123,14 +125,14 @@ def place_paths(settings: Settings, place: Callable[[str], str]) -> Settings:
 
 
 def start_job(raw: Mapping[str, Any], source: str, place: Callable[[str], str]) -> Settings:
-    """Return the settings of a job of a run; the arguments are those of `start`.
+    """Return the settings of a run's job. The arguments are those of `start`.
 
     Raises:
         ConfigError: The configuration is wrong.
-        ShardError: The job's run was killed, and another one has begun since.
+        ShardError: The job's run was killed, and another run has started since.
 
     """
     settings = place_paths(resolve_config(raw, source), place)
-    # A job may get its node only now.
+    # A job may have waited for its node until now.
     RunWatch(Layout.of(settings).root).check_start()
     return settings

@@ -1,8 +1,8 @@
-"""Speaker verification: how well scores tell same-speaker trials from different-speaker ones.
+"""Error rates of speaker verification.
 
-A trial is accepted when its score reaches a threshold. The two error rates, misses (of target
-trials: same speaker) and false alarms (of non-target trials: different speakers), follow from
-the threshold; everything here is read off those two curves.
+A trial is accepted if its score reaches a threshold. Misses are rejected target trials (same
+speaker). False alarms are accepted non-target trials (different speakers). All measures here follow
+from these two rates over all thresholds.
 """
 
 from typing import NamedTuple
@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from xvectors.results.vectors import Floats
 
 CONFIDENCE = 0.95
-# How often speakers are drawn for an interval.
+# Number of draws of speakers for an interval.
 N_DRAWS = 200
 
 
 class ScoredTrials(NamedTuple):
     """Scored pairs of utterances.
 
-    `scores` is float64 of shape (n,), `is_target` bool of shape (n,), and `speakers` integers
-    of shape (n, 2), the numbers of the two utterances' speakers.
+    Attributes:
+        scores: float64, shape (n,).
+        is_target: Whether the speakers are the same, bool, shape (n,).
+        speakers: Numbers of both utterances' speakers, int64, shape (n, 2).
+
     """
 
     scores: Floats
@@ -30,10 +33,10 @@ class ScoredTrials(NamedTuple):
 
 
 class ErrorRates(NamedTuple):
-    """Misses and false alarms, 0 to 1, at each threshold; the last threshold accepts nothing.
+    """Misses and false alarms, 0 to 1, at each threshold.
 
-    Three float64 arrays of shape (distinct scores + 1,), the thresholds ascending: misses rise
-    from 0 to 1, false alarms fall from 1 to 0.
+    Three float64 arrays of shape (distinct scores + 1,). Thresholds ascend. The last one accepts
+    nothing. Misses rise from 0 to 1, false alarms fall from 1 to 0.
     """
 
     thresholds: Floats
@@ -46,7 +49,7 @@ def error_rates(trials: ScoredTrials, weights: Floats | None = None) -> ErrorRat
 
     Args:
         trials: At least one target and one non-target trial.
-        weights: How much each trial counts, shape (n,); None for alike.
+        weights: Weight of each trial, shape (n,). None for equal weights.
 
     """
     weights = np.ones(len(trials.scores)) if weights is None else weights
@@ -64,7 +67,7 @@ def error_rates(trials: ScoredTrials, weights: Floats | None = None) -> ErrorRat
 def equal_error_rate(rates: ErrorRates) -> float:
     """Return the rate, 0 to 1, at which misses equal false alarms.
 
-    Between the two thresholds where they cross, both are taken to be linear.
+    Both are interpolated linearly between the two thresholds where they cross.
     """
     gap = rates.misses - rates.false_alarms
     after = int(np.argmax(gap >= 0))
@@ -75,19 +78,19 @@ def equal_error_rate(rates: ErrorRates) -> float:
 def equal_error_interval(
     trials: ScoredTrials, n_draws: int = N_DRAWS, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the confidence interval, at 95 %, of the equal error rate over other speakers.
+    """Return the 95 % confidence interval of the equal error rate over other speakers.
 
-    Trials that share a speaker are not independent, so speakers are drawn with replacement, not
-    trials: a pair of speakers counts as often as both were drawn together (the pigeonhole
-    bootstrap, Owen 2007, doi:10.1214/07-AOAS122), and the interval lies between the percentiles.
+    Trials that share a speaker are not independent. So speakers are drawn with replacement, not
+    trials. A pair of speakers gets the product of their counts as its weight (the pigeonhole
+    bootstrap, Owen 2007, doi:10.1214/07-AOAS122). The interval lies between the percentiles.
 
     Args:
         trials: At least one target and one non-target trial.
-        n_draws: How often speakers are drawn.
-        seed: Of the random numbers.
+        n_draws: Number of draws of speakers.
+        seed: Seed of the random numbers.
 
     """
-    # Sorted once, they need no sorting in each draw.
+    # Sort once instead of in each draw.
     order = np.argsort(trials.scores, kind="stable")
     trials = ScoredTrials(trials.scores[order], trials.is_target[order], trials.speakers[order])
     random = np.random.default_rng(seed)
@@ -105,11 +108,11 @@ def equal_error_interval(
 
 
 def min_dcf(rates: ErrorRates, p_target: float) -> float:
-    """Return the smallest detection cost at any threshold, with costs of 1 for either error.
+    """Return the normalized minimum detection cost, where both errors cost 1.
 
-    It is divided by that of the better of accepting all and rejecting all, so that 1 is the
-    cost of a system that knows nothing (NIST 2016 Speaker Recognition Evaluation Plan, section
-    3.1).
+    The cost is divided by the cost of accepting all or rejecting all, the smaller of the two. A
+    system without any information has a cost of 1 (NIST 2016 Speaker Recognition Evaluation Plan,
+    section 3.1).
 
     Args:
         rates: The error rates of the trials.

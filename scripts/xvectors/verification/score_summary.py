@@ -1,4 +1,4 @@
-"""Scores of trials as the pages show them: histograms, error rates, DET curve."""
+"""Summaries of trial scores for the pages: histograms, error rates and DET curves."""
 
 from statistics import NormalDist
 from typing import NamedTuple
@@ -17,13 +17,13 @@ from xvectors.verification.error_rates import (
 )
 
 N_BINS = 60
-# Prior probabilities of a target trial, as VoxCeleb's and NIST's evaluations have them.
+# Prior probabilities of a target trial in VoxCeleb's and NIST's evaluations.
 P_TARGETS = (0.01, 0.05)
 MAX_DET_POINTS = 400
 
 
 class EqualError(NamedTuple):
-    """An equal error rate, its 95 % confidence interval (0 to 1) and the threshold it is at."""
+    """An equal error rate, its 95 % confidence interval (0 to 1) and its threshold."""
 
     rate: float
     low: float
@@ -32,11 +32,17 @@ class EqualError(NamedTuple):
 
 
 class ScoreSummary(NamedTuple):
-    """Two histograms over the same bins, and what a threshold would make of the scores.
+    """Histograms of target and non-target scores over the same bins.
 
-    `edges` has shape (bins + 1,); `same` and `different`, shape (bins,), are the shares of the
-    target and of the non-target trials in each bin. `equal_error` is None unless there are trials
-    of both kinds.
+    Attributes:
+        n_same: Number of target trials.
+        n_different: Number of non-target trials.
+        n_speakers: Number of speakers in the trials.
+        edges: Edges of the bins, shape (bins + 1,).
+        same: Share of the target trials in each bin, shape (bins,).
+        different: Share of the non-target trials in each bin, shape (bins,).
+        equal_error: The equal error rate. None unless there are trials of both kinds.
+
     """
 
     n_same: int
@@ -49,7 +55,7 @@ class ScoreSummary(NamedTuple):
 
 
 class ScoreReport(NamedTuple):
-    """What there is to say of one kind of score of trials of both kinds.
+    """Results of one kind of score.
 
     `costs` are the minimum detection costs by prior probability.
     """
@@ -64,7 +70,7 @@ class ScoreReport(NamedTuple):
 class DetCurve(NamedTuple):
     """Points of a DET curve; `x` and `y` are the normal deviates of false alarms and misses.
 
-    On such axes normally distributed scores give a straight line (Martin et al. 1997, "The DET
+    On these axes, normally distributed scores give a straight line (Martin et al. 1997, "The DET
     curve in assessment of detection task performance", Eurospeech).
     """
 
@@ -75,11 +81,11 @@ class DetCurve(NamedTuple):
 
 
 def report_scores(kind: str, trials: ScoredTrials) -> ScoreReport:
-    """Return what there is to say of a kind of score, `cosine` say, of trials of both kinds."""
+    """Return the results of a kind of score, such as `cosine`. Trials must be of both kinds."""
     rates = error_rates(trials)
     scores = summarize_scores(trials)
     if scores.equal_error is None:
-        raise ValueError("trials of one kind alone have no error rates")
+        raise ValueError("error rates need trials of both kinds")
     costs = {p_target: min_dcf(rates, p_target) for p_target in P_TARGETS}
     return ScoreReport(kind, scores, scores.equal_error, costs, det_curve(rates))
 
@@ -87,7 +93,7 @@ def report_scores(kind: str, trials: ScoredTrials) -> ScoreReport:
 def summarize_scores(trials: ScoredTrials) -> ScoreSummary:
     """Return the summary of at least one trial."""
     low, high = float(trials.scores.min()), float(trials.scores.max())
-    # All alike still take a bin of some width.
+    # Equal scores still need a bin of nonzero width.
     edges = np.histogram_bin_edges([low, max(high, low + 1e-6)], N_BINS)
     same, different = (
         np.histogram(np.clip(trials.scores[kind], edges[0], edges[-1]), edges)[0]
@@ -105,12 +111,12 @@ def summarize_scores(trials: ScoredTrials) -> ScoreSummary:
 
 
 def det_curve(rates: ErrorRates) -> DetCurve:
-    """Return at most `MAX_DET_POINTS` points at which both error rates lie within 0 and 1."""
+    """Return at most `MAX_DET_POINTS` points where both error rates lie between 0 and 1."""
     within = (rates.misses > 0) & (rates.misses < 1)
     within &= (rates.false_alarms > 0) & (rates.false_alarms < 1)
     where = np.flatnonzero(within)
     if len(where) > MAX_DET_POINTS:
-        # Evenly along the curve: thresholds crowd where it is of least interest.
+        # Space points evenly along the curve. Thresholds are densest where it matters least.
         way = _deviates(rates.misses[where]) - _deviates(rates.false_alarms[where])
         wanted = np.linspace(way[0], way[-1], MAX_DET_POINTS)
         where = where[np.unique(np.searchsorted(way, wanted).clip(max=len(way) - 1))]

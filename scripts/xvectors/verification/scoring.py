@@ -1,4 +1,4 @@
-"""Scoring trial lists: pairs of utterances, and how well their cosine tells who speaks."""
+"""Scoring of trial lists by the cosine of embeddings."""
 
 import json
 import logging
@@ -31,8 +31,10 @@ UTTERANCES_AT_A_TIME = 1024
 class Cohort:
     """Speakers against whom scores are normalized.
 
-    `means` are their embeddings, float32 of shape (n, dim) and length 1; of an utterance's
-    scores against them the `top` highest count.
+    Attributes:
+        means: Their embeddings, float32, shape (n, dim), of length 1.
+        top: Number of an utterance's highest scores against them that count.
+
     """
 
     means: Vectors
@@ -43,26 +45,26 @@ class Cohort:
         """Return the cohort of all speakers.
 
         Raises:
-            TrialsError: There are too few to tell how scores spread.
+            TrialsError: A standard deviation needs more speakers.
 
         """
-        if min(len(speakers.speaker_ids), top) < 2:  # noqa: PLR2004 - a spread needs two
+        if min(len(speakers.speaker_ids), top) < 2:  # noqa: PLR2004 - for a standard deviation
             raise TrialsError("xvector.cohort: fewer than 2 speakers; name a split with more")
         return cls(normalize_lengths(speakers.means), top)
 
 
 def score_trials(config: Settings, name: str) -> list[ScoreReport]:
-    """Score one of the configuration's trial lists, and write its scores and error rates.
+    """Score one of the configuration's trial lists. Write its scores and error rates.
 
     Args:
         config: A resolved configuration.
-        name: Of the list, a key of ``trials``.
+        name: Name of the list, a key of ``trials``.
 
     Returns:
-        What there is to say of the cosines, and with a cohort of the normalized ones too.
+        A report on the cosines, and with a cohort one on the normalized scores.
 
     Raises:
-        TrialsError: Lines of the list are wrong, or name utterances that are not there.
+        TrialsError: Lines of the list are wrong, or name missing utterances.
 
     """
     xvector, layout = config.xvector, Layout.of(config)
@@ -75,7 +77,7 @@ def score_trials(config: Settings, name: str) -> list[ScoreReport]:
         n_shared = len(own.intersection(speakers.speaker_ids))
         if n_shared:
             logger.warning(
-                "%s: %d of its %d speakers are in the cohort, %s, too; a cohort of other speakers "
+                "%s: %d of its %d speakers are also in the cohort, %s. A cohort of other speakers "
                 "normalizes better",
                 *(path, n_shared, len(own), xvector.cohort),
             )
@@ -96,7 +98,7 @@ def score_trials(config: Settings, name: str) -> list[ScoreReport]:
 def cosine_scores(
     trials: list[Trial], rows: Mapping[str, IndexRow], cohort: Cohort | None
 ) -> tuple[ScoredTrials, ScoredTrials | None]:
-    """Return the cosine of every trial's embeddings, and with a cohort its normalized score too.
+    """Return the cosine of every trial, and its normalized score if there is a cohort.
 
     A score s of the utterances a and b becomes the mean of (s - m) / d for both, where m and d
     are the mean and the standard deviation of the utterance's highest scores against the cohort
@@ -134,8 +136,8 @@ def cosine_scores(
     for name, spread in zip(names, deviation, strict=True):
         if not spread > 0:
             raise TrialsError(
-                f"{name}: its scores against the cohort are all alike, so none can be normalized; "
-                "take another split as xvector.cohort"
+                f"{name}: its scores against the cohort are all equal, so none can be normalized. "
+                "Choose another split as xvector.cohort"
             )
     first, second = pairs.T
     normalized = (scores - mean[first]) / deviation[first]
@@ -147,7 +149,7 @@ def cohort_statistics(vectors: Vectors, cohort: Cohort) -> tuple[Floats, Floats]
     """Return the mean and the standard deviation of each vector's highest cohort scores.
 
     Args:
-        vectors: Of length 1, shape (n, dim).
+        vectors: Vectors of length 1, shape (n, dim).
         cohort: The cohort.
 
     Returns:
@@ -165,7 +167,7 @@ def cohort_statistics(vectors: Vectors, cohort: Cohort) -> tuple[Floats, Floats]
 def write_scores(
     path: Path, trials: list[Trial], plain: ScoredTrials, normalized: ScoredTrials | None
 ) -> None:
-    """Write the table of the scores: label, utt1, utt2, score, and normalized_score if there is."""
+    """Write the table of scores: label, utt1, utt2, score and, if given, normalized_score."""
     header = ["label", "utt1", "utt2", "score"]
     columns = [plain.scores]
     if normalized is not None:

@@ -1,4 +1,4 @@
-"""Trial lists: pairs of utterances, and whether one speaker says both."""
+"""Trial lists: pairs of utterances, labelled as same or different speaker."""
 
 import logging
 from array import array
@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 
 LABELS = {"1": True, "0": False, "target": True, "nontarget": False}
 MAX_PROBLEMS_SHOWN = 20
-# Names that share fewer characters at their ends are not called similar.
+# Names that share fewer characters at both ends do not count as similar.
 MIN_LIKENESS = 4
-# Folders that lists name before an utterance's own path, as VoxCeleb's and CN-Celeb's do.
+# Folders before an utterance's own path in lists such as VoxCeleb's and CN-Celeb's.
 OUTER_FOLDERS = ("wav", "wavs", "audio", "data", "dev", "test", "eval", "enroll")
 
 
 class Trial(NamedTuple):
-    """A line of a trial list: two utterances, by utt_id, and whether their speaker is the same."""
+    """A line of a trial list: the utt_ids of two utterances and whether they share a speaker."""
 
     is_target: bool
     utt1: str
@@ -34,14 +34,14 @@ class Trial(NamedTuple):
 
 
 def read_trials(path: Path) -> list[Trial]:
-    """Read a trial list: lines of ``label utt1 utt2``, the label 1 (or target) for same speaker.
+    """Read a trial list with lines ``label utt1 utt2``. Label 1 or target means same speaker.
 
     The label may also come last, as in Kaldi's and CN-Celeb's lists. Utterances are named by
     their utt_id, or by a path as in VoxCeleb's own lists (`utt_id_of`).
 
     Raises:
-        TrialsError: One line for every line that is wrong or contradicts an earlier one, but not
-            more than a screenful.
+        TrialsError: One line for every line that is wrong or contradicts an earlier one. At most
+            `MAX_PROBLEMS_SHOWN` are listed.
 
     """
     trials = []
@@ -54,7 +54,9 @@ def read_trials(path: Path) -> list[Trial]:
         if len(fields) != len(Trial._fields) - 1:
             problems.append(f"{path}:{number}: {len(fields)} fields, not label, utt1 and utt2")
         elif fields[0] not in LABELS:
-            problems.append(f"{path}:{number}: label {fields[0]!r} is none of {', '.join(LABELS)}")
+            problems.append(
+                f"{path}:{number}: label {fields[0]!r} is not one of {', '.join(LABELS)}"
+            )
         else:
             utt1, utt2 = map(utt_id_of, fields[1:])
             trials.append(Trial(LABELS[fields[0]], utt1, utt2, number))
@@ -70,7 +72,7 @@ def _contradictions(path: Path, trials: list[Trial]) -> Iterator[str]:
     hashes = {True: array("q"), False: array("q")}
     for trial in trials:
         hashes[trial.is_target].append(hash(_pair(trial)))
-    # Only a few pairs have the hashes of both kinds, if any.
+    # Few pairs have a hash that occurs with both labels.
     both = set(np.intersect1d(np.array(hashes[True]), np.array(hashes[False])).tolist())
     first: dict[tuple[str, str], Trial] = {}
     for trial in trials if both else ():
@@ -88,10 +90,11 @@ def _pair(trial: Trial) -> tuple[str, str]:
 
 
 def utt_id_of(name: str) -> str:
-    """Return the utt_id of a path such as ``id10270/x6uYqmx31kE/00001.wav``; other names are ids.
+    """Return the utt_id for a path such as ``id10270/x6uYqmx31kE/00001.wav``.
 
-    It is the one that Kaldi's recipes and our own manifests give it: without ``./`` and the
-    suffix of an audio file, and with hyphens for slashes.
+    Names without a slash are utt_ids already. Otherwise the utt_id follows Kaldi's recipes and the
+    manifests of this project: it lacks ``./`` and the suffix of an audio file, and has hyphens for
+    slashes.
     """
     if "/" not in name:
         return name
@@ -105,7 +108,7 @@ def _without_suffix(name: str) -> str:
 
 
 def _spellings(utt_id: str) -> Iterator[str]:
-    """Yield the utt_ids that a name in a list may stand for, the likeliest first."""
+    """Yield the utt_ids that a name in a list may mean, most likely first."""
     yield utt_id
     name = _without_suffix(utt_id)
     while True:
@@ -124,8 +127,8 @@ def check_trials(trials: dict[str, Path], manifests: Iterable[Path]) -> None:
         manifests: The manifests of all splits; only the utt_ids in them are read.
 
     Raises:
-        TrialsError: One line for every name that is in no manifest; the first with the utterance
-            that is most like it.
+        TrialsError: One line for every name that is in no manifest. The first line names the most
+            similar utterance.
 
     """
     lists = {path: read_trials(path) for path in trials.values()}
@@ -165,12 +168,12 @@ def _utt_ids(manifests: Iterable[Path]) -> Iterator[str]:
 
 
 def _likeness(one: str, other: str) -> int:
-    """Return how many characters two names share at their beginnings and ends."""
+    """Return the number of characters that two names share at both ends."""
     return _shared(one, other) + _shared(one[::-1], other[::-1])
 
 
 def _shared(one: str, other: str) -> int:
-    """Return how many characters two names share at their beginnings."""
+    """Return the length of the common prefix of two names."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
@@ -189,7 +192,7 @@ def find_utterances(
         splits: The splits in which to look for utterances.
 
     Raises:
-        TrialsError: One line for every line whose utterance is in no split, or in two.
+        TrialsError: One line for every line whose utterance is in no split or in two splits.
 
     """
     names = {name for trial in trials for name in (trial.utt1, trial.utt2)}
@@ -219,7 +222,7 @@ def find_utterances(
     usable = [trial for trial in trials if trial.utt1 in rows and trial.utt2 in rows]
     if len(usable) < len(trials):
         n_lost = len(trials) - len(usable)
-        logger.warning("%s: %d trials left out, utterances were not embedded", path, n_lost)
+        logger.warning("%s: left out %d trials whose utterances were not embedded", path, n_lost)
     if not _has_both_kinds(usable):
         raise TrialsError(f"{path}: too few of its utterances could be embedded")
     return usable, rows

@@ -119,7 +119,7 @@ def test_kaldi_bit_for_bit_and_sorted(split, tmp_path, monkeypatch, rows_at_a_ti
 def test_kaldi_has_no_room_for_spaces_and_empty_names(tmp_path, name):
     index, _ = write(tmp_path / "made", [name])
     average_speakers(index, tmp_path / "s.safetensors", False, {})
-    with pytest.raises(ExportError, match="is empty or holds a space"):
+    with pytest.raises(ExportError, match="is empty or contains a space"):
         export_kaldi(index, tmp_path / "s.safetensors", tmp_path / "kaldi")
 
 

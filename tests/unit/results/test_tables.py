@@ -95,7 +95,7 @@ def test_a_table_that_names_files_outside_its_folder_is_not_read(tmp_path, path)
     table = tmp_path / "train.tsv"
     table.write_text(f"utt_id\tspeaker_id\tpath\tseconds\na\ts\t{path}\t1.0000\n")
     assert not is_current_form(table)
-    with pytest.raises(ShardError, match=r"train\.tsv:2: .* lies outside .*make this table anew"):
+    with pytest.raises(ShardError, match=r"train\.tsv:2: .* lies outside .*make this table again"):
         list(read_index(table))
 
 

@@ -10,7 +10,7 @@ def test_all_wrong_lines_are_named(tmp_path):
     with pytest.raises(TrialsError) as caught:
         read_trials(path)
     assert str(caught.value).splitlines() == [
-        f"{path}:2: label 'yes' is none of 1, 0, target, nontarget",
+        f"{path}:2: label 'yes' is not one of 1, 0, target, nontarget",
         f"{path}:3: 2 fields, not label, utt1 and utt2",
         f"{path}:4: 4 fields, not label, utt1 and utt2",
     ]
