@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from xvectors.audio.recording import UNKNOWN_FRAMES, Recording, Samples, join, mix
 from xvectors.errors import UtteranceError, first_line, machine_problem
 
-# FFmpeg's names of the formats that are read. Others may refer to further files or to the
-# network (playlists, concat), or hold no sound.
+# FFmpeg's names of the supported formats. Others may refer to further files or to the network
+# (playlists, concat), or hold no audio.
 FORMATS = (
     "aac,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,flac,flv,gsm,ircam,matroska,mov,mp3,mpeg,mpegts,"
     "nistsphere,ogg,rm,tak,tta,voc,w64,wav,webm,wv"
@@ -36,9 +36,9 @@ SCALES: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 
 class _File:
-    """A file for PyAV, which neither sees its name nor swallows its errors.
+    """A file for PyAV that hides its name and records its errors.
 
-    FFmpeg takes a suffix for a hint and an input error for the end.
+    FFmpeg would guess the format from a suffix, and take an input error for the end.
     """
 
     def __init__(self, file: io.FileIO) -> None:
@@ -50,13 +50,13 @@ class _File:
         try:
             return self._file.read(n_bytes) or b""
         except OSError as error:
-            # Of a place beyond any file's end, to which a damaged header may lead.
+            # A damaged header may lead beyond the largest possible file.
             if error.errno != errno.EINVAL:
                 self.error = error
             return b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place and return it, or a negative number."""
+        """Seek to a position and return it, or a negative number after an error."""
         try:
             return self._file.seek(offset, whence)
         except OSError as error:
@@ -64,12 +64,12 @@ class _File:
             return -(error.errno or 1)
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return self._file.tell()
 
 
 class FfmpegRecording(Recording):
-    """A file that FFmpeg reads, its first track of sound."""
+    """The first audio track of a file that FFmpeg reads."""
 
     def __init__(
         self, path: str, file: io.FileIO, *, is_chained: bool = False, skips_errors: bool = False

@@ -1,4 +1,4 @@
-"""Bare frames of MP3 and AAC one by one, as decoders leave out damaged ones without an error."""
+"""Checks of MP3 and AAC frames, because decoders skip damaged ones without an error."""
 # ruff: noqa: PLR2004 - numbers of the formats, which have no names
 
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 BLOCK_BYTES = 2**20
 HEAD_BYTES = 2**13
 HEADER_BYTES = 7
-# Formats in which a frame may seem to begin: WAV and its like, FLAC, Ogg, Matroska, ASF.
+# Containers whose bytes may look like a frame: WAV and similar, FLAC, Ogg, Matroska, ASF.
 CONTAINERS = {b"RIFF", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"NIST", b"fLaC", b"OggS"}
 CONTAINERS |= {b"\x1aE\xdf\xa3", b"0&\xb2u"}
 MARK_BYTES = 8
@@ -46,10 +46,10 @@ class Frames(NamedTuple):
         rate: Sampling rate in Hz.
         n_samples: Samples per channel in all frames, without the one that holds `stated`.
         stated: Samples that the file's first frame states (Xing, LAME), None without it.
-        trimmed: Of `stated`, those that the encoder added at beginning and end.
+        trimmed: How many of `stated` the encoder added at the beginning and end.
         problem: Why the file is not whole, None if it is.
         is_cut_off: Whether the problem is that the last frame is incomplete.
-        has_tags_inside: Whether tags stand between frames, as in files one after the other.
+        has_tags_inside: Whether there are tags between frames, as in concatenated files.
 
     """
 
@@ -100,7 +100,7 @@ KINDS: dict[str, tuple[int, Callable[[bytes], Frame | None]]] = {
 
 
 class _Window:
-    """A file's bytes, of which a few are in memory."""
+    """A file's bytes, read in blocks."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -118,9 +118,9 @@ class _Window:
 
 
 def read_head(file: BinaryIO) -> Frames | None:
-    """Return what a file's beginning says of its frames; None if it does not begin with any.
+    """Return the frames that a file's beginning describes, None if it does not begin with a frame.
 
-    `n_samples` is 0, as frames are not counted.
+    Frames are not counted, so `n_samples` is 0.
     """
     window = _Window(file)
     if window.bytes_at(0, MARK_BYTES)[4:8] == b"ftyp" or window.bytes_at(0, 4) in CONTAINERS:

@@ -1,6 +1,6 @@
-"""The bytes of sound that headers state, for formats whose decoder does not compare them.
+"""Sizes that headers state, for formats whose decoder does not check them.
 
-libsndfile takes the rest of a file for its sound when the header states more, so a file that was
+If a header states more bytes than the file has, libsndfile reads up to the end. So a file that was
 cut off looks like a shorter one.
 """
 # ruff: noqa: PLR2004 - numbers of the formats, which have no names
@@ -9,10 +9,10 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
-# Programs that write into a pipe cannot come back to fill in a length. They leave 0, the largest
-# number, or (SoX) one that is a little smaller.
+# Programs that write to a pipe cannot fill in the length afterwards. They leave 0, the largest
+# number, or (SoX) a slightly smaller one.
 MIN_UNKNOWN = 0x7F000000
-# No file is longer. File systems refuse to go to places above some 2**44.
+# No file is longer. File systems refuse to seek beyond about 2**44.
 MAX_PLACE = 2**40
 W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 W64_HEADER_BYTES = 40
@@ -21,9 +21,9 @@ AU_HEADER_BYTES = 24
 
 
 class StatedBytes(NamedTuple):
-    """Bytes of sound of a file: what its header states and what there is.
+    """Bytes of audio that a file's header states, and that the file has.
 
-    `stated` is None where the length was never written.
+    `stated` is None if the length was never written.
     """
 
     stated: int | None
@@ -31,14 +31,14 @@ class StatedBytes(NamedTuple):
 
     @property
     def missing_part(self) -> float:
-        """The share of the stated sound that is missing."""
+        """Share of the stated audio that is missing."""
         if not self.stated:
             return 0.0
         return max(0.0, 1 - self.available / self.stated)
 
 
 def stated_bytes(file: BinaryIO) -> StatedBytes | None:
-    """Return a file's bytes of sound; None if its kind is unknown or its header is incomplete."""
+    """Return a file's bytes of audio, None if its kind is unknown or its header is incomplete."""
     size = file.seek(0, 2)
     file.seek(0)
     head = file.read(16)
@@ -56,7 +56,7 @@ def stated_bytes(file: BinaryIO) -> StatedBytes | None:
 
 
 def _chunks(file: BinaryIO, start: int, order: str, size: str = "I") -> Iterator[tuple[bytes, int]]:
-    """Yield each chunk's name and size; the file is at the chunk's content then."""
+    """Yield each chunk's name and size, with the file positioned at the chunk's content."""
     header = struct.Struct(f"{order}4s{size}")
     while 0 <= start < MAX_PLACE:
         file.seek(start)

@@ -1,4 +1,4 @@
-"""Ogg files page by page, as decoders leave out damaged pages without an error."""
+"""Checks of Ogg pages, because decoders skip damaged ones without an error."""
 
 import io
 import zlib
@@ -12,17 +12,17 @@ CAPTURE = b"OggS"
 FIRST, LAST = 2, 4
 BLOCK_BYTES = 2**20
 MAX_PAGE_BYTES = 2**16
-# Files whose pages are remembered.
+# Number of files whose results are cached.
 MAX_FILES = 256
 # Ogg's CRC is zlib's with the bits of each byte in the other order.
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class OggPages(NamedTuple):
-    """What the pages of a file say.
+    """Result of checking the pages of a file.
 
     Attributes:
-        n_links: Streams one after the other; those side by side count as one.
+        n_links: Number of consecutive streams. Parallel streams count as one.
         problem: Why the file is not whole, None if it is.
 
     """
@@ -34,7 +34,7 @@ class OggPages(NamedTuple):
 def check_pages(file: BinaryIO) -> OggPages:
     """Check the pages of a file.
 
-    Each page has a checksum and a number, and the last one of a stream says that it is the last.
+    Each page has a checksum and a number. The last page of a stream is marked as the last.
     """
     file.seek(0)
     data, place, n_links = b"", 0, 0
@@ -98,7 +98,7 @@ def is_chained(file: BinaryIO) -> bool:
 
 @lru_cache(MAX_FILES)
 def read_pages(path: str, version: AudioVersion) -> OggPages:
-    """Return what the pages of a file say, which its segments share."""
+    """Return the result for a file. All of its segments share it."""
     del version
     with io.FileIO(path) as file:
         return check_pages(file)

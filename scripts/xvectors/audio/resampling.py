@@ -1,4 +1,4 @@
-"""Signals at an encoder's rate, mono: as SpeechBrain does it, and in little memory at any rate."""
+"""Conversion of signals to mono at an encoder's rate, equal to SpeechBrain's."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,34 +12,34 @@ from torchaudio.transforms import Resample
 
 from xvectors.audio.signal import Signal
 
-# torchaudio's kernel has a row for each phase, as long as the samples after which phases come
-# again: for 44,100 Hz to 16,000 Hz 160 x 477, for 44,101 Hz, which has no divisor in common with
-# 16,000, it would be 16,000 x 44,137, nearly all of it zeros, and gigabytes.
+# torchaudio's kernel has a row for each phase. From 44,100 Hz to 16,000 Hz it is 160 x 477. But
+# 44,101 has no common divisor with 16,000, so the kernel would be 16,000 x 44,137: gigabytes of
+# mostly zeros.
 MAX_KERNEL = 2**22
-# Rates for which a kernel is kept, as there may be a file of each rate.
+# Number of rates whose kernels are cached. Files may have many different rates.
 MAX_RATES = 4
-# torchaudio's own, of which SpeechBrain makes use: zero crossings of the sinc on either side, and
-# the cut-off frequency as a part of the lower of both Nyquist frequencies.
+# torchaudio's defaults, which SpeechBrain uses: zero crossings of the sinc on either side, and the
+# cut-off frequency relative to the lower Nyquist frequency.
 ZERO_CROSSINGS = 6
 ROLLOFF = 0.99
-# Products of samples and taps that are in work at a time.
+# Products of samples and taps computed at a time.
 MAX_PRODUCTS = 2**21
 Resampler = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 class Normalizer:
-    """Brings signals to one rate, mono, as SpeechBrain's AudioNormalizer does.
+    """Converts signals to mono at one rate, as SpeechBrain's AudioNormalizer does.
 
-    On a GPU this is done to many signals together, after they were read.
+    On a GPU, many signals are converted together after they were read.
 
     Attributes:
-        sample_rate: The rate in Hz that signals are brought to.
-        together: Whether signals are left as they were read, for `normalize_together`.
+        sample_rate: The target rate in Hz.
+        together: Whether reading leaves the conversion to `normalize_together`.
 
     """
 
     def __init__(self, sample_rate: int, device: torch.device | str = "cpu") -> None:
-        """Take the rate in Hz to bring signals to, and where `normalize_together` does so."""
+        """Take the target rate in Hz and the device of `normalize_together`."""
         self.sample_rate = sample_rate
         self.device = torch.device(device)
         self.together = self.device.type != "cpu"
@@ -51,7 +51,7 @@ class Normalizer:
         return self._resampler(sample_rate)(signal, sample_rate)
 
     def is_deferred(self, sample_rate: int) -> bool:
-        """Tell whether signals at a rate in Hz are left as they are when they are read."""
+        """Tell whether signals at a rate in Hz are converted after they were read."""
         return self.together and kernel_size(sample_rate, self.sample_rate) <= MAX_KERNEL
 
     def n_samples(self, signal: Signal) -> int:
@@ -61,8 +61,8 @@ class Normalizer:
     def normalize_together(self, signals: Sequence[Signal]) -> list[torch.Tensor]:
         """Return signals, float32, (samples,), at `self.sample_rate` on the device.
 
-        Those of a rate are padded to the longest. The zeros behind a signal are what the
-        resampler reads behind its end anyway.
+        Signals of the same rate are padded to the longest. The resampler reads zeros behind a
+        signal's end anyway.
         """
         found: dict[int, torch.Tensor] = {}
         for rate in {signal.rate for signal in signals}:
@@ -93,7 +93,7 @@ def kernel_size(source: int, target: int) -> int:
 
 
 def _n_outputs(n_samples: int, source: int, target: int) -> int:
-    """Return how many samples there are at another rate in Hz, as torchaudio counts them."""
+    """Return the number of samples at another rate in Hz, as torchaudio counts them."""
     divisor = math.gcd(source, target)
     # torchaudio rounds the quotient to float32 too.
     return math.ceil(numpy.float32(target // divisor * n_samples / (source // divisor)))
@@ -103,7 +103,7 @@ class NarrowResampler:
     """torchaudio's sinc interpolation with a Hann window, without the zeros of its kernel.
 
     An output is a weighted sum of the inputs within six zero crossings of the sinc. Its weights
-    are those of `torchaudio.functional.resample`, of which the formula and its rounding are.
+    follow the formula of `torchaudio.functional.resample`, including its rounding.
     """
 
     def __init__(self, source: int, target: int) -> None:
@@ -119,7 +119,7 @@ class NarrowResampler:
     def _weights(self, phases: torch.Tensor, base: float) -> torch.Tensor:
         """Return the weights, (phases, taps), of outputs that are `phases` after some input."""
         inputs = (phases * self.source // self.target)[:, None] + self.taps
-        # In float32, as torchaudio has it, which shows where there are many phases.
+        # float32 as in torchaudio, which matters if there are many phases.
         outputs = (phases / self.target)[:, None]
         t = (inputs.double() / self.source - outputs) * base
         t = t.clamp(-ZERO_CROSSINGS, ZERO_CROSSINGS)

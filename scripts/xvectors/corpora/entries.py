@@ -1,4 +1,4 @@
-"""Parts that all readers of corpora share: the form of their results, and reading files."""
+"""The results of corpus readers, and functions that the readers share."""
 
 import gzip
 import os
@@ -18,18 +18,18 @@ MAX_NAMES_SEARCHED = 100_000
 
 
 class LeftOut(NamedTuple):
-    """A file or a line of a corpus that gives no utterance; equal reasons are counted together."""
+    """A file or line of a corpus that is not an utterance. Equal reasons are counted together."""
 
     place: str
     reason: str
 
 
 class Entry(NamedTuple):
-    """An utterance as its corpus has it.
+    """An utterance of a corpus.
 
-    `place` is where the corpus has it, ``file:line`` or a file, for error messages; `wav_path`
-    is absolute; `seconds` is the utterance's duration if the corpus states it; `segment` is the
-    part of the recording that the utterance consists of, None for all of it.
+    `place` is ``file:line`` or a file, for error messages. `wav_path` is absolute. `seconds` is the
+    duration if the corpus states it. `segment` is the utterance's part of the recording, None for
+    all of it.
     """
 
     place: str
@@ -42,10 +42,10 @@ class Entry(NamedTuple):
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield ``(<file>:<number>, line)`` for each line that is not blank, of gzipped files too.
+    """Yield ``(<file>:<number>, line)`` for each line that is not blank, also of gzipped files.
 
     Raises:
-        CorpusError: The file is missing, damaged or no UTF-8.
+        CorpusError: The file is missing, damaged or not UTF-8.
 
     """
     try:
@@ -62,7 +62,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_texts(paths: list[Path]) -> list[str]:
-    """Return the content of text files, an empty one for a file that is not there."""
+    """Return the content of text files, which is empty for a missing file."""
     with ThreadPoolExecutor(HEADER_READERS) as readers:
         return list(readers.map(_read_text, paths, chunksize=64))
 
@@ -74,9 +74,8 @@ def _read_text(path: Path) -> str:
 def list_files(folder: Path) -> list[Path]:
     """Return the files at any depth in `folder`, sorted, without hidden ones.
 
-    Links to folders are followed, but each folder is listed once: a link to a parent, or to a
-    folder that is listed already, gives nothing more. Some archives hold macOS' hidden companions
-    of files, ``._*``.
+    Links to folders are followed, but each folder is listed only once. Hidden files are left out
+    because some archives hold macOS's companions of files, ``._*``.
 
     Raises:
         OSError: A folder cannot be read.
@@ -86,7 +85,7 @@ def list_files(folder: Path) -> list[Path]:
     seen: set[str] = set()
     waiting = [folder]
     while waiting:
-        # Real folders come first, whatever order the links to them are found in.
+        # List real folders before links to them.
         links: list[Path] = []
         for top in sorted(waiting):
             for parent, folders, names in os.walk(top, onerror=_raise):

@@ -1,4 +1,4 @@
-"""Readers of corpora whose folders and file names carry the speakers and utterances."""
+"""Readers of corpora whose folders and file names give the speakers and utterances."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from xvectors.corpora.entries import (
 from xvectors.errors import CorpusError
 
 LJSPEECH_SPEAKER = "LJ"
-# The speaker of a folder's utterances of which each is to be a speaker of its own.
+# The option's value that makes each utterance a speaker of its own.
 EACH_UTTERANCE = "{utterance}"
 
 
@@ -56,7 +56,7 @@ def read_ljspeech(path: Path) -> Iterator[Entry]:
 
 
 def read_folder(path: Path, pattern: str, speaker: str | None = None) -> Iterator[Entry | LeftOut]:
-    """Any folder: audio files at any depth, chosen and understood by a ``pattern``."""
+    """Any folder: audio files at any depth, selected and named by a ``pattern``."""
     expression = _as_expression(pattern)
     suffixes = (AUDIO_SUFFIXES | {Path(pattern).suffix}) - {""}
     for wav in list_files(path):
@@ -86,7 +86,7 @@ def pattern_problems(pattern: str, speaker: str | None) -> Iterator[str]:
 
 
 def _mismatch(pattern: str, relative: str) -> str:
-    """Return why an audio file's path does not match a pattern, as far as can be told."""
+    """Return the reason why an audio file's path does not match a pattern, if it is known."""
     suffix, wanted = PurePosixPath(relative).suffix, PurePosixPath(pattern).suffix
     if wanted not in ("", suffix) and "*" not in wanted and "{" not in wanted:
         return f"pattern {pattern} wants {wanted}"
@@ -99,8 +99,8 @@ def _mismatch(pattern: str, relative: str) -> str:
 def _as_expression(pattern: str) -> re.Pattern[str]:
     """Return the regular expression of a path for a folder's pattern.
 
-    ``*`` and the two names stand for anything without a slash, ``**`` for anything. The speaker's
-    name is as short as possible, and the same wherever it occurs.
+    ``*`` and the two names match anything without a slash, and ``**`` matches anything. The
+    speaker's name is as short as possible, and must be equal wherever it occurs.
     """
     expression, seen = "", set()
     for part in re.split(r"(\*\*/?|\*|\{\w*\})", pattern):

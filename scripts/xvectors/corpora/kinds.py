@@ -1,9 +1,9 @@
 """The kinds of corpora: a reader for each.
 
 A reader is a function that yields the utterances (`Entry`) of the corpus at a path, in a stable
-order, and the files and lines that give none (`LeftOut`). Its parameters are the options of that
-kind, in the configuration and on the command line; `xvectors.config.settings.Corpus` says what
-they mean. The first line of its docstring says what lies at the path.
+order, and the files and lines that are not utterances (`LeftOut`). Its parameters are options of
+that kind, in the configuration and on the command line. `xvectors.config.settings.Corpus` describes
+them. The first line of its docstring describes the path.
 """
 
 import inspect
@@ -45,22 +45,22 @@ SEARCHED_KINDS = ("libritts", "vctk", "folder")
 
 
 def options_of(kind: str) -> dict[str, bool]:
-    """Return the options of a kind of corpus, and for each whether it must be given."""
+    """Return the options of a kind of corpus, each with whether it is required."""
     parameters = inspect.signature(READERS[kind]).parameters
     return {name: entry.default is entry.empty for name, entry in parameters.items()}
 
 
 def summary_of(kind: str) -> str:
-    """Return a kind of corpus in a sentence."""
+    """Return a one-sentence description of a kind of corpus."""
     return (inspect.getdoc(READERS[kind]) or "").partition(".\n")[0].rstrip(".").replace("``", "")
 
 
 def corpus_problems(corpus: Mapping[str, Any], manifest: Path) -> Iterator[str]:
-    """Yield ``key: problem`` for each problem that keeps a corpus from becoming a manifest.
+    """Yield ``key: problem`` for each problem that prevents making a manifest from a corpus.
 
     Args:
-        corpus: Its kind and options, as the schema wants them.
-        manifest: The file to be written.
+        corpus: Its kind and options, valid for the schema.
+        manifest: The file to write.
 
     """
     kind, options = corpus["kind"], options_of(corpus["kind"])
@@ -75,7 +75,7 @@ def corpus_problems(corpus: Mapping[str, Any], manifest: Path) -> Iterator[str]:
     if not Path(corpus["path"]).exists():
         yield f"path: no such file or folder: {corpus['path']}"
     elif manifest.resolve() == Path(corpus["path"]).resolve():
-        yield f"path: {manifest} is the manifest to be written; it can be used without corpora"
+        yield f"path: {manifest} is the manifest to write. Use it without corpora"
 
 
 def changed_folder(
@@ -102,12 +102,15 @@ def changed_folder(
 
 
 def read_corpus(corpus: Mapping[str, Any]) -> list[Entry]:
-    """Return the utterances of a corpus without problems, a map of its kind and options.
+    """Return the utterances of a corpus.
 
-    A slash in an utt_id becomes a hyphen, because an utt_id becomes the name of a file.
+    Slashes in utt_ids become hyphens, because an utt_id becomes the name of a file.
+
+    Args:
+        corpus: Its kind and options, without problems.
 
     Raises:
-        CorpusError: The corpus is not of that kind, or damaged; the message says where.
+        CorpusError: The corpus is not of that kind, or damaged.
 
     """
     options = {name: value for name, value in corpus.items() if name != "kind"}
@@ -134,7 +137,7 @@ def read_corpus(corpus: Mapping[str, Any]) -> list[Entry]:
 
 
 def _is_utf8(entry: Entry) -> bool:
-    """Tell whether an entry can be written; names of other encodings cannot."""
+    """Tell whether an entry can be written, which names in other encodings cannot."""
     try:
         "".join((entry.utt_id, entry.wav_path, entry.text, entry.speaker_id)).encode()
     except UnicodeEncodeError:

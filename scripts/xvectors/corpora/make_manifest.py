@@ -1,4 +1,4 @@
-"""Make a manifest from a corpus; as a command, ``python -m xvectors make_manifest --help``."""
+"""Making a manifest from a corpus, also as the command ``python -m xvectors make_manifest``."""
 
 import argparse
 import logging
@@ -26,15 +26,15 @@ SECONDS_PER_HOUR = 3600
 def make_manifest(corpus: Mapping[str, Any], manifest: Path) -> None:
     """Write the manifest of a corpus, whole or not at all.
 
-    The seconds of an utterance are those that the corpus states, else those in the header of its
-    file, and left open where that cannot be read.
+    An utterance's seconds come from the corpus, else from the header of its file. They are omitted
+    if neither states them.
 
     Args:
         corpus: Its kind, its path and the options of that kind, as under ``xvector.corpora``.
-        manifest: The file to write, whose folder is made if need be.
+        manifest: The file to write. Its folder is created if necessary.
 
     Raises:
-        CorpusError: The corpus cannot be read, or a line of its manifest would be refused; a
+        CorpusError: The corpus cannot be read, or a line of its manifest would be refused. One
             line for every problem, with its place in the corpus.
 
     """
@@ -82,7 +82,7 @@ def _repetitions(entries: list[Entry]) -> Iterator[str]:
 
 
 def _seconds(entries: list[Entry]) -> list[float]:
-    """Return each utterance's seconds, 0 where neither the corpus nor its file tells."""
+    """Return each utterance's seconds, 0 if neither the corpus nor its file states them."""
     seconds = [_stated_seconds(entry) for entry in entries]
     unknown = [i for i, value in enumerate(seconds) if value is None]
     headers = durations([entries[i].wav_path for i in unknown])
@@ -102,7 +102,7 @@ def _as_line(entry: Entry, seconds: float) -> str:
     for value in (entry.utt_id, entry.wav_path):
         if "\t" in value or "\n" in value:
             raise CorpusError(f"{entry.place!r}: {value!r} has a tab or a line break")
-    # A control character has no place in a text, and does not make it worthless.
+    # Replace control characters in a text. They are no reason to refuse it.
     text = " ".join(CONTROL_CHARACTER.sub(" ", entry.text).split())
     speaker = " ".join(entry.speaker_id.split())
     columns = [entry.utt_id, entry.wav_path, text, speaker]
@@ -120,7 +120,7 @@ def _decimal(seconds: float) -> str:
 
 
 def _check(entries: list[Entry], written: Path) -> None:
-    """Refuse what the run would refuse, with the places in the corpus."""
+    """Refuse utterances that the run would refuse, with their places in the corpus."""
     try:
         read_manifest(written)
     except ManifestError as error:
@@ -169,7 +169,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _run(parsed: argparse.Namespace) -> None:
-    """Make the manifest; an error that the user can fix is one line and status 1."""
+    """Make the manifest. An error that the user can fix is one line and status 1."""
     corpus = {name: value for name, value in vars(parsed).items() if name != "run"}
     manifest = corpus.pop("output")
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -47,7 +47,7 @@ def test_all_that_keeps_a_corpus_from_becoming_a_manifest_is_named(tmp_path):
         f"path: no such file or folder: {tmp_path / 'none'}",
     ]
     (problem,) = corpus_problems({"kind": "espnet3", "path": str(manifest)}, manifest)
-    assert "is the manifest to be written" in problem
+    assert "is the manifest to write" in problem
     assert list(corpus_problems({"kind": "vctk", "path": str(tmp_path)}, manifest)) == []
 
 

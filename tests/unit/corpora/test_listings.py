@@ -60,7 +60,7 @@ def test_an_espnet3_manifest_is_checked_and_never_overwritten(tmp_path, manifest
     path = write(tmp_path / "train.tsv", "only\ttwo\n")
     corpus = {"kind": "espnet3", "path": str(path)}
     assert refusal(corpus, manifest).startswith(f"{path}:1: 2 columns")
-    with pytest.raises(CorpusError, match="is the manifest to be written"):
+    with pytest.raises(CorpusError, match="is the manifest to write"):
         make_manifest(corpus, path)
     assert path.read_text() == "only\ttwo\n"
 
