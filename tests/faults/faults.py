@@ -429,7 +429,7 @@ FAULTS: dict[str, Fault] = {
         damaged_under_job(".encoder/*.[cty]*", "the encoder's copy is damaged"), by_snakemake=False
     ),
     "bit flipped in an index shard, then a job": Fault(
-        damaged_under_job(".shards/train/0-of-2.json", "no index shard"), by_snakemake=False
+        damaged_under_job(".shards/train/0-of-2.json", "not an index shard"), by_snakemake=False
     ),
     "files seen late": Fault(late_files, by_snakemake=True),
     "SIGKILL to Snakemake": Fault(killed_run(signal.SIGKILL, False), by_snakemake=True),

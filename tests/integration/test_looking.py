@@ -138,11 +138,12 @@ def test_a_corpus_that_grows_past_a_threshold_embeds_only_what_is_new(checkout):
 def test_many_recordings_of_unknown_length_are_counted_by_the_run(checkout):
     checkout.xvector["n_shards"] = "auto"
     lines = [f"copy{i}\tnone.wav\twords\ts\n" for i in range(2001)]
-    checkout.manifest.write_text("".join([*checkout.manifest.open(), *lines]))
+    checkout.manifest.write_text(checkout.manifest.read_text() + "".join(lines))
     checkout.xvector["on_error"] = "skip"
     assert {job[0] for job in jobs_in(checkout.run_well("-n"))} == {
         "fetch_encoder",
         "split_manifest",
+        "collect_split",
         "everything",
     }
     checkout.run_well()

@@ -128,7 +128,7 @@ def test_a_job_of_an_earlier_run_stops_when_the_next_one_begins(checkout):
     )
     result = checkout.run()
     assert result.returncode != 0
-    assert "stopped, because another run (the next run) has begun" in result.stdout
+    assert "stopped because another run (the next run) has begun" in result.stdout
     # It looks at the lock at most once a second, but always before it calls its shard done.
     assert list(checkout.embeddings.rglob("*.npy"))
     assert not list(checkout.out.rglob("*.done"))

@@ -97,7 +97,7 @@ def test_a_damaged_checkpoint_ends_the_run_with_one_line(checkout, toolkit):
     model.write_bytes(model.read_bytes()[:1000])
     checkout.xvector |= {"toolkit": toolkit, "pretrained_model": str(model)}
     checkout.run_badly()
-    (log, *_) = (checkout.root / "logs" / "embed_shard" / "tag" / "train").glob("*.log")
+    (log, *_) = (checkout.out / ".logs" / "embed_shard" / "train").glob("*.log")
     assert "cannot be read as weights" in log.read_text().splitlines()[-1]
     assert not checkout.vectors()
 

@@ -12,6 +12,7 @@ def test_the_public_names():
         "XVectorProvider",
         "XVectorRunner",
         "XVectorsError",
+        "__version__",
     }
 
 

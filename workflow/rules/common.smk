@@ -122,7 +122,14 @@ def look(wildcards: Wildcards) -> list[str]:
 def plan_of(wildcards: Wildcards) -> str:
     """Return the plan of a split. A job needs it, but its time does not matter."""
     look(wildcards)
-    return ancient(str(layout.plan(wildcards.split)))
+    plan = str(layout.plan(wildcards.split))
+    if workflow.is_main_process:
+        run.records.split(wildcards.split)
+        if layout.marker(wildcards.split, wildcards.shard) in run.records.stale:
+            # Before the plan is made again, Snakemake does not see that a job behind an ancient
+            # input is forced.
+            return plan
+    return ancient(plan)
 
 
 def shards_of(split: str) -> list[str]:

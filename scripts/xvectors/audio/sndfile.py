@@ -86,10 +86,13 @@ class SndfileRecording(Recording):
 
     def go_to(self, sample: int) -> None:
         """Go to a sample from the beginning of the file, exactly."""
-        if not self.is_forward_only and self._file.can_jump():
-            self._file.seek(sample)
-        else:
+        if self.is_forward_only or not self._file.can_jump():
             super().go_to(sample)
+            return
+        try:
+            self._file.seek(sample)
+        except UNREADABLE as error:
+            raise not_audio(self.path, error) from error
 
     def close(self) -> None:
         """Close the file."""

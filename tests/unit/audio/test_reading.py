@@ -10,7 +10,7 @@ from speechbrain.dataio.preprocess import AudioNormalizer
 
 from xvectors.audio import reading as signals
 from xvectors.audio import recording as recordings
-from xvectors.audio.opening import durations
+from xvectors.audio.opening import durations, open_recording
 from xvectors.audio.reading import read_signal
 from xvectors.audio.resampling import Normalizer
 from xvectors.audio.signal import Segment
@@ -243,6 +243,15 @@ def test_a_segment_beyond_the_end(tmp_path):
     for segment in (Segment(1, 2.2), Segment(2, 2.05), Segment(7, 8)):
         with pytest.raises(UtteranceError, match=r"segment beyond the end: .* has 2\.0000 s"):
             read(tmp_path / "a.wav", segment)
+
+
+def test_a_place_that_cannot_be_reached(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, speechlike(5, RATE), RATE)
+    with open_recording(path) as recording:
+        os.truncate(path, 1000)
+        with pytest.raises(UtteranceError, match=r"not audio: .*a\.flac: "):
+            recording.go_to(4 * RATE)
 
 
 def test_eight_channels_are_mixed(tmp_path, monkeypatch):
