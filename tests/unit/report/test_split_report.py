@@ -92,7 +92,7 @@ def test_files_that_are_no_embeddings_are_left_alone(tmp_path):
 def test_embeddings_of_two_lengths_are_named(tmp_path):
     config = make_split(tmp_path, *make_voices(2, 3))
     torch.save(torch.zeros(5), Layout.of(config).embeddings("train") / "utt00003.pt")
-    with pytest.raises(ShardError, match=r"utt00003\.pt: holds 5 numbers, .*utt00000\.pt 32\. Embeddings"):
+    with pytest.raises(ShardError, match=r"utt00003\.pt: holds 5 numbers, .*utt00000\.pt 32\. Em"):
         gather(config, "train", SHARDS, 100, with_tsne=False)
 
 
