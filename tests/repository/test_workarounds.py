@@ -8,12 +8,17 @@ from xvectors.config.toolkits import ENVS, missing_packages
 
 
 @pytest.mark.parametrize(
-    ("toolkit", "requirements"), [("speechbrain", "requirements.txt"), ("espnet", "espnet.txt")]
+    ("toolkit", "module", "requirements"),
+    [
+        ("speechbrain", "xvectors.audio.workarounds", "requirements.txt"),
+        ("speechbrain", "xvectors.encoders.speechbrain.workarounds", "requirements.txt"),
+        ("espnet", "xvectors.encoders.espnet.workarounds", "espnet.txt"),
+    ],
 )
-def test_workarounds_are_for_the_pinned_version(toolkit, requirements):
+def test_workarounds_are_for_the_pinned_version(toolkit, module, requirements):
     if missing_packages(toolkit):
         pytest.skip(f"{toolkit} is not installed: make {toolkit}")
-    workarounds = importlib.import_module(f"xvectors.encoders.{toolkit}.workarounds")
+    workarounds = importlib.import_module(module)
     pins = (ENVS / requirements).read_text().splitlines()
     assert f"{toolkit}=={workarounds.CHECKED_VERSION}" in pins, (
         f"try whether {workarounds.__name__} is still needed, then set its CHECKED_VERSION"

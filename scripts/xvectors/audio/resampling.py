@@ -6,11 +6,14 @@ from functools import lru_cache
 
 import numpy
 import torch
-from speechbrain.dataio.preprocess import AudioNormalizer
 from torch.nn.utils.rnn import pad_sequence
 from torchaudio.transforms import Resample
 
 from xvectors.audio.signal import Signal
+from xvectors.audio.workarounds import without_scipy_stats
+
+with without_scipy_stats():
+    from speechbrain.dataio.preprocess import AudioNormalizer
 
 # torchaudio's kernel has a row for each phase. From 44,100 Hz to 16,000 Hz it is 160 x 477. But
 # 44,101 has no common divisor with 16,000, so the kernel would be 16,000 x 44,137: gigabytes of

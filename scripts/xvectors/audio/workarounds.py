@@ -1,0 +1,62 @@
+"""A workaround for SpeechBrain, checked with the version below.
+
+A test fails when another version is pinned. Then try whether it is still needed.
+"""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+CHECKED_VERSION = "1.1.2"
+
+SCIPY_STATS = "scipy.stats"
+# What SpeechBrain takes from it.
+NAME = "lognorm"
+
+
+@contextmanager
+def without_scipy_stats() -> Iterator[None]:
+    """Keep the first import of SpeechBrain, within this context, from importing scipy.stats.
+
+    A sampler for training takes one distribution from it, and nobody calls it here. It is most of
+    the time that SpeechBrain's import takes after PyTorch's. The distribution loads scipy.stats
+    when it is used, and so does every other name that is imported from there meanwhile.
+    """
+    if SCIPY_STATS in sys.modules:
+        yield
+        return
+    sys.modules[SCIPY_STATS] = _StandIn(SCIPY_STATS)
+    try:
+        yield
+    finally:
+        _remove_stand_in()
+
+
+class _StandIn(ModuleType):
+    """A stand-in for scipy.stats that has one distribution."""
+
+    def __getattr__(self, name: str) -> Any:
+        # `inspect` asks all modules for their files, and an import asks for the path.
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Distribution() if name == NAME else getattr(_import_scipy_stats(), name)
+
+
+class _Distribution:
+    """The distribution, imported when it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(_import_scipy_stats(), NAME), name)
+
+
+def _import_scipy_stats() -> ModuleType:
+    _remove_stand_in()
+    return importlib.import_module(SCIPY_STATS)
+
+
+def _remove_stand_in() -> None:
+    if isinstance(sys.modules.get(SCIPY_STATS), _StandIn):
+        del sys.modules[SCIPY_STATS]
