@@ -1,4 +1,4 @@
-"""Check a split's embeddings and list the embedded and the failed utterances."""
+"""Check a split's embeddings and list its embedded, failed and excluded utterances."""
 
 from pathlib import Path
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from xvectors.config.layout import Layout
 from xvectors.manifest.reading import read_manifest
 from xvectors.run.script_log import running
+from xvectors.sharding.limits import Limits
 from xvectors.sharding.splitting import split_manifest
 
 if __name__ == "__main__":
@@ -14,4 +15,5 @@ if __name__ == "__main__":
             snakemake.wildcards.split,
             snakemake.params.n_shards,
             Layout.of(settings),
+            Limits.of(settings),
         )

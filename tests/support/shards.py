@@ -12,6 +12,8 @@ from xvectors.config.resolving import resolve_config
 from xvectors.encoders.fetching import fetch_encoder
 from xvectors.job.shard_job import embed_shard
 from xvectors.manifest.reading import read_manifest
+from xvectors.sharding.index_shards import read_index_shard
+from xvectors.sharding.limits import Limits
 from xvectors.sharding.splitting import split_manifest
 
 
@@ -39,7 +41,8 @@ class Shards:
         """Fetch the encoder, split the manifest, and return the names of the shards."""
         n_shards = self.settings["n_shards"]
         fetch_encoder(self.settings["pretrained_model"], self.layout.encoder)
-        split_manifest(read_manifest(self.manifest), "train", n_shards, self.layout)
+        limits = Limits.of(resolve_config({"xvector": self.settings}))
+        split_manifest(read_manifest(self.manifest), "train", n_shards, self.layout, limits)
         self.layout.embeddings("train").mkdir(parents=True, exist_ok=True)
         return shard_names(n_shards)
 
@@ -53,6 +56,16 @@ class Shards:
     def embed_all(self) -> list[dict[str, Any]]:
         """Prepare the split, run every job, and return the done-markers."""
         return [self.embed(shard) for shard in self.prepare()]
+
+    def seconds(self) -> dict[str, float]:
+        """Return the listed duration of every utterance that is in a shard."""
+        paths = self.layout.plan("train").with_suffix("").glob("*-of-*.json")
+        shards = list(map(read_index_shard, paths))
+        return {
+            utt_id: seconds
+            for shard in shards
+            for utt_id, seconds in zip(shard.utt_ids, shard.seconds, strict=True)
+        }
 
     def vectors(self) -> dict[str, torch.Tensor]:
         """Return every embedding, by utterance."""

@@ -1,11 +1,12 @@
 """Check and list the embeddings of a split.
 
-Input: the done-markers of all its shards. Output: the tables of embedded and failed utterances.
+Input: the done-markers of all its shards. Output: the tables of embedded, failed and excluded
+utterances.
 """
 
 
 rule collect_split:
-    """Check that every utterance is embedded or listed as failed, and write both tables."""
+    """Check that every utterance is embedded or listed as failed, and write the tables."""
     input:
         manifest=manifest_of,
         plan=str(layout.plan("{split}")),
@@ -13,6 +14,7 @@ rule collect_split:
     output:
         index=str(layout.index("{split}")),
         failures=str(layout.failures("{split}")),
+        excluded=excluded_of_split(),
     log:
         log_of("collect_split", "{split}"),
     localrule: True

@@ -24,6 +24,7 @@ from xvectors.run.python_path import share_package_with_jobs
 from xvectors.run.slurm_workarounds import work_around_slurm
 from xvectors.run.startup import start, start_job
 from xvectors.run.stale_records import number_of_shards
+from xvectors.sharding.limits import Limits
 from xvectors.tasks.outputs import makes_embeddings, runner_class
 
 work_around_slurm(workflow.is_main_process)
@@ -160,6 +161,11 @@ def manifest_of(wildcards: Wildcards) -> str:
 def given_shards_of(wildcards: Wildcards) -> int | None:
     """Return the number of shards of a split, None if its hours of audio decide."""
     return settings.xvector.given_shards(wildcards.split)
+
+
+def excluded_of_split() -> list[str]:
+    """Return the table of a split's excluded utterances, if there are limits."""
+    return [str(layout.excluded("{split}"))] if Limits.of(settings) else []
 
 
 def markers_of_split(wildcards: Wildcards) -> list[str]:

@@ -10,6 +10,7 @@ rule draw_report:
     input:
         index=str(layout.index("{split}")),
         failures=str(layout.failures("{split}")),
+        excluded=excluded_of_split(),
         markers=markers_of_split,
     output:
         page=report(

@@ -29,6 +29,7 @@ class Recording(ABC):
         problem: Why it is not whole, as far as that is known before it is read.
         is_forward_only: Whether samples depend on all samples before them, so that a segment is
             only reached by decoding what is before it.
+        is_length_certain: Whether `n_samples` follows from the size of the file.
 
     """
 
@@ -37,6 +38,7 @@ class Recording(ABC):
     n_samples: int
     problem: str | None = None
     is_forward_only: bool = True
+    is_length_certain: bool = False
 
     @abstractmethod
     def read(self, n_samples: int) -> Samples:

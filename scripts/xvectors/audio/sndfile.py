@@ -21,6 +21,8 @@ from xvectors.errors import UtteranceError
 PCM_16_UNIT = numpy.float32(2**-15)
 # soundfile's exceptions for files that it cannot read. Raw ones, for instance, need a rate.
 UNREADABLE = (soundfile.SoundFileError, TypeError, ValueError)
+# Their samples have the same number of bytes each.
+UNCOMPRESSED = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 
 
 class SndfileRecording(Recording):
@@ -52,6 +54,8 @@ class SndfileRecording(Recording):
         # Opus never comes to the samples again that it gives when it is read from the beginning.
         self.is_forward_only = self._file.format == "MP3" or self._file.subtype == "OPUS"
         self.problem = self._missing(stated) if stated else None
+        has_length = stated is not None and stated.stated is not None and not stated.missing_part
+        self.is_length_certain = has_length and self._file.subtype in UNCOMPRESSED
 
     def _missing(self, stated: StatedBytes) -> str | None:
         """Return a problem if the header states more sound than there is."""

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from xvectors.config.settings import Settings
 
+# The name of the list of the utterances that are in no shard, without its suffix.
+EXCLUDED = "excluded"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -37,6 +40,10 @@ class Layout:
     def failures(self, split: str) -> Path:
         """Return the table of a split's utterances that could not be embedded."""
         return self.root / f"{split}.failed.tsv"
+
+    def excluded(self, split: str) -> Path:
+        """Return the table of a split's utterances that are too short or too long."""
+        return self.root / f"{split}.excluded.tsv"
 
     def safetensors(self, split: str) -> Path:
         """Return the safetensors file of all of a split's embeddings."""
@@ -113,6 +120,10 @@ class Layout:
     def index_shard(self, split: str, shard: str) -> Path:
         """Return the list of the utterances of a shard."""
         return self.root / ".shards" / split / f"{shard}.json"
+
+    def excluded_shard(self, split: str) -> Path:
+        """Return the list of the utterances that are in no shard."""
+        return self.root / ".shards" / split / f"{EXCLUDED}.json"
 
     def marker(self, split: str, shard: str) -> Path:
         """Return the done-marker of a shard."""

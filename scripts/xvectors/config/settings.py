@@ -17,8 +17,10 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    field_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -34,6 +36,7 @@ MAX_SHOWN = 100
 # These follow a split's name in the names of other files, so no split may end in one.
 RESERVED_ENDINGS = (
     ".failed",
+    ".excluded",
     ".labels",
     ".clean",
     ".speakers",
@@ -149,6 +152,11 @@ PathText = Annotated[str, must_be("a path", len), AfterValidator(expand_path)]
 Count = Annotated[int, must_be("an integer from 1 on", lambda number: number >= 1)]
 Switch = Annotated[bool, must_be("true or false")]
 Name = Annotated[str, must_be(_NAME, _is_name)]
+Seconds = Annotated[
+    float | None,
+    BeforeValidator(_null),
+    must_be("a number of seconds above 0, or null", lambda seconds: 0 < seconds < float("inf")),
+]
 ClassName = Annotated[str, must_be("a class as package.module.Class", _PYTHON_NAME.fullmatch)]
 Split = Annotated[str, must_be(f"{_NAME}, and not end in {', '.join(RESERVED_ENDINGS)}", _is_split)]
 Auto = Literal["auto"]
@@ -306,6 +314,16 @@ class XVectorSettings(_Section):
             "`<split>.failed.tsv`, and tried again when its file changes"
         ),
     )
+    min_seconds: Seconds = Field(
+        None,
+        description=(
+            "shortest utterance to embed, in seconds; shorter ones are listed in "
+            "`<split>.excluded.tsv`, see [results.md](../docs/results.md#excluded-utterances)"
+        ),
+    )
+    max_seconds: Seconds = Field(
+        None, description="longest utterance to embed, in seconds; longer ones are listed likewise"
+    )
     manifest_paths: Annotated[Mapping[str, PathText], _map_to("split to path")] = Field(
         {split: f"${{data_dir}}/manifest/{split}.tsv" for split in ("train", "valid", "test")},
         description="map from split to manifest",
@@ -399,6 +417,18 @@ class XVectorSettings(_Section):
     )
     report_tsne: Switch = Field(False, description="whether the page has a map by t-SNE too")
     async_mode: object = Field(None, description="accepted from ESPnet3's files, without effect")
+
+    @field_validator("max_seconds")
+    @classmethod
+    def _check_limits(cls, longest: float | None, info: ValidationInfo) -> float | None:
+        shortest = info.data.get("min_seconds")
+        if shortest is not None and longest is not None and longest <= shortest:
+            raise PydanticCustomError(
+                "limits",
+                "must be above min_seconds, {shortest}, not {longest}",
+                {"shortest": f"{shortest:g}", "longest": f"{longest:g}"},
+            )
+        return longest
 
     def given_shards(self, split: str) -> int | None:
         """Return the number of shards of `split`, None if its hours of audio decide."""

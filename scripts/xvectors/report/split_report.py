@@ -21,8 +21,16 @@ from xvectors.report.embedding_space import (
     scored_pairs,
 )
 from xvectors.report.sampling import Totals, add_up, sample_rows
-from xvectors.results.tables import FailureRow, IndexRow, load_embeddings, read_failures, read_index
+from xvectors.results.tables import (
+    FailureRow,
+    IndexRow,
+    load_embeddings,
+    read_excluded,
+    read_failures,
+    read_index,
+)
 from xvectors.results.vectors import Floats, Vectors, normalize_lengths
+from xvectors.sharding.limits import Limits
 from xvectors.sharding.markers import DoneMarker, read_marker
 from xvectors.tasks.outputs import makes_embeddings, runner_class
 from xvectors.verification.score_summary import ScoreSummary, summarize_scores
@@ -157,6 +165,7 @@ class SplitReport:
     durations: Histogram
     failures: list[FailureRow]
     n_failures: int
+    n_excluded: int
     n_silent: int
     n_shards: int
     speeds: list[ShardSpeed]
@@ -193,6 +202,7 @@ def gather(
         view = view_speakers(rows, np.stack(list(load_embeddings(rows))), with_tsne)
     markers = [(shard, read_marker(layout.marker(split, shard))) for shard in shards]
     failures = read_failures(layout.failures(split))
+    excluded = read_excluded(layout.excluded(split)) if Limits.of(config) else ()
     shown = list(islice(failures, MAX_FAILURES_SHOWN))
     return SplitReport(
         tag=config.xvector.spk_embed_tag,
@@ -201,6 +211,7 @@ def gather(
         durations=Histogram(*np.histogram(totals.seconds, N_DURATION_BINS)[::-1]),
         failures=shown,
         n_failures=len(shown) + sum(1 for _ in failures),
+        n_excluded=sum(1 for _ in excluded),
         n_silent=sum(marker.n_silent for _, marker in markers),
         n_shards=len(shards),
         speeds=speeds(markers),

@@ -16,8 +16,16 @@ from xvectors.config.settings import Settings
 from xvectors.errors import ShardError, first_line
 from xvectors.files.atomic import remove_leftovers
 from xvectors.manifest.reading import Manifest, read_manifest
-from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
+from xvectors.results.tables import (
+    ExcludedRow,
+    FailureRow,
+    IndexRow,
+    write_excluded,
+    write_failures,
+    write_index,
+)
 from xvectors.sharding.index_shards import read_index_shard
+from xvectors.sharding.limits import Limits
 from xvectors.sharding.markers import Failure, read_marker
 from xvectors.storage import journal, packs
 from xvectors.storage.provenance import parse_provenance
@@ -32,13 +40,14 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class _Checked:
-    """Outcome of each utterance by its position in the manifest, 28 bytes each.
+    """Outcome of each utterance by its position in the manifest, 29 bytes each.
 
     Attributes:
         shards: Number of each utterance's shard, -1 for none.
         names: Hashes of the utt_ids.
         outputs: Hashes of the paths of the embeddings.
         seconds: Durations.
+        is_excluded: Whether each is beyond the limits.
         failures: Failed utterances by position.
         folders: Folders of the embeddings.
         problems: A line for each missing or damaged embedding.
@@ -51,6 +60,7 @@ class _Checked:
         self.names = np.zeros(n_utterances, dtype=np.int64)
         self.outputs = np.zeros(n_utterances, dtype=np.int64)
         self.seconds = np.zeros(n_utterances)
+        self.is_excluded = np.zeros(n_utterances, dtype=bool)
         self.failures: dict[int, Failure] = {}
         self.folders: set[Path] = set()
         self.problems: list[str] = []
@@ -59,6 +69,9 @@ class _Checked:
 
 def collect_split(config: Settings, split: str, shards: list[str]) -> None:
     """Check a split's embeddings and write ``<split>.tsv`` and ``<split>.failed.tsv``.
+
+    With limits, also write ``<split>.excluded.tsv``. The headers of some recordings are wrong, so
+    that utterances beyond the limits were embedded. These are excluded too.
 
     Args:
         config: A resolved configuration.
@@ -76,6 +89,9 @@ def collect_split(config: Settings, split: str, shards: list[str]) -> None:
     checked = _Checked(len(manifest.utterances))
     for number, shard in enumerate(shards):
         _check_shard(config, split, (number, shard), checked)
+    limits = Limits.of(config)
+    if limits:
+        _exclude(layout.excluded_shard(split), manifest, limits, checked)
     if checked.problems:
         again = f"{split}: rerun the same command to make these embeddings again"
         raise ShardError("\n".join([*checked.problems, again]))
@@ -84,6 +100,10 @@ def collect_split(config: Settings, split: str, shards: list[str]) -> None:
         FailureRow(one.utt_id, one.wav_path, " ".join(one.reason.split())) for one in failures
     )
     write_failures(layout.failures(split), reasons)
+    if limits:
+        write_excluded(layout.excluded(split), _excluded_rows(manifest, checked))
+    else:
+        layout.excluded(split).unlink(missing_ok=True)
     write_index(layout.index(split), _rows(config, split, shards, manifest, checked))
     marker = read_marker(layout.marker(split, shards[0]))
     provenance = marker.numerics | {"encoder": marker.encoder}
@@ -92,7 +112,8 @@ def collect_split(config: Settings, split: str, shards: list[str]) -> None:
     _discard_packs(folder, shards, provenance)
     for place in {layout.index_shard(split, "any").parent, *checked.folders}:
         remove_leftovers(place)
-    for path in (layout.plan(split), layout.index(split), layout.failures(split)):
+    tables = (layout.index(split), layout.failures(split), layout.excluded(split))
+    for path in (layout.plan(split), *tables):
         remove_leftovers(path.parent, path.name)
 
 
@@ -129,6 +150,26 @@ def _check_shard(
             marker.unlink(missing_ok=True)
 
 
+def _exclude(path: Path, manifest: Manifest, limits: Limits, checked: _Checked) -> None:
+    """Mark the utterances that are in no shard, and embedded ones that are beyond the limits."""
+    is_embedded = checked.shards >= 0
+    is_embedded[list(checked.failures)] = False
+    checked.is_excluded = is_embedded & limits.exclude(checked.seconds)
+    content = read_index_shard(path)
+    if max(content.positions, default=-1) >= len(checked.shards):
+        raise _changed(manifest.path)
+    checked.is_excluded[content.positions] = True
+    checked.seconds[content.positions] = content.seconds
+    checked.names[content.positions] = [hash(utt_id) for utt_id in content.utt_ids]
+
+
+def _excluded_rows(manifest: Manifest, checked: _Checked) -> Iterator[ExcludedRow]:
+    """Yield the excluded utterances, in manifest order."""
+    positions = np.flatnonzero(checked.is_excluded)
+    for position, utterance in zip(positions, manifest.utterances.at(positions), strict=True):
+        yield ExcludedRow(utterance.utt_id, utterance.wav_path, float(checked.seconds[position]))
+
+
 def _wait_for(path: Path, latest: float) -> None:
     """Wait until a file is visible, at most until `latest` of ``time.monotonic``."""
     while not path.exists() and time.monotonic() < latest:
@@ -149,10 +190,11 @@ def _rows(
     """
     storages = [storage_of(config, split, shard) for shard in shards]
     for position, utterance in enumerate(manifest.utterances):
-        number = checked.shards[position]
-        if number < 0 or checked.names[position] != hash(utterance.utt_id):
+        number, is_excluded = checked.shards[position], checked.is_excluded[position]
+        is_known = number >= 0 or is_excluded
+        if not is_known or checked.names[position] != hash(utterance.utt_id):
             raise _changed(manifest.path)
-        if position not in checked.failures:
+        if position not in checked.failures and not is_excluded:
             path = str(storages[number].path(utterance.utt_id))
             seconds = float(checked.seconds[position])
             yield IndexRow(utterance.utt_id, utterance.speaker_id, path, seconds)

@@ -1,4 +1,4 @@
-"""Tables of a split's embedded and failed utterances, and access to the embeddings.
+"""Tables of a split's embedded, failed and excluded utterances, and access to the embeddings.
 
 A table's paths are relative to its own folder, so that the folder can be moved or copied. Rows in
 memory hold paths that can be opened.
@@ -29,6 +29,14 @@ class IndexRow(NamedTuple):
     utt_id: str
     speaker_id: str
     path: str
+    seconds: float
+
+
+class ExcludedRow(NamedTuple):
+    """An utterance that is too short or too long. `wav_path` is the manifest's."""
+
+    utt_id: str
+    wav_path: str
     seconds: float
 
 
@@ -69,6 +77,12 @@ def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
 def write_failures(path: Path, rows: Iterable[FailureRow]) -> None:
     """Write the table of the utterances that could not be embedded."""
     _write(path, FailureRow._fields, rows)
+
+
+def write_excluded(path: Path, rows: Iterable[ExcludedRow]) -> None:
+    """Write the table of the utterances that are too short or too long."""
+    fields = ((row.utt_id, row.wav_path, f"{row.seconds:.4f}") for row in rows)
+    _write(path, ExcludedRow._fields, fields)
 
 
 def read_index(path: Path) -> Iterator[IndexRow]:
@@ -119,6 +133,20 @@ def read_failures(path: Path) -> Iterator[FailureRow]:
     """
     for _, fields in _read(path, FailureRow._fields):
         yield FailureRow(*fields)
+
+
+def read_excluded(path: Path) -> Iterator[ExcludedRow]:
+    """Yield the utterances that are too short or too long, in the manifest's order.
+
+    Raises:
+        ShardError: The table is missing or damaged.
+
+    """
+    for place, (utt_id, wav_path, seconds) in _read(path, ExcludedRow._fields):
+        try:
+            yield ExcludedRow(utt_id, wav_path, float(seconds))
+        except ValueError as error:
+            raise _damaged(place) from error
 
 
 def load_embedding(path: str) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ to make again. Nothing is written or removed here.
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -31,6 +32,7 @@ from xvectors.sharding.index_shards import (
     read_index_shard,
     read_plan,
 )
+from xvectors.sharding.limits import Limits
 from xvectors.sharding.markers import read_marker
 from xvectors.sharding.splitting import (
     EarlierShards,
@@ -187,8 +189,7 @@ def _stale_markers_of(settings: Settings, split: str, plan: Plan) -> list[Path] 
     """Return the stale done-markers of a split, None if its manifest must be split again."""
     layout = Layout.of(settings)
     manifest_path = Path(settings.xvector.manifest_paths[split])
-    # A manifest that is made of a corpus may be yet to be made, again.
-    if not manifest_path.exists() or plan.manifest != hash_manifest(manifest_path):
+    if not _is_current(settings, split, plan):
         return None
     stale = []
     for name in shard_names(plan.n_shards):
@@ -203,6 +204,24 @@ def _stale_markers_of(settings: Settings, split: str, plan: Plan) -> list[Path] 
         if _is_stale(settings, split, name, shard):
             stale.append(layout.marker(split, name))
     return stale
+
+
+def _is_current(settings: Settings, split: str, plan: Plan) -> bool:
+    """Tell whether a plan is of this manifest and these limits, and excludes the same audio."""
+    manifest_path = Path(settings.xvector.manifest_paths[split])
+    # A manifest that is made of a corpus may be yet to be made, again.
+    if not manifest_path.exists() or plan.manifest != hash_manifest(manifest_path):
+        return False
+    limits = Limits.of(settings)
+    if limits != (plan.min_seconds, plan.max_seconds):
+        return False
+    if not limits:
+        return True
+    try:
+        excluded = read_index_shard(Layout.of(settings).excluded_shard(split))
+    except ShardError:
+        return False
+    return excluded.audio == hash_audio(manifest_path, excluded.wav_paths)
 
 
 def _preview(settings: Settings, split: str, given: int | None) -> tuple[int | None, list[Path]]:
@@ -221,8 +240,10 @@ def _preview(settings: Settings, split: str, given: int | None) -> tuple[int | N
         return given, []
     try:
         # Of a corpus that was split before, most durations are known.
-        limit = None if earlier and given is None else MAX_HEADERS
-        division = divide(read_manifest(manifest_path), given, earlier, limit)
+        max_headers = sys.maxsize if earlier and given is None else MAX_HEADERS
+        division = divide(
+            read_manifest(manifest_path), given, earlier, Limits.of(settings), max_headers
+        )
     except (ManifestError, TooManyHeadersError):
         # The manifest is yet to be made, or looking takes too long: every shard is run again.
         names = [] if given is None else shard_names(given)

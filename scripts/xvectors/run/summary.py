@@ -7,8 +7,9 @@ from pathlib import Path
 from xvectors.config.layout import Layout, shard_names
 from xvectors.config.settings import Settings
 from xvectors.errors import ShardError
+from xvectors.results.tables import read_excluded
 from xvectors.run.script_log import ERROR
-from xvectors.sharding.index_shards import read_plan
+from xvectors.sharding.index_shards import Plan, read_plan
 from xvectors.sharding.markers import DoneMarker, Failure, read_marker
 
 SECONDS_PER_HOUR = 3600
@@ -42,11 +43,13 @@ def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> I
         hours = done.audio_seconds / SECONDS_PER_HOUR
         undone = done.undone
         silent = f", {done.n_silent} silent" if done.n_silent else ""
+        n_excluded = count_excluded(layout, split, plan)
+        excluded = f", {n_excluded} excluded" if n_excluded else ""
         of_shards = f", {len(undone)} of {plan.n_shards} shards not done" if undone else ""
         yield (
             f"{split}: {done.n_written} embedded, {done.n_skipped} already embedded, "
             f"{done.n_failed} failed, {hours:.3f} hours of audio embedded, "
-            f"wall time {minutes:.0f} min {seconds:.0f} s{silent}{of_shards}"
+            f"wall time {minutes:.0f} min {seconds:.0f} s{silent}{excluded}{of_shards}"
         )
         for failure in done.failures:
             yield f"{split}: {failure.utt_id}: {failure.reason}"
@@ -61,6 +64,17 @@ def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> I
             yield f"{split}: its tables are not done, see {log}"
     # What stopped everything else comes last, where people look first.
     yield from causes
+
+
+def count_excluded(layout: Layout, split: str, plan: Plan) -> int:
+    """Return the number of a split's excluded utterances.
+
+    It is the table's, or the plan's if the table was written before the plan.
+    """
+    table = layout.excluded(split)
+    if not is_of_run(table, layout.plan(split).stat().st_mtime_ns):
+        return plan.n_excluded
+    return sum(1 for _ in read_excluded(table))
 
 
 def is_of_run(log: Path, since: int) -> bool:

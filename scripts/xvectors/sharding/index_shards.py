@@ -40,12 +40,26 @@ class IndexShard:
 
 @dataclass(frozen=True)
 class Plan:
-    """The summary of a split's shards; `manifest` is a hash of the manifest's content."""
+    """The summary of a split's shards.
+
+    Attributes:
+        n_shards: Their number.
+        n_utterances: The number of their utterances.
+        audio_seconds: The duration of these.
+        manifest: A hash of the manifest's content.
+        n_excluded: The number of utterances that are in no shard.
+        min_seconds: The shortest utterances that are in one, None for no limit.
+        max_seconds: The longest ones.
+
+    """
 
     n_shards: int
     n_utterances: int
     audio_seconds: float
     manifest: str
+    n_excluded: int = 0
+    min_seconds: float | None = None
+    max_seconds: float | None = None
 
 
 def read_plan(path: Path) -> Plan | None:

@@ -5,9 +5,13 @@ balance allows, so a changed manifest re-runs few jobs. Long utterances choose f
 its earlier shard if that has room, and otherwise takes the emptiest one. Without earlier shards
 this is longest-processing-time-first scheduling (Graham 1969, doi:10.1137/0117039), whose fullest
 shard is at most one utterance above a fair share.
+
+Utterances that are too short or too long are in no shard. No header decides that: a recording that
+seems to be beyond a limit is measured.
 """
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,8 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xvectors.audio.measuring import measure
 from xvectors.audio.opening import durations
-from xvectors.config.layout import Layout, shard_names
+from xvectors.config.layout import EXCLUDED, Layout, shard_names
 from xvectors.errors import ShardError
 from xvectors.files.atomic import remove_leftovers, write_atomically, write_if_changed
 from xvectors.files.checksummed_json import dump_checksummed
@@ -25,23 +30,38 @@ from xvectors.manifest.lines import Utterance
 from xvectors.manifest.reading import Manifest, locate_audio
 from xvectors.sharding.assignment import Floats, Numbers, assign_shards, utterance_key
 from xvectors.sharding.index_shards import IndexShard, Plan, hash_audio, read_index_shard
+from xvectors.sharding.limits import NO_LIMITS, Limits
 from xvectors.sharding.shard_count import automatic_shards
+
+logger = logging.getLogger(__name__)
 
 # Audio files whose headers are read at a time.
 FILES_AT_A_TIME = 100_000
+# Recordings that are measured where a run only looks.
+MAX_MEASURED = 2000
 # Assumed for the number of shards where no header tells.
 UNKNOWN_SECONDS = 5.0
 Flags = NDArray[np.bool_]
 
 
 class Division(NamedTuple):
-    """A split's plan, and its index shards by name, made one at a time."""
+    """A split's plan, its index shards by name, made one at a time, and the excluded utterances.
+
+    `excluded` is an index shard that no job embeds, None without limits.
+    """
 
     plan: Plan
     shards: Iterator[tuple[str, IndexShard]]
+    excluded: IndexShard | None = None
 
 
-def split_manifest(manifest: Manifest, split: str, n_shards: int | None, layout: Layout) -> None:
+def split_manifest(
+    manifest: Manifest,
+    split: str,
+    n_shards: int | None,
+    layout: Layout,
+    limits: Limits = NO_LIMITS,
+) -> None:
     """Write a split's index shards, and then its plan, which vouches for them.
 
     An unchanged index shard is not written again. Shards of another number are removed.
@@ -51,14 +71,19 @@ def split_manifest(manifest: Manifest, split: str, n_shards: int | None, layout:
         split: Name of the split.
         n_shards: The number of shards; None to choose it by the hours of audio.
         layout: Where the shards lie.
+        limits: The durations that an utterance may have.
 
     """
     folder = layout.plan(split).with_suffix("")
-    division = divide(manifest, n_shards, EarlierShards(manifest.path, folder))
+    division = divide(manifest, n_shards, EarlierShards(manifest.path, folder), limits)
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_other_shards(folder, set(shard_names(division.plan.n_shards)))
+    others = [EXCLUDED] if division.excluded else []
+    _remove_other_shards(folder, {*shard_names(division.plan.n_shards), *others})
     for name, shard in division.shards:
         write_if_changed(layout.index_shard(split, name), dump_checksummed(vars(shard)))
+    if division.excluded:
+        write_if_changed(layout.excluded_shard(split), dump_checksummed(vars(division.excluded)))
+        _log_excluded(split, division)
     write_atomically(layout.plan(split), dump_checksummed(vars(division.plan)))
 
 
@@ -68,19 +93,22 @@ class EarlierShards:
     def __init__(self, manifest_path: Path, folder: Path) -> None:
         """Read the index shards in `folder`; damaged ones count as missing."""
         self._keys: dict[str, Numbers] = {}
-        wav_keys, seconds = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
+        self._measured = _Durations([])
+        found = []
         for path in sorted(folder.glob("*-of-*.json")):
             with contextlib.suppress(ShardError):
                 shard = read_index_shard(path)
                 self._keys[path.stem] = _keys(shard.utt_ids)
                 if not shard.stated and shard.audio == hash_audio(manifest_path, shard.wav_paths):
-                    wav_keys.append(_keys(shard.wav_paths))
-                    seconds.append(np.asarray(shard.seconds))
-        known = np.concatenate(seconds)
-        # A duration of 0 could not be read. It is asked for again.
-        keys = np.concatenate(wav_keys)[known > 0]
-        order = keys.argsort()
-        self._wav_keys, self._seconds = keys[order], known[known > 0][order]
+                    found.append((_keys(shard.wav_paths), np.asarray(shard.seconds)))
+        with contextlib.suppress(ShardError):
+            excluded = read_index_shard(folder / f"{EXCLUDED}.json")
+            if excluded.audio == hash_audio(manifest_path, excluded.wav_paths):
+                whole = [segment is None for segment in excluded.segments]
+                keys, seconds = _keys(excluded.wav_paths), np.asarray(excluded.seconds)
+                self._measured = _Durations([(keys[whole], seconds[whole])])
+                found.append((keys[whole], seconds[whole]))
+        self._durations = _Durations(found)
 
     def __bool__(self) -> bool:
         """Tell whether there are any."""
@@ -93,18 +121,51 @@ class EarlierShards:
 
     def seconds(self, wav_keys: Numbers) -> Floats:
         """Return the durations of unchanged recordings, shape (n,), nan for all others."""
-        if not len(self._wav_keys):
-            return np.full(len(wav_keys), np.nan)
-        places = np.searchsorted(self._wav_keys, wav_keys).clip(max=len(self._wav_keys) - 1)
-        return np.where(self._wav_keys[places] == wav_keys, self._seconds[places], np.nan)
+        return self._durations.find(wav_keys)
+
+    def measured(self, wav_keys: Numbers) -> Floats:
+        """Return those durations that were measured, shape (n,), nan for all others."""
+        return self._measured.find(wav_keys)
+
+
+class _Durations:
+    """Durations by the keys of their recordings."""
+
+    def __init__(self, parts: list[tuple[Numbers, Floats]]) -> None:
+        """Take keys and durations, both of shape (n,)."""
+        keys = np.concatenate([np.zeros(0, dtype=np.int64), *(keys for keys, _ in parts)])
+        seconds = np.concatenate([np.zeros(0), *(seconds for _, seconds in parts)])
+        # A duration of 0 could not be read. It is asked for again.
+        keys, seconds = keys[seconds > 0], seconds[seconds > 0]
+        order = keys.argsort()
+        self._keys, self._seconds = keys[order], seconds[order]
+
+    def find(self, keys: Numbers) -> Floats:
+        """Return the durations of recordings, shape (n,), nan for unknown ones."""
+        if not len(self._keys):
+            return np.full(len(keys), np.nan)
+        places = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
+        return np.where(self._keys[places] == keys, self._seconds[places], np.nan)
 
 
 class TooManyHeadersError(Exception):
     """More headers of audio files are to be read than was allowed."""
 
 
+class _Listed(NamedTuple):
+    """The utterances of a manifest: keys, durations, and whether it states them; shape (n,)."""
+
+    keys: Numbers
+    seconds: Floats
+    is_stated: Flags
+
+
 def divide(
-    manifest: Manifest, n_shards: int | None, earlier: EarlierShards, max_headers: int | None = None
+    manifest: Manifest,
+    n_shards: int | None,
+    earlier: EarlierShards,
+    limits: Limits = NO_LIMITS,
+    max_headers: int | None = None,
 ) -> Division:
     """Divide a manifest among shards; nothing is written.
 
@@ -112,12 +173,46 @@ def divide(
         manifest: The split's manifest.
         n_shards: The number of shards; None to choose it by the hours of audio.
         earlier: The shards of an earlier split.
+        limits: The durations that an utterance may have.
         max_headers: How many audio files may be opened for their durations; None for no limit.
+            No more than `MAX_MEASURED` are measured if it is given.
 
     Raises:
         TooManyHeadersError: Too many durations are unknown.
 
     """
+    listed = _list(manifest, earlier, max_headers)
+    is_excluded = np.zeros(len(listed.keys), dtype=bool)
+    if limits:
+        most = None if max_headers is None else MAX_MEASURED
+        is_excluded = _exclude(manifest, listed, earlier, limits, most)
+    included = np.flatnonzero(~is_excluded)
+    keys, seconds = listed.keys[included], listed.seconds[included]
+    total = float(seconds.sum())
+    if n_shards is None:
+        n_shards = automatic_shards(total + UNKNOWN_SECONDS * int((seconds == 0).sum()))
+    shards = assign_shards(keys, seconds, n_shards, earlier.keys(n_shards))
+    by_shard = included[np.argsort(shards, kind="stable")]
+    ends = np.bincount(shards, minlength=n_shards).cumsum()
+    members = np.split(by_shard, ends[:-1])
+    named = zip(shard_names(n_shards), members, strict=True)
+    excluded = np.flatnonzero(is_excluded)
+    return Division(
+        Plan(
+            n_shards,
+            len(included),
+            round(total, 3),
+            manifest.digest,
+            len(excluded),
+            *limits,
+        ),
+        ((name, _index_shard(manifest, positions, listed)) for name, positions in named),
+        _index_shard(manifest, excluded, listed) if limits else None,
+    )
+
+
+def _list(manifest: Manifest, earlier: EarlierShards, max_headers: int | None) -> _Listed:
+    """Return a manifest's utterances with the durations that it, or headers, state."""
     utterances = manifest.utterances
     keys = np.empty(len(utterances), dtype=np.int64)
     seconds = np.empty(len(utterances))
@@ -135,22 +230,60 @@ def divide(
     if max_headers is not None and len(unknown) > max_headers:
         raise TooManyHeadersError(f"{manifest.path}: {len(unknown)} unknown durations")
     seconds[unknown] = np.fromiter(_header_seconds(manifest, unknown), float, len(unknown))
-    seconds = seconds.round(4)
-    total = float(seconds.sum())
-    if n_shards is None:
-        n_shards = automatic_shards(total + UNKNOWN_SECONDS * int((seconds == 0).sum()))
-    shards = assign_shards(keys, seconds, n_shards, earlier.keys(n_shards))
-    by_shard = np.argsort(shards, kind="stable")
-    ends = np.bincount(shards, minlength=n_shards).cumsum()
-    members = np.split(by_shard, ends[:-1])
-    named = zip(shard_names(n_shards), members, strict=True)
-    return Division(
-        Plan(n_shards, len(utterances), round(total, 3), manifest.digest),
-        (
-            (name, _index_shard(manifest, positions, seconds[positions], is_stated[positions]))
-            for name, positions in named
-        ),
+    return _Listed(keys, seconds.round(4), is_stated)
+
+
+def _exclude(
+    manifest: Manifest,
+    listed: _Listed,
+    earlier: EarlierShards,
+    limits: Limits,
+    max_measured: int | None,
+) -> Flags:
+    """Tell which utterances, shape (n,), are beyond the limits; correct durations that are wrong.
+
+    An utterance whose recording cannot be read is not excluded, so that its job says why.
+    """
+    is_excluded = limits.exclude(listed.seconds)
+    candidates = np.flatnonzero(is_excluded)
+    places, wav_keys = [], []
+    for position, utterance in zip(candidates, manifest.utterances.at(candidates), strict=True):
+        if utterance.segment is None:
+            places.append(position)
+            wav_keys.append(utterance_key(utterance.wav_path))
+    recordings = np.asarray(places, dtype=np.int64)
+    known = earlier.measured(np.asarray(wav_keys, dtype=np.int64))
+    listed.seconds[recordings[~np.isnan(known)]] = known[~np.isnan(known)]
+    unknown = recordings[np.isnan(known)].tolist()
+    if max_measured is not None and len(unknown) > max_measured:
+        raise TooManyHeadersError(f"{manifest.path}: {len(unknown)} durations to measure")
+    unreadable = []
+    for position, seconds in zip(unknown, _measured_seconds(manifest, unknown), strict=True):
+        if seconds is None:
+            unreadable.append(position)
+        else:
+            listed.seconds[position] = round(seconds, 4)
+    is_excluded = limits.exclude(listed.seconds)
+    is_excluded[unreadable] = False
+    return is_excluded
+
+
+def _log_excluded(split: str, division: Division) -> None:
+    plan = division.plan
+    logger.log(
+        logging.INFO if plan.n_utterances else logging.WARNING,
+        "%s: %d of %d utterances are excluded: their duration is not within min_seconds: %s and "
+        "max_seconds: %s",
+        split,
+        plan.n_excluded,
+        plan.n_excluded + plan.n_utterances,
+        _limit(plan.min_seconds),
+        _limit(plan.max_seconds),
     )
+
+
+def _limit(seconds: float | None) -> str:
+    return "null" if seconds is None else f"{seconds:g}"
 
 
 def has_new_durations(manifest_path: Path, shard: IndexShard) -> bool:
@@ -163,9 +296,7 @@ def has_new_durations(manifest_path: Path, shard: IndexShard) -> bool:
     return bool(paths) and any(durations(paths))
 
 
-def _index_shard(
-    manifest: Manifest, positions: Numbers, seconds: Floats, is_stated: Flags
-) -> IndexShard:
+def _index_shard(manifest: Manifest, positions: Numbers, listed: _Listed) -> IndexShard:
     utterances: Sequence[Utterance] = list(manifest.utterances.at(positions.tolist()))
     wav_paths = [utterance.wav_path for utterance in utterances]
     return IndexShard(
@@ -173,9 +304,9 @@ def _index_shard(
         [utterance.utt_id for utterance in utterances],
         wav_paths,
         [utterance.segment for utterance in utterances],
-        seconds.tolist(),
+        listed.seconds[positions].tolist(),
         hash_audio(manifest.path, wav_paths),
-        bool(is_stated.any()),
+        bool(listed.is_stated[positions].any()),
     )
 
 
@@ -184,6 +315,13 @@ def _header_seconds(manifest: Manifest, positions: list[int]) -> Iterator[float]
     utterances = manifest.utterances.at(positions)
     while some := list(islice(utterances, FILES_AT_A_TIME)):
         yield from durations([locate_audio(manifest.path, one.wav_path) for one in some])
+
+
+def _measured_seconds(manifest: Manifest, positions: list[int]) -> Iterator[float | None]:
+    """Yield the measured seconds of utterances' files, None for unreadable ones."""
+    utterances = manifest.utterances.at(positions)
+    while some := list(islice(utterances, FILES_AT_A_TIME)):
+        yield from measure([locate_audio(manifest.path, one.wav_path) for one in some])
 
 
 def _keys(names: list[str]) -> Numbers:

@@ -12,7 +12,7 @@ from xvectors.audio.opening import AUDIO_SUFFIXES
 from xvectors.config.layout import Layout
 from xvectors.errors import TrialsError, first_line
 from xvectors.manifest.lines import numbered_lines
-from xvectors.results.tables import IndexRow, read_failures, read_index
+from xvectors.results.tables import IndexRow, read_excluded, read_failures, read_index
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ def find_utterances(
 ) -> tuple[list[Trial], dict[str, IndexRow]]:
     """Return the trials whose utterances are embedded, and these utterances by name.
 
-    Trials of utterances that could not be embedded are left out.
+    Trials of utterances that failed or are excluded are left out.
 
     Args:
         path: The trial list, for messages.
@@ -198,16 +198,18 @@ def find_utterances(
     names = {name for trial in trials for name in (trial.utt1, trial.utt2)}
     spelled = {spelling for name in names for spelling in _spellings(name)}
     found: dict[str, IndexRow] = {}
-    failed: set[str] = set()
+    left_out: set[str] = set()
     twice: set[str] = set()
     for split in splits:
-        failed |= {row.utt_id for row in read_failures(layout.failures(split))} & spelled
+        left_out |= {row.utt_id for row in read_failures(layout.failures(split))} & spelled
+        if layout.excluded(split).exists():
+            left_out |= {row.utt_id for row in read_excluded(layout.excluded(split))} & spelled
         for row in read_index(layout.index(split)):
             if row.utt_id in spelled:
                 twice |= {row.utt_id} & found.keys()
                 found[row.utt_id] = row
     meant = {
-        name: next((one for one in _spellings(name) if one in found or one in failed), name)
+        name: next((one for one in _spellings(name) if one in found or one in left_out), name)
         for name in names
     }
     problems = []
@@ -215,7 +217,7 @@ def find_utterances(
         for name in (trial.utt1, trial.utt2):
             if meant[name] in twice:
                 problems.append(f"{path}:{trial.line}: {name} is in two splits")
-            elif meant[name] not in found and meant[name] not in failed:
+            elif meant[name] not in found and meant[name] not in left_out:
                 problems.append(f"{path}:{trial.line}: {name} is in no split's manifest")
     _refuse(problems, path)
     rows = {name: found[utt_id] for name, utt_id in meant.items() if utt_id in found}

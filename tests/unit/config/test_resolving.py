@@ -66,6 +66,8 @@ def test_an_empty_configuration_is_the_contracts_default():
             "batch_size": 20,
             "n_shards": "auto",
             "on_error": "fail",
+            "min_seconds": None,
+            "max_seconds": None,
             "manifest_paths": {
                 "train": "data/manifest/train.tsv",
                 "valid": "data/manifest/valid.tsv",
@@ -197,6 +199,13 @@ def test_words_from_the_command_line_are_read_as_what_they_stand_for():
         (
             {"batch_size": True},
             "xvector.batch_size: must be an integer from 1 on, or null, not True",
+        ),
+        ({"min_seconds": 0}, "must be a number of seconds above 0, or null, not 0"),
+        ({"min_seconds": "short"}, "must be a number of seconds above 0, or null, not 'short'"),
+        ({"max_seconds": float("inf")}, "must be a number of seconds above 0, or null, not inf"),
+        (
+            {"min_seconds": 2, "max_seconds": 2},
+            "xvector.max_seconds: must be above min_seconds, 2, not 2",
         ),
         ({"report": "perhaps"}, "xvector.report: must be true or false, not 'perhaps'"),
         ({"data_dir": "x"}, "xvector.data_dir: belongs at the top level, outside xvector"),

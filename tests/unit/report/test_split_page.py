@@ -1,6 +1,7 @@
 from tests.support.made_split import SHARDS, make_marker, make_split, make_voices
 from xvectors.config.layout import Layout
 from xvectors.report.split_page import draw_report
+from xvectors.results.tables import ExcludedRow, write_excluded
 from xvectors.sharding.markers import write_marker
 
 
@@ -21,3 +22,14 @@ def test_silent_utterances_are_shown_only_where_there_are_some(tmp_path):
     write_marker(layout.marker("train", SHARDS[0]), make_marker(n_silent=3))
     draw_report(config, "train", SHARDS, 100, with_tsne=False)
     assert "<dt>silent</dt><dd>3</dd>" in layout.page("train").read_text()
+
+
+def test_excluded_utterances_are_shown_only_where_there_are_some(tmp_path):
+    config = make_split(tmp_path, *make_voices(2, 3), min_seconds=1)
+    layout = Layout.of(config)
+    write_excluded(layout.excluded("train"), [])
+    draw_report(config, "train", SHARDS, 100, with_tsne=False)
+    assert "<dt>excluded</dt>" not in layout.page("train").read_text()
+    write_excluded(layout.excluded("train"), [ExcludedRow("short", "short.wav", 0.5)])
+    draw_report(config, "train", SHARDS, 100, with_tsne=False)
+    assert "<dt>excluded</dt><dd>1<small>" in layout.page("train").read_text()

@@ -9,7 +9,7 @@ from xvectors.errors import ShardError
 from xvectors.manifest.reading import read_manifest
 from xvectors.results import collecting
 from xvectors.results.collecting import collect_split
-from xvectors.results.tables import read_failures, read_index
+from xvectors.results.tables import read_excluded, read_failures, read_index
 from xvectors.storage.pt_file import save_embedding
 
 
@@ -114,3 +114,43 @@ def test_a_manifest_that_has_changed_meanwhile_is_refused(shards):
             collect(shards)
     finally:
         shards.manifest.write_text(text)
+
+
+def test_excluded_utterances_have_a_table_of_their_own(shards):
+    collect(shards)
+    seconds = {row.utt_id: row.seconds for row in read_index(shards.layout.index("train"))}
+    assert not shards.layout.excluded("train").exists()
+    shortest = min(seconds, key=seconds.get)
+    shards.settings["min_seconds"] = sorted(seconds.values())[1]
+    before = shards.times()
+    assert sum(account["n_written"] for account in shards.embed_all()) == 0
+    collect(shards)
+    (row,) = read_excluded(shards.layout.excluded("train"))
+    (audio,) = shards.manifest.parent.glob(f"{shortest}.*")
+    assert row == (shortest, audio.name, seconds[shortest])
+    listed = [row.utt_id for row in read_index(shards.layout.index("train"))]
+    assert listed == [utt_id for utt_id in seconds if utt_id != shortest]
+    assert [row.utt_id for row in read_failures(shards.layout.failures("train"))] == ["broken"]
+
+    del shards.settings["min_seconds"]
+    shards.embed_all()
+    collect(shards)
+    assert not shards.layout.excluded("train").exists()
+    assert len(list(read_index(shards.layout.index("train")))) == len(seconds)
+    assert shards.times() == before
+
+
+def test_an_utterance_whose_stated_duration_hid_that_it_is_too_short(shards):
+    before = shards.manifest.read_text()
+    lines = [f"{line}\tseconds=30\n" for line in before.splitlines()]
+    shards.manifest.write_text("".join(lines))
+    shards.settings["min_seconds"] = 20
+    try:
+        shards.embed_all()
+        collect(shards)
+        assert len(list(read_excluded(shards.layout.excluded("train")))) == 4
+        assert list(read_index(shards.layout.index("train"))) == []
+        assert len(list(read_failures(shards.layout.failures("train")))) == 1
+    finally:
+        del shards.settings["min_seconds"]
+        shards.manifest.write_text(before)

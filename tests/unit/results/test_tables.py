@@ -6,12 +6,15 @@ import torch
 from tests.support.toolkit_models import Trap
 from xvectors.errors import ShardError
 from xvectors.results.tables import (
+    ExcludedRow,
     IndexRow,
     is_current_form,
     load_embedding,
     load_embeddings,
+    read_excluded,
     read_failures,
     read_index,
+    write_excluded,
     write_index,
 )
 from xvectors.tasks.xvectors import XVectorRunner
@@ -47,6 +50,15 @@ def test_a_damaged_table_of_failures(tmp_path):
     (tmp_path / "train.tsv").write_text("utt_id\twav_path\treason\na\tb\n")
     with pytest.raises(ShardError, match=r"train\.tsv:2: not a table of utterances\. Delete it"):
         list(read_failures(tmp_path / "train.tsv"))
+
+
+def test_a_table_of_excluded_utterances(tmp_path):
+    rows = [ExcludedRow("a", "a.wav", 0.25), ExcludedRow("b", "b c.wav", 3600.5)]
+    write_excluded(tmp_path / "train.tsv", rows)
+    assert list(read_excluded(tmp_path / "train.tsv")) == rows
+    (tmp_path / "train.tsv").write_text("utt_id\twav_path\tseconds\na\tb\tlong\n")
+    with pytest.raises(ShardError, match=r"train\.tsv:2: not a table of utterances\. Delete it"):
+        list(read_excluded(tmp_path / "train.tsv"))
 
 
 def made_table(folder, value, names=("train/a.pt", "train/deep/b.pt", "other/c.pt")):

@@ -76,3 +76,30 @@ def test_records_from_the_future_get_the_present_time(shards):
     assert marker.stat().st_mtime_ns < future
     # Its time is that of its version, which a marker has noted.
     assert embedding.stat().st_mtime_ns == future
+
+
+def test_other_limits_make_the_plan_stale_and_the_markers_that_they_touch(shards):
+    shards.settings["min_seconds"] = 0.5
+    assert stale_of_split(shards) == {"train.json"}
+    shards.prepare()
+    assert stale_of_split(shards) == set()
+    # Longer than the shortest alone.
+    seconds = sorted(shards.seconds().values())
+    shards.settings["min_seconds"] = seconds[1]
+    stale = stale_of_split(shards)
+    assert "train.json" in stale
+    assert len(stale) == 2
+
+
+def test_audio_of_an_excluded_utterance_that_changes_makes_the_plan_stale(shards):
+    seconds = shards.seconds()
+    shards.settings["min_seconds"] = sorted(seconds.values())[1]
+    shards.embed_all()
+    assert stale_of_split(shards) == set()
+    shortest = min(seconds, key=seconds.get)
+    (audio,) = shards.manifest.parent.glob(f"{shortest}.*")
+    os.utime(audio, ns=(1, 1))
+    assert stale_of_split(shards) == {"train.json"}
+    shards.prepare()
+    shards.layout.excluded_shard("train").unlink()
+    assert "train.json" in stale_of_split(shards)

@@ -7,6 +7,7 @@ import pytest
 from tests.support.made_split import make_marker
 from tests.support.shards import Shards
 from xvectors.config.resolving import resolve_config
+from xvectors.results.tables import ExcludedRow, write_excluded
 from xvectors.run.summary import MAX_FAILURES_SHOWN, summarize
 from xvectors.sharding.markers import Failure, write_marker
 
@@ -50,6 +51,18 @@ def test_done_before_and_by_this_run(shards):
     write_log(layout.log("collect_split", "train"))
     (_, undone) = lines(shards)
     assert undone.startswith("train: its tables are not done, see ")
+
+
+def test_excluded_utterances_are_counted(shards):
+    layout = shards.layout
+    shards.settings["min_seconds"] = 100
+    shards.prepare()
+    assert lines(shards)[0].endswith("wall time 2 min 5 s, 6 excluded, 2 of 2 shards not done")
+    rows = [ExcludedRow("alba_00", "alba_00.wav", 1.0)]
+    write_excluded(layout.excluded("train"), rows)
+    assert ", 1 excluded, " in lines(shards)[0]
+    os.utime(layout.excluded("train"), ns=(SINCE, SINCE))
+    assert ", 6 excluded, " in lines(shards)[0]
 
 
 def test_shards_that_are_not_done_and_their_failures(shards):

@@ -6,6 +6,7 @@ from xvectors.config.layout import Layout, shard_names
 from xvectors.manifest.reading import read_manifest
 from xvectors.sharding import splitting
 from xvectors.sharding.index_shards import read_index_shard, read_plan
+from xvectors.sharding.limits import NO_LIMITS, Limits
 from xvectors.sharding.splitting import (
     EarlierShards,
     TooManyHeadersError,
@@ -108,3 +109,93 @@ def test_dividing_stops_before_too_many_headers(corpus, layout):
     with pytest.raises(TooManyHeadersError):
         divide(manifest, None, earlier, max_headers=5)
     assert divide(manifest, None, earlier, max_headers=6).plan.n_shards == 1
+
+
+def excluded(layout: Layout) -> dict[str, float]:
+    shard = read_index_shard(layout.excluded_shard("train"))
+    return dict(zip(shard.utt_ids, shard.seconds, strict=True))
+
+
+def test_utterances_beyond_the_limits_are_in_no_shard(corpus, layout):
+    manifest = read_manifest(corpus / "train.tsv")
+    split_manifest(manifest, "train", 2, layout)
+    everyone = {name for shard in shard_contents(layout, 2) for name in shard}
+    seconds = read_index_shard(layout.index_shard("train", "0-of-2")).seconds
+    limits = Limits(max_seconds=min(seconds))
+    split_manifest(manifest, "train", 2, layout, limits)
+    left = [name for shard in shard_contents(layout, 2) for name in shard]
+    assert everyone == {*left, *excluded(layout)}
+    assert 0 < len(left) < 6
+    assert min(excluded(layout).values()) > limits.max_seconds
+    plan = read_plan(layout.plan("train"))
+    assert (plan.n_utterances, plan.n_excluded) == (len(left), 6 - len(left))
+    assert (plan.min_seconds, plan.max_seconds) == limits
+
+    split_manifest(manifest, "train", 2, layout)
+    assert not layout.excluded_shard("train").exists()
+    assert {name for shard in shard_contents(layout, 2) for name in shard} == everyone
+
+
+def test_only_what_is_included_counts_for_the_number_of_shards(corpus, layout):
+    lines = (corpus / "train.tsv").read_text().splitlines()
+    lines[0] += "\tstart=0\tend=4000"
+    (corpus / "train.tsv").write_text("".join(f"{line}\n" for line in lines))
+    manifest = read_manifest(corpus / "train.tsv")
+    split_manifest(manifest, "train", None, layout)
+    assert read_plan(layout.plan("train")).n_shards > 1
+    split_manifest(manifest, "train", None, layout, Limits(max_seconds=3000))
+    assert read_plan(layout.plan("train")).n_shards == 1
+    assert excluded(layout) == {"alba_00": 4000.0}
+
+
+@pytest.mark.parametrize(("stated", "limits"), [(0.1, Limits(0.5)), (500, Limits(None, 100))])
+def test_a_wrong_duration_excludes_no_utterance(corpus, layout, stated, limits):
+    lines = (corpus / "train.tsv").read_text().splitlines()
+    (corpus / "train.tsv").write_text("".join(f"{line}\tseconds={stated}\n" for line in lines))
+    split_manifest(read_manifest(corpus / "train.tsv"), "train", 1, layout, limits)
+    shard = read_index_shard(layout.index_shard("train", "0-of-1"))
+    assert excluded(layout) == {}
+    assert all(1 < seconds < 5 for seconds in shard.seconds)
+
+
+def test_what_cannot_be_read_is_not_too_short(corpus, layout):
+    for path in corpus.glob("a*.*"):
+        path.write_bytes(b"rubbish")
+    split_manifest(read_manifest(corpus / "train.tsv"), "train", 1, layout, Limits(100))
+    assert shard_contents(layout, 1) == [["alba_00"]]
+    assert len(excluded(layout)) == 5
+
+
+def test_measured_durations_are_not_measured_again(corpus, layout, monkeypatch):
+    manifest = read_manifest(corpus / "train.tsv")
+    split_manifest(manifest, "train", 1, layout, Limits(100))
+    before = excluded(layout)
+    assert len(before) == 6
+    for name in ("durations", "measure"):
+        monkeypatch.setattr(splitting, name, lambda paths: pytest.fail(f"read {paths}"))
+    split_manifest(manifest, "train", 1, layout, Limits(50))
+    assert excluded(layout) == before
+    split_manifest(manifest, "train", 1, layout, NO_LIMITS)
+    assert sorted(read_index_shard(layout.index_shard("train", "0-of-1")).seconds) == sorted(
+        before.values()
+    )
+
+
+def test_few_recordings_are_measured_where_a_run_only_looks(corpus, monkeypatch):
+    manifest = read_manifest(corpus / "train.tsv")
+    earlier = EarlierShards(manifest.path, corpus / "none")
+    monkeypatch.setattr(splitting, "MAX_MEASURED", 5)
+    with pytest.raises(TooManyHeadersError, match="6 durations to measure"):
+        divide(manifest, 1, earlier, Limits(100), max_headers=6)
+
+
+def test_the_log_tells_of_excluded_utterances(corpus, layout, caplog):
+    caplog.set_level("INFO")
+    manifest = read_manifest(corpus / "train.tsv")
+    split_manifest(manifest, "train", 1, layout, Limits(100))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message == (
+        "train: 6 of 6 utterances are excluded: their duration is not within min_seconds: 100 and "
+        "max_seconds: null"
+    )

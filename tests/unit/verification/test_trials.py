@@ -1,7 +1,10 @@
 import pytest
 
+from tests.support.made_split import make_split, make_voices
+from xvectors.config.layout import Layout
 from xvectors.errors import TrialsError
-from xvectors.verification.trials import check_trials, read_trials, utt_id_of
+from xvectors.results.tables import ExcludedRow, write_excluded
+from xvectors.verification.trials import check_trials, find_utterances, read_trials, utt_id_of
 
 
 def test_all_wrong_lines_are_named(tmp_path):
@@ -111,3 +114,16 @@ def test_contradictory_labels_of_a_pair_are_named(tmp_path):
 def test_paths_become_utt_ids():
     assert utt_id_of("./a//b.wav") == "a-b"
     assert utt_id_of("/") == "-"
+
+
+def test_trials_of_excluded_utterances_are_left_out(tmp_path, caplog):
+    config = make_split(tmp_path, *make_voices(2, 2), min_seconds=1)
+    layout = Layout.of(config)
+    path = listed(tmp_path, "1 utt00000 utt00001", "0 utt00000 utt00002", "0 utt00000 short")
+    with pytest.raises(TrialsError, match="short is in no split's manifest"):
+        find_utterances(path, read_trials(path), layout, ["train"])
+    write_excluded(layout.excluded("train"), [ExcludedRow("short", "short.wav", 0.5)])
+    trials, rows = find_utterances(path, read_trials(path), layout, ["train"])
+    assert len(trials) == 2
+    assert sorted(rows) == ["utt00000", "utt00001", "utt00002"]
+    assert "left out 1 trials whose utterances were not embedded" in caplog.text
