@@ -17,6 +17,7 @@ def produced(embedded, tmp_path_factory):
     checkout = embedded.copied(tmp_path_factory.mktemp("produced"))
     checkout.xvector |= {"exports": ["kaldi", "safetensors", "parquet"], "cohort": "train"}
     checkout.xvector |= {"speaker_means": True, "report": True, "labels": True}
+    checkout.xvector["clusters"] = True
     checkout.add_utterance("alba_07", "alba_07")
     (checkout.root / "trials.txt").write_text("1 alba_00 alba_07\n0 alba_00 hugo_04\n")
     checkout.xvector["trials"] = {"mine": "trials.txt"}
@@ -60,6 +61,11 @@ def test_all_that_is_made_of_embeddings(full):
         [cosine] * 2, abs=1e-5
     )
     assert labels["hugo_04"][-1] == "single"
+    clusters = full.rows("train.clusters.tsv")
+    assert [row[0] for row in clusters[1:]] == list(labels)
+    found = {int(row[1]) for row in clusters[1:]} - {-1}
+    means = load_file(full.out / "train.clusters.safetensors")
+    assert set(means) == {str(number) for number in found}
     clean = full.rows("train.clean.tsv")
     assert [row[0] for row in clean] == list(labels)
 

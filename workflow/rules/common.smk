@@ -204,13 +204,15 @@ def wanted_scores(wildcards: Wildcards) -> list[str]:
 
 
 def all_products(wildcards: Wildcards) -> list[str]:
-    """Return the products of the embeddings: means, labels, exports, pages, scores."""
+    """Return the products of the embeddings: means, labels, clusters, exports, pages, scores."""
     splits = settings.xvector.splits
     makers = [getattr(layout, kind) for kind in settings.xvector.exports]
     if makes_embeddings(runner_class(settings)) and settings.xvector.speaker_means:
         makers.append(layout.speakers)
     if settings.xvector.labels:
         makers += [layout.labels, layout.clean_manifest]
+    if settings.xvector.clusters:
+        makers.append(layout.clusters)
     if settings.xvector.report:
         makers.append(layout.page)
     products = [str(make(split)) for make in makers for split in splits]

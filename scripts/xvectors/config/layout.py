@@ -97,6 +97,18 @@ class Layout:
         """Return the manifest of a split's utterances whose label is not suspect."""
         return self.root / f"{split}.clean.tsv"
 
+    def clusters(self, split: str) -> Path:
+        """Return the table of the clusters of a split's utterances."""
+        return self.root / f"{split}.clusters.tsv"
+
+    def cluster_means(self, split: str) -> Path:
+        """Return the mean embeddings of a split's clusters."""
+        return self.root / f"{split}.clusters.safetensors"
+
+    def clusters_summary(self, split: str) -> Path:
+        """Return the threshold and the counts behind a split's clusters."""
+        return self.root / f"{split}.clusters.json"
+
     def page(self, split: str) -> Path:
         """Return the page that shows the embeddings of a split."""
         return self.root / f"{split}.report.html"

@@ -39,6 +39,7 @@ RESERVED_ENDINGS = (
     ".excluded",
     ".labels",
     ".clean",
+    ".clusters",
     ".speakers",
     ".kaldi",
     ".report",
@@ -370,6 +371,13 @@ class XVectorSettings(_Section):
         description=(
             "share of the suspect labels that may be right after all: a lower one finds fewer "
             "wrong labels, and fewer right ones among them"
+        ),
+    )
+    clusters: Switch = Field(
+        False,
+        description=(
+            "whether utterances are grouped into speakers by the embeddings alone, see "
+            "[results.md](../docs/results.md#clusters)"
         ),
     )
     exports: Annotated[

@@ -30,7 +30,14 @@ from xvectors.files.atomic import parse_json, replacing, write_atomically
 from xvectors.manifest.lines import numbered_lines
 from xvectors.manifest.reading import locate_audio
 from xvectors.results.tables import load_embeddings, read_index
-from xvectors.results.vectors import Floats, Vectors, normalize_lengths
+from xvectors.results.vectors import (
+    Floats,
+    Numbers,
+    Vectors,
+    blocks,
+    normalize_lengths,
+    sum_groups,
+)
 
 COLUMNS = (
     "utt_id",
@@ -42,15 +49,9 @@ COLUMNS = (
     "duplicate_of",
     "verdict",
 )
-# Rows compared with all speakers at a time.
-BLOCK_ROWS = 4096
-# Scores in memory at a time, 256 MB.
-MAX_SCORES = 2**26
 N_ROUNDS = 2
 # A normal distribution's median absolute deviation in standard deviations.
 MAD_OF_NORMAL = NormalDist().inv_cdf(0.75)
-
-Numbers = NDArray[np.int64]
 
 
 class Labelled(NamedTuple):
@@ -267,18 +268,13 @@ def _first_of_same(hashes: Numbers) -> Numbers:
     return first
 
 
-def _blocks(n_rows: int, n_speakers: int) -> Iterator[slice]:
-    size = max(1, min(BLOCK_ROWS, MAX_SCORES // max(n_speakers, 1)))
-    for start in range(0, n_rows, size):
-        yield slice(start, min(start + size, n_rows))
-
-
 def _score(
     vectors: Vectors, labels: Numbers, counted: NDArray[np.bool_], n_speakers: int
 ) -> Scores:
     """Return the scores against means of the utterances that are counted."""
     sums, all_sums = (
-        _sums(vectors, labels, chosen, n_speakers) for chosen in (counted, np.ones_like(counted))
+        sum_groups(vectors, labels, n_speakers, chosen)
+        for chosen in (counted, np.ones_like(counted))
     )
     n_counted = np.bincount(labels, counted, minlength=n_speakers)
     n_all = np.bincount(labels, minlength=n_speakers)
@@ -286,7 +282,7 @@ def _score(
     n = len(labels)
     own, nearest = np.full(n, np.nan), np.full(n, np.nan)
     nearest_speaker = np.zeros(n, dtype=np.int64)
-    for block in _blocks(n, n_speakers):
+    for block in blocks(n, n_speakers):
         rows, label = np.asarray(vectors[block], dtype=np.float64), labels[block]
         weight = counted[block].astype(np.float64)
         others = sums[label] - rows * weight[:, None]
@@ -301,18 +297,6 @@ def _score(
             nearest_speaker[block] = scores.argmax(axis=1)
             nearest[block] = scores.max(axis=1)
     return Scores(own, nearest, nearest_speaker)
-
-
-def _sums(vectors: Vectors, labels: Numbers, counted: NDArray[np.bool_], n_speakers: int) -> Floats:
-    """Return the sum of each speaker's counted vectors, shape (speakers, dim)."""
-    sums = np.zeros((n_speakers, vectors.shape[1]))
-    for block in _blocks(len(labels), 1):
-        label = labels[block]
-        order = np.argsort(label, kind="stable")
-        present, starts = np.unique(label[order], return_index=True)
-        rows = np.asarray(vectors[block], dtype=np.float64) * counted[block][:, None]
-        sums[present] += np.add.reduceat(rows[order], starts)
-    return sums
 
 
 def _means(sums: Floats) -> Vectors:

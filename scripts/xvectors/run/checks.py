@@ -181,6 +181,7 @@ def _broken_classes(xvector: XVectorSettings) -> Iterator[str]:
                     "exports": xvector.exports,
                     "trials": xvector.trials,
                     "labels": xvector.labels,
+                    "clusters": xvector.clusters,
                 }.items():
                     if wanted:
                         yield f"xvector.{product}: {xvector.runner} leaves no speaker embeddings"

@@ -79,6 +79,7 @@ def test_an_empty_configuration_is_the_contracts_default():
             "length_normalize": False,
             "labels": False,
             "label_false_discovery_rate": 0.05,
+            "clusters": False,
             "exports": [],
             "trials": {},
             "cohort": None,

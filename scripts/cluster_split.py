@@ -1,0 +1,17 @@
+"""Find the speakers of a split by its embeddings alone."""
+
+from pathlib import Path
+
+from xvectors.encoders.identity import describe_origin
+from xvectors.results.clusters import cluster_split
+from xvectors.run.script_log import running
+
+if __name__ == "__main__":
+    with running(snakemake) as settings:
+        cluster_split(
+            Path(snakemake.input.index),
+            Path(snakemake.output.clusters),
+            Path(snakemake.output.means),
+            Path(snakemake.output.summary),
+            describe_origin(settings),
+        )

@@ -1,0 +1,206 @@
+"""Average linkage of unit vectors by cosine, in memory that grows with their number alone.
+
+The average cosine between two clusters is the product of the means of their vectors. So clusters
+are kept as means, and no matrix of all pairs is needed. Each round merges all pairs of clusters
+that are each other's nearest, which gives the same tree as merging the nearest pair of all one by
+one (Murtagh 1983, doi:10.1093/comjnl/26.4.354; Sumengen et al. 2021, arXiv:2105.11653).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from xvectors.results.vectors import (
+    Floats,
+    Numbers,
+    Vectors,
+    blocks,
+    normalize_lengths,
+    sum_groups,
+)
+
+# More vectors are first agglomerated in parts of about `PART_ROWS`.
+MAX_ROWS_AT_ONCE = 20_000
+PART_ROWS = 5_000
+# Rows from which the centers of the parts are learnt, per part.
+ROWS_PER_CENTER = 256
+# Cosines that differ less are equal but for rounding.
+MIN_RANGE = 1e-3
+
+
+class Merges(NamedTuple):
+    """Merges of clusters, shape (merges,) each.
+
+    `kept` and `gone` number a vector of either cluster. A vector is gone at most once. `cosines`
+    are the average ones between the two clusters, and `smaller` is the smaller one's number of
+    vectors.
+    """
+
+    kept: Numbers
+    gone: Numbers
+    cosines: Floats
+    smaller: Numbers
+
+
+class Groups(NamedTuple):
+    """Groups of vectors: `numbers`, shape (n,), and the average cosine from which they merged."""
+
+    numbers: Numbers
+    threshold: float
+
+
+def group_vectors(vectors: Vectors, sizes: Numbers) -> Groups:
+    """Group vectors by average linkage, cut where `choose_cut` says.
+
+    Beyond `MAX_ROWS_AT_ONCE` vectors, k-means divides them into parts. The clusters of each part,
+    cut by its own tree, are then agglomerated further, all together.
+
+    Args:
+        vectors: Of length 1 or 0, float32 of shape (n, dim).
+        sizes: How often each of them counts, shape (n,).
+
+    """
+    n = len(vectors)
+    if n <= MAX_ROWS_AT_ONCE:
+        merges = agglomerate(vectors, sizes)
+        threshold = choose_cut(merges)
+        return Groups(join(merges, n, threshold), threshold)
+    inner = _concatenate([_agglomerate_part(vectors, sizes, rows) for rows in _parts(vectors)])
+    firsts, numbers = np.unique(join(inner, n, -np.inf), return_inverse=True)
+    merges = agglomerate(*_means(vectors, sizes, numbers, len(firsts)))
+    threshold = choose_cut(_concatenate([inner, merges]))
+    return Groups(join(merges, len(firsts), threshold)[numbers], threshold)
+
+
+def agglomerate(means: Vectors, sizes: Numbers) -> Merges:
+    """Merge clusters until one is left.
+
+    Args:
+        means: The means of the clusters' unit vectors, float32 of shape (n, dim).
+        sizes: Their numbers of vectors, shape (n,).
+
+    """
+    members = np.arange(len(means))
+    sizes = sizes.astype(np.int64)
+    nearest, cosines = _nearest(means, members)
+    means = means.copy()
+    none = np.zeros(0, np.int64)
+    merges = [Merges(none, none, np.zeros(0), none)]
+    while len(means) > 1:
+        first = _mutual(nearest, cosines)
+        second = nearest[first]
+        smaller = np.minimum(sizes[first], sizes[second])
+        merges.append(Merges(members[first], members[second], cosines[first], smaller))
+        sums = means[first] * sizes[first, None] + means[second] * sizes[second, None]
+        sizes[first] += sizes[second]
+        means[first] = sums / sizes[first, None]
+        changed = np.zeros(len(means), dtype=bool)
+        changed[first] = changed[second] = True
+        outdated = changed | changed[nearest]
+        left = np.ones(len(means), dtype=bool)
+        left[second] = False
+        places = np.cumsum(left) - 1
+        means, sizes, members = means[left], sizes[left], members[left]
+        nearest, cosines, outdated = places[nearest[left]], cosines[left], outdated[left]
+        rows = np.flatnonzero(outdated)
+        nearest[rows], cosines[rows] = _nearest(means, rows)
+    return _concatenate(merges)
+
+
+def choose_cut(merges: Merges) -> float:
+    """Return the average cosine from which two clusters are of the same speaker.
+
+    Merges within speakers have higher cosines than those between them. The cut divides them so
+    that the variance between both kinds is largest (Otsu 1979, doi:10.1109/TSMC.1979.4310076). A
+    merge counts as often as its smaller cluster has vectors, which are those that it moves.
+    Without merges of two kinds the cut is infinite.
+    """
+    order = np.argsort(merges.cosines)
+    cosines, weights = merges.cosines[order], merges.smaller[order].astype(np.float64)
+    if len(cosines) == 0 or cosines[-1] - cosines[0] < MIN_RANGE:
+        return float("inf")
+    below, products = np.cumsum(weights)[:-1], np.cumsum(weights * cosines)[:-1]
+    above = weights.sum() - below
+    lower, upper = products / below, ((weights * cosines).sum() - products) / above
+    best = int(np.argmax(below * above * (upper - lower) ** 2))
+    return float(cosines[best] + cosines[best + 1]) / 2
+
+
+def join(merges: Merges, n: int, threshold: float) -> Numbers:
+    """Return for each of `n` vectors the first member of its cluster, shape (n,)."""
+    high = merges.cosines >= threshold
+    roots = np.arange(n)
+    roots[merges.gone[high]] = merges.kept[high]
+    while not np.array_equal(roots, further := roots[roots]):
+        roots = further
+    return roots
+
+
+def _agglomerate_part(vectors: Vectors, sizes: Numbers, rows: Numbers) -> Merges:
+    """Return the merges of some rows, down to the cut of their own tree."""
+    merges = agglomerate(vectors[rows], sizes[rows])
+    high = merges.cosines >= choose_cut(merges)
+    return Merges(
+        rows[merges.kept[high]],
+        rows[merges.gone[high]],
+        merges.cosines[high],
+        merges.smaller[high],
+    )
+
+
+def _concatenate(merges: Sequence[Merges]) -> Merges:
+    return Merges(
+        np.concatenate([some.kept for some in merges]),
+        np.concatenate([some.gone for some in merges]),
+        np.concatenate([some.cosines for some in merges]),
+        np.concatenate([some.smaller for some in merges]),
+    )
+
+
+def _nearest(means: Vectors, rows: Numbers) -> tuple[Numbers, Floats]:
+    """Return the nearest other cluster of each row, and its average cosine, shape (rows,)."""
+    nearest, cosines = np.zeros(len(rows), dtype=np.int64), np.full(len(rows), -np.inf)
+    if len(means) > 1:
+        for block in blocks(len(rows), len(means)):
+            products = means[rows[block]] @ means.T
+            places = np.arange(len(products))
+            products[places, rows[block]] = -np.inf
+            nearest[block] = products.argmax(axis=1)
+            cosines[block] = products[places, nearest[block]]
+    return nearest, cosines
+
+
+def _mutual(nearest: Numbers, cosines: Floats) -> Numbers:
+    """Return one row of each pair of clusters that are each other's nearest, at least one."""
+    rows = np.arange(len(nearest))
+    first = rows[(nearest[nearest] == rows) & (rows < nearest)]
+    # With ties, rounding may leave no such pair. The nearest pair of all is one.
+    return first if len(first) else np.array([int(cosines.argmax())])
+
+
+def _parts(vectors: Vectors) -> Iterator[Numbers]:
+    """Yield the rows of each part of vectors that lie close together."""
+    from sklearn.cluster import MiniBatchKMeans  # noqa: PLC0415 - only needed for many vectors
+
+    n_parts = -(-len(vectors) // PART_ROWS)
+    random = np.random.default_rng(0)
+    n_learnt = min(len(vectors), n_parts * ROWS_PER_CENTER)
+    learnt = np.sort(random.choice(len(vectors), n_learnt, replace=False))
+    means = MiniBatchKMeans(n_parts, random_state=0, n_init=1, batch_size=4096)
+    means.fit(vectors[learnt])
+    centers = normalize_lengths(means.cluster_centers_.astype(np.float32))
+    part = np.empty(len(vectors), dtype=np.int64)
+    for block in blocks(len(vectors), n_parts):
+        part[block] = (vectors[block] @ centers.T).argmax(axis=1)
+    order = np.argsort(part, kind="stable")
+    yield from filter(len, np.split(order, np.cumsum(np.bincount(part))[:-1]))
+
+
+def _means(
+    vectors: Vectors, sizes: Numbers, numbers: Numbers, n_groups: int
+) -> tuple[Vectors, Numbers]:
+    """Return the means and sizes of numbered groups."""
+    sums = sum_groups(vectors, numbers, n_groups, sizes)
+    totals = np.bincount(numbers, sizes, minlength=n_groups).astype(np.int64)
+    return (sums / totals[:, None]).astype(np.float32), totals

@@ -1,0 +1,24 @@
+"""Speakers found by the embeddings alone.
+
+Input: the table of embedded utterances. Output: the cluster of each utterance, the clusters' means
+and the numbers behind them.
+"""
+
+
+rule cluster_split:
+    """Find the speakers of a split by its embeddings alone."""
+    input:
+        index=str(layout.index("{split}")),
+        # The table may stay as it was when embeddings change.
+        markers=markers_of_split,
+    output:
+        clusters=str(layout.clusters("{split}")),
+        means=str(layout.cluster_means("{split}")),
+        summary=str(layout.clusters_summary("{split}")),
+    log:
+        log_of("cluster_split", "{split}"),
+    localrule: True
+    conda:
+        "../../envs/xvectors.yaml"
+    script:
+        "../../scripts/cluster_split.py"
