@@ -17,7 +17,7 @@ run: $(VENV)/.run
 	snakemake --report results/report.html
 
 test: $(VENV)/.dev
-	pytest
+	pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 # Faults for as long as one likes: make soak ROUNDS=200 SEED=1, or MINUTES=30, or ONLY='SIG.* job'.
 soak: $(VENV)/.dev

@@ -1,7 +1,11 @@
 """What several tests need: the demo's encoder, small corpora, a reference, checkouts."""
 
+import os
 import shutil
 from pathlib import Path
+
+# Threads that wait would keep the processors of other tests busy. OpenMP reads it once.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import soundfile
@@ -11,6 +15,16 @@ from speechbrain.inference.classifiers import EncoderClassifier
 
 from tests.support.checkout import DEMO, QUICK_TASK, Checkout
 from tests.support.closeness import TOLERANCE
+
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, which shares fixtures, and so those of Slurm."""
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        group = "slurm" if place.parts[0] == "slurm" else str(place)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
