@@ -46,12 +46,12 @@ class Normalizer:
         self.sample_rate = sample_rate
         self.device = torch.device(device)
         self.together = self.device.type != "cpu"
-        self._resampler = lru_cache(MAX_RATES)(self._make_resampler)
+        self.resampler = lru_cache(MAX_RATES)(self._make_resampler)
         self._kernel = lru_cache(MAX_RATES)(self._make_kernel)
 
     def __call__(self, signal: torch.Tensor, sample_rate: int) -> torch.Tensor:
         """Return float32 of shape (samples,) for (samples, channels) at a rate in Hz."""
-        return self._resampler(sample_rate)(signal, sample_rate)
+        return self.resampler(sample_rate)(signal, sample_rate)
 
     def is_deferred(self, sample_rate: int) -> bool:
         """Tell whether signals at a rate in Hz are converted after they were read."""

@@ -20,7 +20,7 @@ from xvectors.errors import EncoderError
 
 logger = logging.getLogger(__name__)
 # Every thread meets the same problem; it is logged once.
-_warn_once = cache(logger.warning)
+warn_once = cache(logger.warning)
 
 # Shape of a usual layer's product: large enough to be divided among threads.
 FRAMES, CHANNELS = 1000, 512
@@ -45,19 +45,19 @@ def use_safe_threads(*dtypes: torch.dtype) -> None:
         openmp.omp_set_dynamic(0)
         granted = openmp.omp_get_thread_limit()
         if torch.get_num_threads() > granted:
-            _warn_once("OpenMP grants %d of %d threads", granted, torch.get_num_threads())
+            warn_once("OpenMP grants %d of %d threads", granted, torch.get_num_threads())
             torch.set_num_threads(granted)
     for dtype in dtypes:
         n_threads = torch.get_num_threads()
-        if _are_products_right(dtype, n_threads):
+        if are_products_right(dtype, n_threads):
             continue
         torch.set_num_threads(1)
-        if not _are_products_right(dtype, 1):
+        if not are_products_right(dtype, 1):
             raise EncoderError(
                 f"products in {dtype} are wrong on this CPU with PyTorch {torch.__version__}; use "
                 "another machine or another build of PyTorch"
             )
-        _warn_once(
+        warn_once(
             "products in %s are wrong with %d threads here; going on with one thread (check the "
             "OMP_ variables of the environment)",
             dtype,
@@ -81,7 +81,7 @@ def one_thread() -> Iterator[None]:
 
 
 @cache
-def _are_products_right(dtype: torch.dtype, n_threads: int) -> bool:
+def are_products_right(dtype: torch.dtype, n_threads: int) -> bool:
     """Compare plain and prepacked products, with the `n_threads` that are set, to NumPy's."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(FRAMES, CHANNELS, generator=generator)

@@ -242,7 +242,7 @@ class _Children:
 
     def _go_through(self, connection: Connection, memory: SharedSignals) -> None:
         """Process batches until none are left, in a forked process."""
-        _die_with(self._parent)
+        die_with(self._parent)
         # PyTorch's threads do not survive a fork, and there are enough processes.
         torch.set_num_threads(1)
         served = ServedEncoder(self._pipeline.encoder, connection, memory)
@@ -265,7 +265,7 @@ class _Children:
             yield from self._indices[start : start + self._batch_size]
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Let the kernel kill this process when its parent ends, even if that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

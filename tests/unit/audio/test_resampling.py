@@ -39,7 +39,7 @@ def test_kernels_of_few_rates_are_kept():
     normalizer = Normalizer(16000)
     for source in range(8000, 8040, 4):
         normalizer(noise(800, channels=1), source)
-    assert normalizer._resampler.cache_info().currsize == resampling.MAX_RATES
+    assert normalizer.resampler.cache_info().currsize == resampling.MAX_RATES
 
 
 def test_many_signals_together_are_what_each_is_alone():

@@ -116,7 +116,7 @@ def fresh(monkeypatch):
     """Nothing is remembered from before, nor afterwards."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    caches = threads._are_products_right, threads._warn_once
+    caches = threads.are_products_right, threads.warn_once
     for cache in caches:
         cache.cache_clear()
     yield

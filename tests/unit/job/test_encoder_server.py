@@ -17,7 +17,7 @@ from xvectors.audio.signal import Signal
 from xvectors.encoders.encoder import Encoder, load_encoder
 from xvectors.errors import ShardError, TaskError, UtteranceError
 from xvectors.job import encoder_server
-from xvectors.job.encoder_server import BATCH_BYTES, SharedSignals, _die_with, run_in_processes
+from xvectors.job.encoder_server import BATCH_BYTES, SharedSignals, die_with, run_in_processes
 from xvectors.tasks.pipeline import Pipeline, run_threaded
 from xvectors.tasks.xvectors import storing_pipeline
 
@@ -222,7 +222,7 @@ def test_processes_end_with_their_parent():
 
 def test_a_process_that_is_forked_as_its_parent_ends_ends_too():
     nobody = 0
-    process = get_context("fork").Process(target=_die_with, args=(nobody,))
+    process = get_context("fork").Process(target=die_with, args=(nobody,))
     process.start()
     process.join()
     assert process.exitcode == 1
