@@ -20,9 +20,8 @@ with atheris.instrument_imports(include=["xvectors", "soundfile", "omegaconf"]):
 
 # What configurations, tables and headers of audio are made of.
 WORDS = re.findall(r"\w+", str(resolve_config({})) + " ".join(map(str, FILES.values())))
-WORDS = sorted(
-    {*WORDS, "${", "}", "&a", "*a", "start=", "end=", "RIFF", "data", "fmt ", "fLaC", "moov"}
-)
+WORDS += ["${", "}", "&a", "*a", "start=", "end=", "RIFF", "data", "fmt ", "fLaC", "OggS"]
+WORDS = sorted({*WORDS, "moov", "ftyp", "mdat"})
 MAX_BYTES = 8192
 MAX_SECONDS = 20
 MAX_MEGABYTES = 3000

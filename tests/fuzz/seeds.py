@@ -9,6 +9,7 @@ import soundfile
 import torch
 import yaml
 
+from tests.support.encoded_audio import encode
 from xvectors.files.checksummed_json import dump_checksummed
 
 from .targets import CORPUS_FILES, FILE_READERS, SUFFIXES
@@ -60,6 +61,17 @@ FILES = {
     ),
     "espnet3": b"a\ta.wav\ttext\ts1\n",
 }
+# What only FFmpeg reads: suffix, format, encoder and rate in Hz.
+ENCODED = [
+    (".aac", "adts", "aac", 16000),
+    (".m4a", "mp4", "aac", 16000),
+    (".m4b", "mp4", "alac", 8000),
+    (".webm", "webm", "libopus", 48000),
+    (".mka", "matroska", "flac", 16000),
+    (".wma", "asf", "wmav2", 16000),
+    (".wv", "wv", "wavpack", 8000),
+    (".mp2", "mp2", "mp2", 16000),
+]
 
 
 def seeds_of(target: str) -> list[bytes]:
@@ -95,6 +107,9 @@ def _audio() -> Iterator[bytes]:
                 except soundfile.LibsndfileError:
                     continue  # A kind that is for other rates or numbers of channels, or read only.
                 yield bytes([number]) + file.getvalue()
+    for suffix, kind, codec, rate in ENCODED:
+        content = encode(generator.normal(0, 0.1, (400, 1)), rate, kind, codec)
+        yield bytes([SUFFIXES.index(suffix)]) + content
 
 
 def _files() -> Iterator[bytes]:

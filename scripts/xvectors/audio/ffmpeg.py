@@ -14,7 +14,7 @@ import numpy
 from numpy.typing import NDArray
 
 from xvectors.audio.recording import UNKNOWN_FRAMES, Recording, Samples, join, mix
-from xvectors.errors import UtteranceError, first_line, machine_problem
+from xvectors.errors import UtteranceError, first_line
 
 # FFmpeg's names of the supported formats. Others may refer to further files or to the network
 # (playlists, concat), or hold no audio.
@@ -174,12 +174,13 @@ class FfmpegRecording(Recording):
 
     @contextmanager
     def _errors(self, kind: str) -> Iterator[None]:
-        """Turn FFmpeg's errors into UtteranceErrors; those of the disk stay what they are."""
+        """Turn FFmpeg's errors into UtteranceErrors; those of the machine stay what they are."""
         try:
             yield
         except (av.error.FFmpegError, ValueError, KeyError, UtteranceError) as error:
             self._raise_input_error()
-            if isinstance(error, UtteranceError) or machine_problem(error):
+            # FFmpeg has its own uses for the numbers of system errors, such as EIO.
+            if isinstance(error, UtteranceError | MemoryError):
                 raise
             reason = getattr(error, "strerror", None) or first_line(error)
             raise UtteranceError(f"{kind}: {self.path}: {reason}") from error

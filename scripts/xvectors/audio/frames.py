@@ -8,10 +8,16 @@ from typing import BinaryIO, NamedTuple
 BLOCK_BYTES = 2**20
 HEAD_BYTES = 2**13
 HEADER_BYTES = 7
-# Containers whose bytes may look like a frame: WAV and similar, FLAC, Ogg, Matroska, ASF.
+# Containers whose bytes may look like a frame: WAV and similar, FLAC, Ogg, Matroska, ASF, MPEG
+# program streams, WavPack, Monkey's Audio, TTA, TAK, AMR, RealMedia, Flash.
 CONTAINERS = {b"RIFF", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"NIST", b"fLaC", b"OggS"}
-CONTAINERS |= {b"\x1aE\xdf\xa3", b"0&\xb2u"}
+CONTAINERS |= {b"\x1aE\xdf\xa3", b"0&\xb2u", b"\0\0\1\xba", b"wvpk", b"MAC ", b"TTA1", b"tBaK"}
+CONTAINERS |= {b"#!AM", b".RMF", b"FLV\1"}
+# Kinds of the first box of MP4 and QuickTime.
+BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}
 MARK_BYTES = 8
+# MPEG transport streams are packets of so many bytes, each with a mark.
+PACKET_BYTES, PACKET_MARK = 188, b"G"
 # One header may be a coincidence. Several in a row are not.
 IN_A_ROW = 4
 ID3_HEADER_BYTES = 10
@@ -43,6 +49,7 @@ class Frames(NamedTuple):
 
     Attributes:
         kind: "mp3" or "aac".
+        place: Where the first frame begins, in bytes.
         rate: Sampling rate in Hz.
         n_samples: Samples per channel in all frames, without the one that holds `stated`.
         stated: Samples that the file's first frame states (Xing, LAME), None without it.
@@ -54,6 +61,7 @@ class Frames(NamedTuple):
     """
 
     kind: str
+    place: int
     rate: int
     n_samples: int
     stated: int | None
@@ -123,17 +131,26 @@ def read_head(file: BinaryIO) -> Frames | None:
     Frames are not counted, so `n_samples` is 0.
     """
     window = _Window(file)
-    if window.bytes_at(0, MARK_BYTES)[4:8] == b"ftyp" or window.bytes_at(0, 4) in CONTAINERS:
+    if _is_container(window):
         return None
-    place = _after_tags(window, 0)
-    for kind, (n_bytes, parse) in KINDS.items():
-        for skipped in _candidates(window, place):
-            frame = parse(window.bytes_at(skipped, n_bytes))
-            if frame is None or not _is_frame(window, skipped, parse, n_bytes, frame.rate):
+    start = _after_tags(window, 0)
+    for place in _candidates(window, start):
+        for kind, (n_bytes, parse) in KINDS.items():
+            frame = parse(window.bytes_at(place, n_bytes))
+            if frame is None:
                 continue
-            stated, trimmed = _stated(window.bytes_at(skipped, frame.size), frame)
-            return Frames(kind, frame.rate, 0, stated, trimmed)
+            # What follows something else may look like a frame by chance.
+            if _is_frame(window, place, parse, n_bytes, frame.rate, is_whole=place > start):
+                stated, trimmed = _stated(window.bytes_at(place, frame.size), frame)
+                return Frames(kind, place, frame.rate, 0, stated, trimmed)
     return None
+
+
+def _is_container(window: _Window) -> bool:
+    """Tell whether a file is of a format that may hold frames, or what looks like them."""
+    head = window.bytes_at(0, MARK_BYTES)
+    is_transport_stream = head[:1] == PACKET_MARK == window.bytes_at(PACKET_BYTES, 1)
+    return is_transport_stream or head[:4] in CONTAINERS or head[4:8] in BOXES
 
 
 def _candidates(window: _Window, place: int) -> Iterator[int]:
@@ -149,12 +166,7 @@ def scan(file: BinaryIO, head: Frames) -> Frames:
     """Count the frames of a file, and check that one follows the other up to its end."""
     window = _Window(file)
     n_bytes, parse = KINDS[head.kind]
-    place = _after_tags(window, 0)
-    place = next(
-        candidate
-        for candidate in _candidates(window, place)
-        if _is_frame(window, candidate, parse, n_bytes, head.rate)
-    )
+    place = head.place
     first = parse(window.bytes_at(place, n_bytes))
     n_samples = -first.n_samples if first and head.stated is not None else 0
     problem, is_cut_off, has_tags_inside = None, False, False
@@ -191,15 +203,20 @@ def _is_frame(
     parse: Callable[[bytes], Frame | None],
     n_bytes: int,
     rate: int,
+    *,
+    is_whole: bool = False,
 ) -> bool:
-    """Tell whether `IN_A_ROW` frames of a rate begin at a place, or fewer up to the end."""
+    """Tell whether `IN_A_ROW` frames of a rate begin at a place, or fewer up to the end.
+
+    The last of fewer may be incomplete, unless `is_whole`.
+    """
     for _ in range(IN_A_ROW):
         frame = parse(window.bytes_at(place, n_bytes))
         if frame is None or frame.rate != rate:
             return False
         place += frame.size
         if place >= window.size or _after_tags(window, place) > place:
-            return True
+            return place <= window.size or not is_whole
     return True
 
 

@@ -2,14 +2,13 @@
 
 import io
 import struct
-from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from tests.support.encoded_audio import encode
 from tests.support.m4a import write_m4a
 from xvectors.audio.opening import durations
 from xvectors.audio.reading import read_signal
@@ -37,25 +36,7 @@ def sound_file(kind: str, subtype: str | None = None, seconds: float = SECONDS) 
 
 
 def encoded(kind: str, codec: str, *, is_pipe: bool = False, bit_rate: int = 64000) -> bytes:
-    file = io.BytesIO()
-
-    class Pipe:
-        def write(self, data):
-            return file.write(data)
-
-    with av.open(Pipe() if is_pipe else file, "w", format=kind) as container:
-        track = container.add_stream(codec, rate=RATE, layout="mono")
-        track.bit_rate = bit_rate
-        sound = np.ascontiguousarray(speechlike().T * 2**15).astype("int16")
-        frame = av.AudioFrame.from_ndarray(sound, format="s16p", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
-        resampler = av.AudioResampler(
-            track.codec_context.format, "mono", RATE, track.codec_context.frame_size
-        )
-        for part in [*resampler.resample(frame), *resampler.resample(None)]:
-            container.mux(track.encode(part))
-        container.mux(track.encode(None))
-    return file.getvalue()
+    return encode(speechlike(), RATE, kind, codec, is_pipe=is_pipe, bit_rate=bit_rate)
 
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "W64", "RF64", "NIST", "AU", "CAF", "FLAC", "MP3"])
@@ -177,9 +158,11 @@ def test_what_only_ffmpeg_reads(tmp_path, kind, codec):
     signal = read(tmp_path / "a")
     assert signal.decoded.seconds == pytest.approx(SECONDS, abs=0.2)
     assert signal.rate == RATE
-    (tmp_path / "a").write_bytes(content[: len(content) // 2])
-    with pytest.raises(UtteranceError, match=r"cut off|damaged|not audio"):
-        read(tmp_path / "a")
+    # Whatever FFmpeg says of it, among others that input or output failed.
+    for place in (40, 100, 300, 600, 700, 1000, len(content) // 3, len(content) // 2):
+        (tmp_path / "a").write_bytes(content[:place])
+        with pytest.raises(UtteranceError, match=r"cut off|damaged|not audio|zero samples"):
+            read(tmp_path / "a")
 
 
 def test_segments_of_opus_are_the_segments_of_the_whole(tmp_path):
@@ -207,3 +190,35 @@ def test_a_chunk_that_ends_beyond_all_files(tmp_path, length):
     )
     with pytest.raises(UtteranceError):
         read(tmp_path / "a.caf")
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.3, 1])
+@pytest.mark.parametrize(("kind", "codec"), [("adts", "aac"), ("mp3", "libmp3lame")])
+def test_short_files_without_a_container(tmp_path, kind, codec, seconds):
+    """A short file ends soon, so that what looks like a frame may seem to reach its end."""
+    for seed in range(20):
+        samples = np.random.default_rng(seed).normal(0, 0.1, (int(seconds * RATE), 1))
+        (tmp_path / "a").write_bytes(encode(samples, RATE, kind, codec))
+        assert read(tmp_path / "a").decoded.seconds == pytest.approx(seconds, abs=0.25)
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "rate"),
+    [
+        ("wv", "wavpack", RATE),
+        ("tta", "tta", RATE),
+        ("mov", "aac", RATE),
+        ("mpegts", "aac", RATE),
+        ("mpegts", "mp2", RATE),
+        ("vob", "mp2", RATE),
+        ("flv", "libmp3lame", 22050),
+        ("avi", "libmp3lame", RATE),
+        ("caf", "pcm_s16le", RATE),
+    ],
+)
+def test_containers_are_not_taken_for_frames(tmp_path, kind, codec, rate):
+    for seconds in (0.3, 5):
+        for seed in range(5):
+            samples = np.random.default_rng(seed).normal(0, 0.1, (int(seconds * rate), 1))
+            (tmp_path / "a").write_bytes(encode(samples, rate, kind, codec))
+            assert read(tmp_path / "a").decoded.seconds == pytest.approx(seconds, abs=0.25)
