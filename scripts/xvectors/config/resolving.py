@@ -65,6 +65,7 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
         workers = _workers(merged, source)
         if workers is not None and "n_shards" not in own:
             merged.xvector.n_shards = workers
+        _refuse_espnet3_model(merged, missing_here, source)
         _fill_in_model(merged, own)
         xvector: Any = OmegaConf.to_container(merged.xvector, resolve=True)
     except OmegaConfBaseException as error:
@@ -122,6 +123,16 @@ def _espnet3_defaults(sections: set[str], own: Mapping[str, Any]) -> dict[str, A
     if own.get("storage") != "packed" and "runner" not in own:
         defaults["exports"] = ["espnet3"]
     return {key: value for key, value in defaults.items() if key not in own}
+
+
+def _refuse_espnet3_model(merged: DictConfig, missing: Mapping[str, Any], source: str) -> None:
+    """Refuse ESPnet3's default encoder for a toolkit that it is not of."""
+    toolkit, own = str(merged.xvector.toolkit), ESPNET3_DEFAULTS["toolkit"]
+    if "pretrained_model" in missing and toolkit in TOOLKITS and toolkit != own:
+        raise ConfigError(
+            f"{source}: xvector.pretrained_model: give one for toolkit {toolkit}: ESPnet3's "
+            f"default, {missing['pretrained_model']}, is an encoder of {own}"
+        )
 
 
 def _misplaced(sections: Iterable[str]) -> Iterator[str]:

@@ -315,7 +315,7 @@ def test_more_words_from_the_command_line():
     ("xvector", "toolkit", "model", "notes"),
     [
         ({}, "espnet", "espnet/voxcelebs12_rawnet3", 2),
-        ({"toolkit": "rawnet"}, "rawnet", "espnet/voxcelebs12_rawnet3", 1),
+        ({"toolkit": "espnet"}, "espnet", "espnet/voxcelebs12_rawnet3", 1),
         ({"pretrained_model": "my/encoder"}, "espnet", "my/encoder", 1),
         ({"toolkit": "speechbrain", "pretrained_model": "a/b"}, "speechbrain", "a/b", 0),
     ],
@@ -326,6 +326,21 @@ def test_a_recipes_file_alone_has_espnet3s_defaults_and_says_so(xvector, toolkit
     assert len(settings.notes) == notes
     for note in settings.notes:
         assert "is not given, taking ESPnet3's default: espnet" in note
+
+
+@pytest.mark.parametrize("toolkit", ["speechbrain", "rawnet", "resemblyzer"])
+@pytest.mark.parametrize("further", [{}, {"spk_embed_tag": "tag"}])
+def test_espnet3s_default_encoder_is_not_for_other_toolkits(toolkit, further):
+    raw = {"recipe_dir": ".", "kit": toolkit, "xvector": {"toolkit": "${kit}", **further}}
+    with pytest.raises(ConfigError) as refused:
+        resolve_config(raw, "training.yaml")
+    assert str(refused.value) == (
+        f"training.yaml: xvector.pretrained_model: give one for toolkit {toolkit}: ESPnet3's "
+        "default, espnet/voxcelebs12_rawnet3, is an encoder of espnet"
+    )
+    # As for any file of one's own, such as one for the encoder in Resemblyzer's package.
+    raw["xvector"]["pretrained_model"] = "a/b"
+    assert resolve_config(raw).xvector.toolkit == toolkit
 
 
 def test_without_espnet3s_sections_there_is_nothing_to_note():
