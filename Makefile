@@ -48,9 +48,9 @@ fuzz: $(VENV)/.dev $(VENV)/.fuzz
 		python -m tests.fuzz.fuzz $$target --seconds 900 || exit 1; \
 	done
 
-# Reads every kind of audio, and hours of it, and prints what came out, see docs/audio.md.
+# Reads every kind of audio, and prints what came out, see docs/audio.md.
 audio-table: $(VENV)/.dev
-	python -m tests.benchmark.audio_table --hours
+	python -m tests.benchmark.audio_table
 
 # Speed, memory and exactness against SpeechBrain's own ways; half an hour on an idle machine.
 benchmark: $(VENV)/.dev

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,17 @@ from xvectors.audio.recording import UNKNOWN_FRAMES
 from xvectors.audio.resampling import Normalizer
 from xvectors.errors import UtteranceError
 
-TOOLS = ("ffmpeg", "sox", "lame", "oggenc", "opusenc", "flac")
+# Debian's packages of the tools.
+PACKAGES = (
+    "ffmpeg",
+    "sox",
+    "libsox-fmt-all",
+    "lame",
+    "vorbis-tools",
+    "opus-tools",
+    "flac",
+    "speex",
+)
 # Commands by the name of what they write; {} stands for the 24-kHz WAV and {out} for the file.
 FFMPEG = "ffmpeg -v error -y -i {wav} "
 KINDS = {
@@ -174,26 +184,31 @@ def write(command: str, wav: Path, out: Path) -> bool:
     return subprocess.run(line, shell=True, capture_output=True, check=False).returncode == 0
 
 
-def main() -> None:
-    """Print the table."""
+def rows(folder: Path, kinds: Iterable[str] = KINDS) -> Iterator[str]:
+    """Yield the lines of the table, with files that are written into a folder."""
     normalizer = Normalizer(16000)
     speech, rate = soundfile.read(DEMO / "wav" / "edith" / "edith_00.flac", dtype="float32")
-    print(
-        "| kind | what came out | largest difference to FFmpeg | samples more |\n|---|---|---|---|"
-    )
+    wav, out = folder / "speech.wav", folder / "a"
+    soundfile.write(wav, np.tile(speech, 3)[: 5 * rate], rate)
+    yield "| kind | what came out | largest difference to FFmpeg | samples more |"
+    yield "|---|---|---|---|"
+    for name in kinds:
+        out.unlink(missing_ok=True)
+        if not write(KINDS[name], wav, out):
+            continue
+        yield row(name, out, normalizer)
+        content = out.read_bytes()
+        for change, (apply, names) in CHANGES.items():
+            if name in names:
+                out.write_bytes(apply(content))
+                yield row(f"{name}, {change}", out, normalizer)
+
+
+def main() -> None:
+    """Print the table."""
     with tempfile.TemporaryDirectory() as folder:
-        wav, out = Path(folder, "speech.wav"), Path(folder, "a")
-        soundfile.write(wav, np.tile(speech, 3)[: 5 * rate], rate)
-        for name, command in KINDS.items():
-            out.unlink(missing_ok=True)
-            if not write(command, wav, out):
-                continue
-            print(row(name, out, normalizer), flush=True)
-            content = out.read_bytes()
-            for change, (apply, names) in CHANGES.items():
-                if name in names:
-                    out.write_bytes(apply(content))
-                    print(row(f"{name}, {change}", out, normalizer), flush=True)
+        for line in rows(Path(folder)):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
