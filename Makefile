@@ -9,7 +9,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test soak lint format espnet rawnet resemblyzer fuzz audio-table lock sbom audit benchmark scale \
+.PHONY: run test soak lint format espnet rawnet resemblyzer fuzz audio-table lock sbom audit benchmark gpu-check scale \
 	demo picture clean
 
 run: $(VENV)/.run
@@ -56,6 +56,10 @@ audio-table: $(VENV)/.dev
 benchmark: $(VENV)/.dev
 	python tests/benchmark/run.py --output docs/measurements/benchmark-cpu.json
 	python tests/benchmark/picture.py docs/measurements/benchmark-cpu.json docs/measurements/benchmark-cpu.svg
+
+# What only a GPU shows, PASS or FAIL a line; ten minutes at most on one H200.
+gpu-check: $(VENV)/.dev $(VENV)/.espnet
+	python tests/benchmark/gpu_check.py
 
 # Time and memory of every step by size, without audio and network; half an hour, 10 GB of disk.
 SIZES := 10000 100000 1000000

@@ -41,14 +41,14 @@ def librittslike_lengths(n_utterances: int, seed: int = 7) -> numpy.ndarray:
 
 def write_speech(folder: Path, lengths: numpy.ndarray) -> list[Path]:
     """Write utterances of so many seconds, and return their files."""
-    speech = _speech()
-    starts = numpy.linspace(0, len(speech) - LONGEST * SAMPLE_RATE, len(lengths)).astype(int)
+    samples = demo_speech()
+    starts = numpy.linspace(0, len(samples) - LONGEST * SAMPLE_RATE, len(lengths)).astype(int)
     folder.mkdir(parents=True)
     paths = []
     for number, (start, seconds) in enumerate(zip(starts, lengths, strict=True)):
         n_samples = round(seconds * SAMPLE_RATE)
         paths.append(folder / f"utterance{number:05d}.wav")
-        soundfile.write(paths[-1], speech[start : start + n_samples], SAMPLE_RATE)
+        soundfile.write(paths[-1], samples[start : start + n_samples], SAMPLE_RATE)
     return paths
 
 
@@ -64,7 +64,7 @@ def write_manifests(folder: Path, paths: list[Path], n_parts: int, repeats: int 
         (folder / f"part{number}.tsv").write_text("".join(lines), encoding="utf-8")
 
 
-def _speech() -> numpy.ndarray:
+def demo_speech() -> numpy.ndarray:
     """Return the demo's speech in a row, at 24 kHz, mono."""
     parts = []
     for path in sorted((DEMO / "wav").glob("*/*")):
