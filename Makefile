@@ -9,8 +9,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test soak lint format espnet rawnet resemblyzer fuzz audio-table lock sbom audit benchmark gpu-check scale \
-	demo picture clean
+.PHONY: run test soak lint format espnet rawnet resemblyzer onnx fuzz audio-table lock sbom audit \
+	benchmark gpu-check scale demo picture clean
 
 run: $(VENV)/.run
 	snakemake --cores 4
@@ -40,7 +40,7 @@ format: $(VENV)/.dev
 	snakefmt Snakefile workflow
 
 # The packages of the toolkits besides SpeechBrain.
-espnet rawnet resemblyzer: %: $(VENV)/.%
+espnet rawnet resemblyzer onnx: %: $(VENV)/.%
 
 # Feeds every reader with what a search for bugs comes up with; an hour in all.
 fuzz: $(VENV)/.dev $(VENV)/.fuzz
@@ -102,7 +102,8 @@ $(VENV)/.dev: $(VENV)/.run envs/requirements-dev.lock
 	touch $@
 
 # Without what ESPnet requires and its speaker encoders do not use, see envs/espnet.txt.
-$(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.resemblyzer $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.run envs/%.lock
+$(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.resemblyzer $(VENV)/.onnx $(VENV)/.fuzz: \
+		$(VENV)/.%: $(VENV)/.run envs/%.lock
 	$(INSTALL) --no-deps -r envs/$*.lock
 	touch $@
 
@@ -121,19 +122,20 @@ lock: $(VENV)/.tools
 	$(COMPILE) envs/requirements.txt -o envs/requirements.lock
 	$(COMPILE) envs/requirements-dev.txt -c envs/requirements.lock -o envs/requirements-dev.lock
 	echo setuptools | $(COMPILE) - -c envs/requirements.lock -o envs/build.lock
-	for extra in espnet rawnet resemblyzer fuzz; do \
+	for extra in espnet rawnet resemblyzer onnx fuzz; do \
 		$(COMPILE) --no-deps envs/$$extra.txt -o envs/$$extra.lock || exit 1; done
 	$(COMPILE) envs/tools.txt -o envs/tools.lock
 
 # What the workflow and its toolkits run with, as CycloneDX; needs no network once the tools are there.
 sbom: $(VENV)/.tools
-	cat envs/requirements.lock envs/espnet.lock envs/resemblyzer.lock | $(TOOLS)/bin/cyclonedx-py requirements \
+	cat envs/requirements.lock envs/espnet.lock envs/resemblyzer.lock envs/onnx.lock \
+		| $(TOOLS)/bin/cyclonedx-py requirements \
 		--index-url pkg:pypi --pyproject pyproject.toml --output-reproducible -o - - \
 		| $(TOOLS)/bin/python envs/sbom.py > envs/sbom.cdx.json
 
 # Licences of all that is installed, and known vulnerabilities; fails where a package cannot be asked
 # about, so that silence never passes for a clean result.
-audit: $(VENV)/.tools $(VENV)/.dev $(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.resemblyzer
+audit: $(VENV)/.tools $(VENV)/.dev $(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.resemblyzer $(VENV)/.onnx
 	python -m envs.licences docs/licences.md
-	for lock in requirements-dev espnet rawnet resemblyzer; do \
+	for lock in requirements-dev espnet rawnet resemblyzer onnx; do \
 		$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r envs/$$lock.lock || exit 1; done

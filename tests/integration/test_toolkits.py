@@ -47,7 +47,15 @@ def make_rawnet(folder):
     return folder / "model.pt", embed
 
 
-MAKERS = {"espnet": make_espnet, "rawnet": make_rawnet}
+def make_onnx(folder):
+    """Return the path of a graph with metadata, and 3D-Speaker's steps with it."""
+    graphs = pytest.importorskip("tests.support.onnx_graphs", reason="make .venv/.dev")
+    path = folder / "model.onnx"
+    graphs.export(graphs.CamPlusPlus(), path, metadata=graphs.SPEAKER_3D)
+    return path, lambda signal: graphs.embed_alone(path, "3dspeaker", [signal])[0]
+
+
+MAKERS = {"espnet": make_espnet, "rawnet": make_rawnet, "onnx": make_onnx}
 
 
 @pytest.fixture(params=MAKERS)
@@ -68,14 +76,15 @@ def test_a_corpus_of_many_kinds(checkout, toolkit):
     soundfile.write(checkout.corpus / "low.wav", speech[:rate], 8000)
     soundfile.write(checkout.corpus / "high.flac", speech[:rate], 48000)
     soundfile.write(checkout.corpus / "short.wav", speech[:400], 16000)
+    soundfile.write(checkout.corpus / "music.mp3", stereo, 44100)
     with checkout.manifest.open("a") as file:
-        for name in ("stereo.wav", "low.wav", "high.flac", "short.wav"):
+        for name in ("stereo.wav", "low.wav", "high.flac", "short.wav", "music.mp3"):
             file.write(f"{Path(name).stem}\t{name}\twords\talba\n")
     printed = checkout.run_well()
     n_failed = 1 if toolkit == "espnet" else 0
-    assert f"{12 - n_failed} embedded, 0 already embedded, {n_failed} failed" in printed
+    assert f"{13 - n_failed} embedded, 0 already embedded, {n_failed} failed" in printed
     vectors = checkout.vectors()
-    assert ("short" in vectors) == (toolkit == "rawnet")
+    assert ("short" in vectors) == (toolkit != "espnet")
     for name, vector in vectors.items():
         samples, rate = soundfile.read(checkout.audio(name), dtype="float32", always_2d=True)
         expected = embed(AudioNormalizer()(torch.from_numpy(samples), rate))
@@ -92,6 +101,8 @@ def test_a_corpus_of_many_kinds(checkout, toolkit):
 
 
 def test_a_damaged_checkpoint_ends_the_run_with_one_line(checkout, toolkit):
+    if toolkit == "onnx":
+        pytest.skip("a graph is loaded before any job")
     (checkout.root / "model").mkdir()
     model, _ = MAKERS[toolkit](checkout.root / "model")
     model.write_bytes(model.read_bytes()[:1000])
@@ -100,6 +111,34 @@ def test_a_damaged_checkpoint_ends_the_run_with_one_line(checkout, toolkit):
     (log, *_) = (checkout.out / ".logs" / "embed_shard" / "train").glob("*.log")
     assert "cannot be read as weights" in log.read_text().splitlines()[-1]
     assert not checkout.vectors()
+
+
+def test_a_graph_that_does_not_fit_is_refused_before_any_job(checkout):
+    if missing_packages("onnx"):
+        pytest.skip("onnxruntime is not installed: make onnx")
+    path, _ = make_onnx(checkout.root)
+    checkout.xvector |= {"toolkit": "onnx", "pretrained_model": str(path)}
+    for changes, message in (
+        ({"frontend": {"mel_bins": 40}}, "and xvector.frontend gives 40 values per frame"),
+        ({"frontend": "raw"}, "and xvector.frontend gives samples"),
+    ):
+        checkout.xvector |= changes
+        (error,) = checkout.run_badly()
+        assert f"my.yaml: xvector.pretrained_model: {path}: takes feats" in error
+        assert message in error
+    assert not (checkout.root / "out").exists()
+
+
+def test_another_front_end_embeds_again(checkout):
+    if missing_packages("onnx"):
+        pytest.skip("onnxruntime is not installed: make onnx")
+    path, _ = make_onnx(checkout.root)
+    checkout.xvector |= {"toolkit": "onnx", "pretrained_model": str(path)}
+    assert "8 embedded, 0 already embedded" in checkout.run_well()
+    checkout.xvector["frontend"] = "wespeaker"
+    assert "8 embedded, 0 already embedded" in checkout.run_well()
+    checkout.xvector["frontend"] = {"window": "hamming", "normalize_samples": False}
+    assert "Nothing to be done" in checkout.run_well()
 
 
 def test_a_toolkit_that_is_not_installed(checkout):

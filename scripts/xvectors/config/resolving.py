@@ -10,8 +10,15 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from xvectors.config.paths import expand_path
-from xvectors.config.settings import Corpus, Count, Settings, XVectorSettings, shown
-from xvectors.config.toolkits import TOOLKITS, is_local
+from xvectors.config.settings import (
+    Corpus,
+    Count,
+    Frontend,
+    Settings,
+    XVectorSettings,
+    shown,
+)
+from xvectors.config.toolkits import TOOLKITS, can_use_gpu, is_local
 from xvectors.errors import ConfigError, first_line
 
 MAX_ENTRIES = 100_000
@@ -229,11 +236,13 @@ def _workers(merged: DictConfig, source: str) -> int | None:
 
 
 def _fill_in_model(merged: DictConfig, own: Mapping[str, Any]) -> None:
-    """Set the toolkit's default encoder and the tag that follows from an encoder."""
+    """Set the toolkit's default encoder, its device, and the tag that follows from an encoder."""
     xvector = merged.xvector
     toolkit = TOOLKITS.get(str(xvector.toolkit))
     if "pretrained_model" not in own and toolkit is not None:
         xvector.pretrained_model = toolkit.default_model
+    if xvector.device in UNSET and not can_use_gpu(str(xvector.toolkit)):
+        xvector.device = "cpu"
     model = xvector.pretrained_model
     if xvector.spk_embed_tag in UNSET and isinstance(model, str) and model not in UNSET:
         xvector.spk_embed_tag = _default_tag(model)
@@ -278,7 +287,8 @@ def _problem(problem: ErrorDetails, model: type[BaseModel]) -> str:
     kind, value = problem["type"], problem["input"]
     if kind in ("extra_forbidden", "invalid_key"):
         section, name = problem["loc"][:-1], str(problem["loc"][-1])
-        known = list((Corpus if section else model).model_fields)
+        inner = Frontend if "frontend" in section else Corpus
+        known = list((inner if section else model).model_fields)
         close = difflib.get_close_matches(name, known, n=1)
         if name == "data_dir":
             return "belongs at the top level, outside xvector"

@@ -210,6 +210,54 @@ class Corpus(_Section):
         return self.model_dump(mode="json", exclude_none=True)
 
 
+class Frontend(_Section):
+    """A front end: the signal that an ONNX encoder was trained with, and the features of it."""
+
+    features: Literal["fbank", "nemo", "raw"] = Field(
+        "fbank",
+        description=(
+            "`fbank`: Kaldi's logarithmic filter bank. `nemo`: NeMo's mel spectrogram, each band "
+            "normalized over the utterance. `raw`: the samples"
+        ),
+    )
+    sample_rate: Count = Field(16000, description="rate of the signal in Hz")
+    mel_bins: Count = Field(80, description="values per frame")
+    window: Literal["povey", "hamming", "hanning"] = Field(
+        "povey", description="window of a frame, for `fbank`"
+    )
+    normalize_samples: Switch = Field(
+        True, description="whether samples lie within ±1; `false` for ±32768"
+    )
+    subtract_mean: Switch = Field(
+        True, description="whether the utterance's mean is subtracted from its frames, for `fbank`"
+    )
+
+
+# Front ends by the projects whose encoders have them.
+FRONTENDS = {
+    name: Frontend.model_validate(settings)
+    for name, settings in {
+        "wespeaker": {"window": "hamming", "normalize_samples": False},
+        "3dspeaker": {},
+        "cosyvoice": {},
+        "nemo": {"features": "nemo"},
+        "raw": {"features": "raw"},
+    }.items()
+}
+
+
+def _named_frontend(value: Any) -> Any:
+    """Return the front end that a name stands for, and other values unchanged."""
+    if value is None or isinstance(value, Mapping | Frontend):
+        return value
+    if isinstance(value, str) and value in FRONTENDS:
+        return FRONTENDS[value]
+    what = f"one of {', '.join(FRONTENDS)}, a map of settings, or null"
+    raise PydanticCustomError(
+        "must_be", "must be {what}, not {value}", {"what": what, "value": shown(value)}
+    )
+
+
 class XVectorSettings(_Section):
     """The settings under ``xvector``."""
 
@@ -218,7 +266,7 @@ class XVectorSettings(_Section):
             "speechbrain",
             description=(
                 "toolkit of the encoder: `speechbrain`, or, after `make <toolkit>`, `espnet`, "
-                "`rawnet` or `resemblyzer`, see [toolkits.md](../docs/toolkits.md)"
+                "`rawnet`, `resemblyzer` or `onnx`, see [toolkits.md](../docs/toolkits.md)"
             ),
         )
     )
@@ -233,10 +281,22 @@ class XVectorSettings(_Section):
             "the encoder: a Hugging Face hub id, optionally pinned as `id@revision`, or a local "
             "folder; for `espnet` also a `.pth` or `.zip` file (default: "
             "`espnet/voxcelebs12_rawnet3`), for `rawnet` a `.pt` file (no default), for "
-            "`resemblyzer` a `.pt` file (default: `resemblyzer`, the one in its package). `null` "
-            "for a [task of your own](../docs/new_task.md) that needs none. Loading a SpeechBrain "
+            "`resemblyzer` a `.pt` file (default: `resemblyzer`, the one in its package), for "
+            "`onnx` an `.onnx` file (no default). `null` for a "
+            "[task of your own](../docs/new_task.md) that needs none. Loading a SpeechBrain "
             "encoder runs the code that its `hyperparams.yaml` names, see "
             "[whom to trust](../docs/toolkits.md#whom-to-trust)"
+        ),
+    )
+    frontend: Annotated[
+        Frontend | None, BeforeValidator(_named_frontend), BeforeValidator(_null)
+    ] = Field(
+        None,
+        description=(
+            "for `onnx`, the features that the encoder was trained with: `wespeaker`, "
+            "`3dspeaker`, `cosyvoice`, `nemo`, `raw`, or a map of settings, see "
+            "[toolkits.md](../docs/toolkits.md#front-ends); `null` takes what the file's own "
+            "metadata say, and refuses a file that has none"
         ),
     )
     device: Annotated[

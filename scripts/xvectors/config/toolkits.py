@@ -11,6 +11,8 @@ from xvectors.errors import EncoderError
 
 ENVS = Path(__file__).resolve().parents[3] / "envs"
 MAX_NAMES = 3
+# Distributions that hold the same package, of which one is installed.
+ALTERNATIVES = {"onnxruntime": "onnxruntime-gpu"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Toolkit:
         packaged_file: Path, inside the package, of the encoder that `default_model` names; None
             if the package has none.
         precisions: Precisions in which embeddings stay close to those of fp32.
+        gpu_package: The distribution that it computes with on GPUs; None if PyTorch does it.
+        check: Dotted name of a function of a local source and a front end that checks an encoder
+            without PyTorch, before any job; None if there is none.
+        has_frontend: Whether its `Encoder` takes a front end, too.
 
     """
 
@@ -37,6 +43,9 @@ class Toolkit:
     single_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     packaged_file: str | None = None
     precisions: tuple[str, ...] = ("fp32", "tf32", "bf16")
+    gpu_package: str | None = None
+    check: str | None = None
+    has_frontend: bool = False
 
     def problem(self, source: Path) -> str | None:
         """Return why a folder or file cannot be an encoder, judged by names alone, or None."""
@@ -83,6 +92,18 @@ TOOLKITS = {
         # Through 160 steps of an LSTM the rounding of bf16 adds up: cosines fell to 0.992.
         precisions=("fp32", "tf32"),
     ),
+    "onnx": Toolkit(
+        encoder="xvectors.encoders.onnx.encoder.OnnxEncoder",
+        package="onnxruntime",
+        default_model=None,
+        files=("*.onnx",),
+        single_files={".onnx": ()},
+        # The types of a graph's products are fixed in the graph.
+        precisions=("fp32",),
+        gpu_package="onnxruntime-gpu",
+        check="xvectors.encoders.onnx.graph.check_graph",
+        has_frontend=True,
+    ),
 }
 # Suffixes of files that are an encoder by themselves; no hub id ends in one.
 ENCODER_FILES = {suffix for toolkit in TOOLKITS.values() for suffix in toolkit.single_files}
@@ -125,6 +146,14 @@ def toolkit_named(name: str) -> Toolkit:
     return TOOLKITS[name]
 
 
+def precision_problem(toolkit: str, precision: str) -> str | None:
+    """Return why a toolkit does not compute in a precision, or None."""
+    precisions = TOOLKITS[toolkit].precisions
+    if precision in precisions:
+        return None
+    return f"{toolkit} has no {precision}; use {' or '.join(precisions)}"
+
+
 def missing_packages(toolkit: str) -> list[str]:
     """Return the packages that a toolkit needs and that are not installed.
 
@@ -147,9 +176,17 @@ def _extra(name: str) -> list[str]:
     return [line for line in requires("xvectors") or () if line.endswith(ending)]
 
 
+def can_use_gpu(toolkit: str) -> bool:
+    """Tell whether what a toolkit needs for a GPU is installed, apart from PyTorch."""
+    known = TOOLKITS.get(toolkit)
+    if known is None or known.gpu_package is None:
+        return True
+    return installed_version(known.gpu_package) is not None
+
+
 def installed_version(package: str) -> str | None:
-    """Return the version of an installed distribution, None where it is not."""
+    """Return the version of an installed distribution or of its alternative, None without one."""
     try:
         return version(package)
     except PackageNotFoundError:
-        return None
+        return installed_version(ALTERNATIVES[package]) if package in ALTERNATIVES else None

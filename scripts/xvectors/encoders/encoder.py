@@ -11,7 +11,8 @@ from xvectors.audio.reading import read_signal
 from xvectors.audio.resampling import Normalizer
 from xvectors.audio.signal import Segment, Signal
 from xvectors.config.imports import import_class
-from xvectors.config.toolkits import toolkit_named
+from xvectors.config.settings import Frontend
+from xvectors.config.toolkits import precision_problem, toolkit_named
 from xvectors.encoders.device import float32_products, has_bf16, record_event, tf32_products
 from xvectors.encoders.threads import use_safe_threads
 from xvectors.errors import EncoderError, UtteranceError
@@ -148,8 +149,17 @@ def embed_by_length(
     return torch.stack([embeddings[i] for i in range(len(items))])
 
 
-def load_encoder(toolkit: str, source: Path, device: str, precision: str) -> Encoder:
+def load_encoder(
+    toolkit: str, source: Path, device: str, precision: str, frontend: Frontend | None = None
+) -> Encoder:
     """Load an encoder from a local folder or file onto a device.
+
+    Args:
+        toolkit: A name in `TOOLKITS`.
+        source: A folder or file.
+        device: As `choose_device` returns it.
+        precision: One of the toolkit's precisions.
+        frontend: The front end, for toolkits that take one.
 
     Raises:
         EncoderError: The files are missing, damaged or of another kind, the toolkit is not
@@ -157,16 +167,14 @@ def load_encoder(toolkit: str, source: Path, device: str, precision: str) -> Enc
 
     """
     known = toolkit_named(toolkit)
-    if precision not in known.precisions:
-        raise EncoderError(
-            f"xvector.precision: {precision} is too coarse for {toolkit}; use one of "
-            f"{', '.join(known.precisions)}"
-        )
+    if problem := precision_problem(toolkit, precision):
+        raise EncoderError(f"xvector.precision: {problem}")
     if precision == "bf16" and not has_bf16(device):
         raise EncoderError(
             f"xvector.precision: bf16 is not native to this machine's {device} and would only be "
             "slow; use fp32"
         )
     encoder_class = import_class(known.encoder, "xvector.toolkit")
-    encoder: Encoder = encoder_class(source, device, precision)
+    options = {"frontend": frontend} if known.has_frontend else {}
+    encoder: Encoder = encoder_class(source, device, precision, **options)
     return encoder

@@ -15,6 +15,7 @@ NUMERICS_VERSION = 1
 def collect_numerics(config: Settings) -> dict[str, Any]:
     """Return everything that the vectors depend on, except for the encoder and the audio."""
     xvector = config.xvector
+    frontend = xvector.frontend
     return {
         "toolkit": xvector.toolkit,
         "toolkit_version": installed_version(TOOLKITS[xvector.toolkit].package),
@@ -22,6 +23,8 @@ def collect_numerics(config: Settings) -> dict[str, Any]:
         "provider": xvector.provider,
         "runner": xvector.runner,
         "numerics": NUMERICS_VERSION,
+        # Without one, the encoder's files tell, which the fingerprint is of.
+        **({"frontend": frontend.model_dump(mode="json")} if frontend else {}),
     }
 
 

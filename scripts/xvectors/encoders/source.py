@@ -14,7 +14,11 @@ from xvectors.errors import EncoderError
 
 # Suffixes of files that a toolkit may read when it loads an encoder. Pictures, examples and texts
 # about the encoder do not belong to it and do not change its fingerprint.
-ENCODER_SUFFIXES = ("yaml", "json", "txt", "py", "ckpt", "pt", "pth", "bin", "model", "safetensors")
+ENCODER_SUFFIXES = (
+    *("yaml", "json", "txt", "py", "ckpt", "pt", "pth", "bin", "model", "safetensors"),
+    # ONNX graphs, and the files that large ones keep their weights in.
+    *("onnx", "onnx_data", "data"),
+)
 FINGERPRINT_DIGITS = 32
 # ESPnet's checkpoint, the configuration beside it, and the archive that it packs both into.
 CHECKPOINT_SUFFIX, CHECKPOINT_CONFIG = ".pth", "config.yaml"

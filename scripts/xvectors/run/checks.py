@@ -9,7 +9,14 @@ from pathlib import Path
 from xvectors.config.imports import import_class
 from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings, XVectorSettings
-from xvectors.config.toolkits import TOOLKITS, is_local, local_path, toolkit_named
+from xvectors.config.toolkits import (
+    TOOLKITS,
+    can_use_gpu,
+    is_local,
+    local_path,
+    precision_problem,
+    toolkit_named,
+)
 from xvectors.corpora.kinds import changed_folder, corpus_problems
 from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsError, first_line
 from xvectors.manifest.lines import has_control_character
@@ -224,15 +231,19 @@ def _broken_model(xvector: XVectorSettings) -> Iterator[str]:
     model, needs_encoder = xvector.pretrained_model, _needs_encoder(xvector.provider)
     if needs_encoder:
         try:
-            precisions = toolkit_named(xvector.toolkit).precisions
+            toolkit = toolkit_named(xvector.toolkit)
         except EncoderError as error:
             yield f"xvector.toolkit: {error}"
             return  # its default encoder may come with the package that is missing
-        if xvector.precision not in precisions:
+        if problem := precision_problem(xvector.toolkit, xvector.precision):
+            yield f"xvector.precision: {problem}"
+        if xvector.device != "cpu" and not can_use_gpu(xvector.toolkit):
             yield (
-                f"xvector.precision: {xvector.precision} is too coarse for {xvector.toolkit}; "
-                f"use one of {', '.join(precisions)}"
+                f"xvector.device: {xvector.toolkit} needs {toolkit.gpu_package} for a GPU; install "
+                "it, or use xvector.device: cpu"
             )
+        if xvector.frontend and not toolkit.has_frontend:
+            yield f"xvector.frontend: {xvector.toolkit} has its own front end; leave the key out"
     if model is None:
         if needs_encoder:
             yield "xvector.pretrained_model: XVectorProvider needs an encoder, not null"
@@ -246,8 +257,22 @@ def _broken_model(xvector: XVectorSettings) -> Iterator[str]:
     elif needs_encoder and is_local(model):
         path = local_path(model)
         problem = TOOLKITS[xvector.toolkit].problem(path) or _stand_in(path)
+        problem = problem or _content_problem(path, xvector)
         if problem:
             yield f"xvector.pretrained_model: {problem}"
+
+
+def _content_problem(model: Path, xvector: XVectorSettings) -> str | None:
+    """Return a line if the toolkit's own check finds that an encoder cannot be used, or None."""
+    name = TOOLKITS[xvector.toolkit].check
+    if name is None:
+        return None
+    check = import_class(name, "xvector.toolkit")
+    try:
+        check(model, xvector.frontend)
+    except EncoderError as error:
+        return str(error)
+    return None
 
 
 def _stand_in(model: Path) -> str | None:

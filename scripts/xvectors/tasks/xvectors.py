@@ -87,7 +87,9 @@ def _build_environment(
     encoder = locate_encoder(xvector.pretrained_model)
     device = choose_device(xvector.device)
     return {
-        "model": load_encoder(xvector.toolkit, encoder, device, xvector.precision),
+        "model": load_encoder(
+            xvector.toolkit, encoder, device, xvector.precision, xvector.frontend
+        ),
         "toolkit": xvector.toolkit,
         "device": device,
         "utterances": LazyColumn(

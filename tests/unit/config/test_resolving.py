@@ -57,6 +57,7 @@ def test_an_empty_configuration_is_the_contracts_default():
         "xvector": {
             "toolkit": "speechbrain",
             "pretrained_model": "speechbrain/spkrec-ecapa-voxceleb",
+            "frontend": None,
             "device": None,
             "jobs_per_gpu": 1,
             "precision": "fp32",
@@ -191,6 +192,21 @@ def test_words_from_the_command_line_are_read_as_what_they_stand_for():
     ("xvector", "message"),
     [
         ({"batchsize": 5}, "xvector.batchsize: unknown key, did you mean batch_size?"),
+        (
+            {"frontend": "kaldi"},
+            "xvector.frontend: must be one of wespeaker, 3dspeaker, cosyvoice, nemo, raw, a map "
+            "of settings, or null, not 'kaldi'",
+        ),
+        ({"frontend": 3}, "xvector.frontend: must be one of wespeaker, 3dspeaker"),
+        ({"frontend": {"windwo": 1}}, "xvector.frontend.windwo: unknown key, did you mean window?"),
+        (
+            {"frontend": {"window": "sine"}},
+            "xvector.frontend.window: must be one of povey, hamming, hanning, not 'sine'",
+        ),
+        (
+            {"frontend": {"mel_bins": 0}},
+            "xvector.frontend.mel_bins: must be an integer from 1 on, not 0",
+        ),
         (
             {"batch_size": "many"},
             "xvector.batch_size: must be an integer from 1 on, or null, not 'many'",

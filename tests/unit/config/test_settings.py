@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from xvectors.config.resolving import resolve_config
-from xvectors.config.settings import Corpus, shown
+from xvectors.config.settings import FRONTENDS, Corpus, Frontend, shown
 
 
 def test_settings_are_frozen():
@@ -41,3 +41,29 @@ def test_null_may_be_a_word(given, meant):
 def test_lists_may_be_text(given):
     settings = resolve_config({"xvector": {"splits": given, "manifest_paths": {"dev": "dev.tsv"}}})
     assert settings.xvector.splits == ("train", "dev")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (None, None),
+        ("null", None),
+        *FRONTENDS.items(),
+        ({}, Frontend()),
+        ({"window": "hamming", "normalize_samples": False}, FRONTENDS["wespeaker"]),
+    ],
+)
+def test_a_front_end_is_a_name_or_a_map(given, meant):
+    config = resolve_config({"xvector": {"frontend": given}})
+    assert config.xvector.frontend == meant
+    assert resolve_config(config.as_omegaconf()) == config
+
+
+def test_front_ends_of_the_projects():
+    kaldi = {"features": "fbank", "sample_rate": 16000, "mel_bins": 80, "subtract_mean": True}
+    mine = kaldi | {"window": "povey", "normalize_samples": True}
+    assert FRONTENDS["3dspeaker"].model_dump() == FRONTENDS["cosyvoice"].model_dump() == mine
+    assert FRONTENDS["wespeaker"].model_dump() == kaldi | {
+        "window": "hamming",
+        "normalize_samples": False,
+    }

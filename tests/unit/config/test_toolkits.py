@@ -1,5 +1,6 @@
 import re
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from xvectors.config.resolving import resolve_config
 from xvectors.config.toolkits import (
     ENVS,
     TOOLKITS,
+    can_use_gpu,
     installed_version,
     is_local,
     local_path,
     missing_packages,
+    precision_problem,
 )
 from xvectors.encoders.encoder import Encoder
 from xvectors.encoders.identity import collect_numerics
@@ -63,6 +66,37 @@ def test_an_encoder_may_come_with_its_package(monkeypatch, tmp_path):
     assert local_path("./resemblyzer") == Path("resemblyzer")
 
 
+def test_a_package_may_be_installed_in_another_build(monkeypatch, tmp_path):
+    (tmp_path / "onnx.txt").write_text("onnxruntime==1\n")
+    monkeypatch.setattr(toolkits, "ENVS", tmp_path)
+
+    installed = []
+
+    def version(package):
+        if package not in installed:
+            raise PackageNotFoundError(package)
+        return "2"
+
+    monkeypatch.setattr(toolkits, "version", version)
+    for packages, missing, has_gpu in (
+        ([], ["onnxruntime"], False),
+        (["onnxruntime"], [], False),
+        (["onnxruntime-gpu"], [], True),
+    ):
+        installed[:] = packages
+        assert missing_packages("onnx") == missing
+        assert can_use_gpu("onnx") == has_gpu
+        assert installed_version("onnxruntime") == (None if missing else "2")
+    assert can_use_gpu("speechbrain")
+    assert can_use_gpu("none of ours")
+
+
+def test_a_precision_that_a_toolkit_lacks():
+    assert precision_problem("speechbrain", "bf16") is None
+    assert precision_problem("resemblyzer", "bf16") == "resemblyzer has no bf16; use fp32 or tf32"
+    assert precision_problem("onnx", "tf32") == "onnx has no tf32; use fp32"
+
+
 @pytest.mark.parametrize(
     ("toolkit", "files", "source", "problem"),
     [
@@ -79,6 +113,9 @@ def test_an_encoder_may_come_with_its_package(monkeypatch, tmp_path):
         ("rawnet", ["model.ckpt"], "", r"has no \*.pt, as encoders have"),
         ("resemblyzer", ["pretrained.pt"], "pretrained.pt", None),
         ("resemblyzer", ["pretrained.ckpt"], "pretrained.ckpt", "give a folder or a .pt file"),
+        ("onnx", ["campplus.onnx"], "campplus.onnx", None),
+        ("onnx", ["campplus.onnx"], "", None),
+        ("onnx", ["campplus.pt"], "", r"has no \*.onnx, as encoders have"),
     ],
 )
 def test_what_is_no_encoder_by_its_names(tmp_path, toolkit, files, source, problem):

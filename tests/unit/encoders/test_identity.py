@@ -13,3 +13,15 @@ def test_the_recipe_holds_what_changes_vectors_and_nothing_else():
         assert collect_numerics(resolve_config({"xvector": base | other})) != numerics
     assert numerics["toolkit_version"]
     assert OmegaConf.create(numerics)  # plain values, as Snakemake's params need
+
+
+def test_a_front_end_is_part_of_it_by_its_settings():
+    base = {"toolkit": "onnx", "pretrained_model": "a.onnx"}
+
+    def found(frontend):
+        return collect_numerics(resolve_config({"xvector": base | {"frontend": frontend}}))
+
+    assert "frontend" not in found(None)
+    assert found("cosyvoice") == found("3dspeaker") == found({"window": "povey"})
+    different = [found(one) for one in ("wespeaker", "cosyvoice", "raw", {"subtract_mean": False})]
+    assert all(one != other for one in different for other in different if one is not other)

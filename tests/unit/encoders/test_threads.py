@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,12 @@ def sources(tmp_path_factory, demo_encoder) -> dict[str, Path]:
         found["rawnet"] = make_rawnet_checkpoint(tmp_path_factory.mktemp("rawnet") / "model.pt")
     if "resemblyzer" in INSTALLED:
         found["resemblyzer"] = local_path("resemblyzer")
+    if "onnx" in INSTALLED and find_spec("onnx") and find_spec("kaldi_native_fbank"):
+        from tests.support import onnx_graphs  # noqa: PLC0415
+
+        path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+        network, metadata = onnx_graphs.CamPlusPlus(), onnx_graphs.WESPEAKER
+        found["onnx"] = onnx_graphs.export(network, path, metadata=metadata)
     return found
 
 

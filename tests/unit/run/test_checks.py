@@ -35,14 +35,14 @@ def test_what_is_all_there_passes(corpus, demo_encoder):
     check_config(resolve_config(settings(corpus, demo_encoder)))
 
 
-def test_a_precision_that_is_too_coarse_for_a_toolkit(corpus, demo_encoder, monkeypatch):
+def test_a_precision_that_a_toolkit_lacks(corpus, demo_encoder, monkeypatch):
     exact = replace(toolkits.TOOLKITS["speechbrain"], precisions=("fp32", "tf32"))
     monkeypatch.setitem(toolkits.TOOLKITS, "speechbrain", exact)
     check_config(resolve_config(settings(corpus, demo_encoder, precision="tf32")))
     with pytest.raises(ConfigError) as error:
         check_config(resolve_config(settings(corpus, demo_encoder, precision="bf16")), "my.yaml")
     assert str(error.value) == (
-        "my.yaml: xvector.precision: bf16 is too coarse for speechbrain; use one of fp32, tf32"
+        "my.yaml: xvector.precision: speechbrain has no bf16; use fp32 or tf32"
     )
 
 
@@ -166,6 +166,42 @@ def test_what_is_not_installed_is_one_line_before_any_job_starts(tmp_path, corpu
     assert str(error.value) == (
         "my.yaml: xvector.toolkit: espnet needs packages that are not installed "
         "(none-a, none-b, none-c, ...): make espnet"
+    )
+
+
+def test_a_front_end_for_a_toolkit_that_has_its_own(corpus, demo_encoder):
+    given = settings(corpus, demo_encoder, frontend="raw")
+    with pytest.raises(ConfigError) as error:
+        check_config(resolve_config(given), "my.yaml")
+    assert str(error.value) == (
+        "my.yaml: xvector.frontend: speechbrain has its own front end; leave the key out"
+    )
+
+
+def test_a_toolkits_own_check_of_an_encoder_is_one_line(corpus, tmp_path):
+    if toolkits.missing_packages("onnx"):
+        pytest.skip("onnxruntime is not installed: make onnx")
+    graph = tmp_path / "broken.onnx"
+    graph.write_bytes(b"no graph")
+    given = settings(corpus, graph, toolkit="onnx", frontend="wespeaker", precision="tf32")
+    with pytest.raises(ConfigError) as error:
+        check_config(resolve_config(given), "my.yaml")
+    precision, model = str(error.value).splitlines()
+    assert precision == "my.yaml: xvector.precision: onnx has no tf32; use fp32"
+    assert model.startswith(f"my.yaml: xvector.pretrained_model: {graph}: onnxruntime")
+
+
+def test_a_gpu_that_a_toolkit_cannot_use(corpus, demo_encoder, monkeypatch):
+    limited = replace(toolkits.TOOLKITS["speechbrain"], gpu_package="none-of-ours")
+    monkeypatch.setitem(toolkits.TOOLKITS, "speechbrain", limited)
+    config = resolve_config(settings(corpus, demo_encoder))
+    assert config.xvector.device == "cpu"
+    check_config(config)
+    with pytest.raises(ConfigError) as error:
+        check_config(resolve_config(settings(corpus, demo_encoder, device="cuda:1")), "my.yaml")
+    assert str(error.value) == (
+        "my.yaml: xvector.device: speechbrain needs none-of-ours for a GPU; install it, or use "
+        "xvector.device: cpu"
     )
 
 

@@ -1,6 +1,5 @@
 """ESPnet's encoders: all models that ESPnet-SPK trains."""
 
-from bisect import bisect_left
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder, embed_by_length
 from xvectors.encoders.espnet.workarounds import Speech2Embedding
+from xvectors.encoders.shortest import find_shortest
 from xvectors.encoders.source import unpacked
-from xvectors.errors import EncoderError, first_line, machine_problem
+from xvectors.errors import EncoderError, first_line
 
 SAMPLE_RATE = 16000
 # Samples of a batch. More are not faster on a CPU.
@@ -39,7 +39,7 @@ class EspnetEncoder(Encoder):
             self.model = _load_model(*_locate(place), device)
         n_samples = CPU_SAMPLES if self.device.type == "cpu" else GPU_SAMPLES
         self.budget = BatchBudget(n_samples, self.device)
-        self.min_samples = self._find_shortest(source)
+        self.min_samples = find_shortest(self.embed, SAMPLE_RATE, source)
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
@@ -65,31 +65,6 @@ class EspnetEncoder(Encoder):
             pooled = self.model.pooling(frames.float(), feat_lengths=n_frames)
             embeddings: torch.Tensor = self.model.project_spk_embd(pooled)
         return embeddings
-
-    def _find_shortest(self, source: Path) -> int:
-        """Return the samples of the shortest signal that the network accepts, by trying.
-
-        It depends on the kernels and strides of every layer, and there are many kinds.
-        """
-        noise = torch.randn(SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
-        unfit = (RuntimeError, ValueError, IndexError, AssertionError)
-
-        def is_taken(n_samples: int) -> bool:
-            try:
-                return bool(self.embed([noise[:n_samples]]).isfinite().all())
-            except unfit as error:
-                if machine_problem(error):
-                    raise
-                return False
-
-        try:
-            self.embed([noise])
-        except unfit as error:
-            raise EncoderError(
-                f"{source}: this encoder fails on a second of noise: "
-                f"{type(error).__name__}: {first_line(error)}"
-            ) from error
-        return 1 + bisect_left(range(1, SAMPLE_RATE), True, key=is_taken)
 
 
 def _locate(place: Path) -> tuple[Path, Path]:

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional
-from torchaudio.functional import melscale_fbanks
 
 from xvectors.audio.signal import Signal
 from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder
+from xvectors.encoders.mels import Mels
 from xvectors.encoders.resemblyzer.preprocessing import SAMPLE_RATE, SoxrNormalizer, preprocess
 from xvectors.encoders.threads import one_thread
 from xvectors.errors import EncoderError
@@ -30,8 +30,6 @@ WINDOW_FRAMES = 160
 STEP_FRAMES = round(SAMPLE_RATE / 1.3 / HOP_SAMPLES)
 # The last window is left out if less than this share of it is signal.
 MIN_COVERAGE = 0.75
-# Frames whose spectra are computed at a time: a minute.
-CHUNK_FRAMES = 6000
 # Windows of a batch.
 CPU_WINDOWS = 64
 GPU_WINDOWS = 2048
@@ -54,7 +52,8 @@ class ResemblyzerEncoder(Encoder):
         super().__init__(device, precision)
         self.normalizer = SoxrNormalizer(SAMPLE_RATE, self.device)
         self.network = _load_network(source).to(self.device)
-        self.mels = Mels().to(self.device)
+        window = torch.hann_window(FFT_SAMPLES)
+        self.mels = Mels(SAMPLE_RATE, N_MELS, HOP_SAMPLES, FFT_SAMPLES, window).to(self.device)
         n_windows = CPU_WINDOWS if self.device.type == "cpu" else GPU_WINDOWS
         self.budget = BatchBudget(n_windows, self.device)
 
@@ -95,46 +94,6 @@ class Network(nn.Module):
         """Map windows, (windows, frames, mels), to embeddings of unit length, (windows, dim)."""
         _, (hidden, _) = self.lstm(mels)
         return _unit_length(functional.relu(self.linear(hidden[-1])))
-
-
-class Mels(nn.Module):
-    """Mel spectrograms of power, without a logarithm, as librosa computes them."""
-
-    def __init__(self) -> None:
-        """Create the window and the filters."""
-        super().__init__()
-        n_frequencies = FFT_SAMPLES // 2 + 1
-        filters = melscale_fbanks(
-            n_frequencies,
-            0.0,
-            SAMPLE_RATE / 2,
-            N_MELS,
-            SAMPLE_RATE,
-            norm="slaney",
-            mel_scale="slaney",
-        )
-        self.register_buffer("filters", filters)
-        self.register_buffer("window", torch.hann_window(FFT_SAMPLES))
-
-    def forward(self, signal: torch.Tensor, n_frames: int) -> torch.Tensor:
-        """Return the first frames, (n_frames, mels), of (samples,) with zeros around it."""
-        before = FFT_SAMPLES // 2
-        end = (n_frames - 1) * HOP_SAMPLES + FFT_SAMPLES
-        padded = functional.pad(signal, (before, max(end - before - len(signal), 0)))
-        parts = []
-        for first in range(0, n_frames, CHUNK_FRAMES):
-            last = min(first + CHUNK_FRAMES, n_frames) - 1
-            samples = padded[first * HOP_SAMPLES : last * HOP_SAMPLES + FFT_SAMPLES]
-            spectrum = torch.stft(
-                samples,
-                FFT_SAMPLES,
-                HOP_SAMPLES,
-                window=self.get_buffer("window"),
-                center=False,
-                return_complex=True,
-            )
-            parts.append(spectrum.abs().square().T @ self.get_buffer("filters"))
-        return torch.cat(parts)
 
 
 def window_starts(n_samples: int) -> list[int]:

@@ -17,10 +17,10 @@ from tests.support.closeness import assert_close
 from tests.support.resemblyzer_package import embed_with_package
 from tests.support.toolkit_models import Trap
 from xvectors.audio.signal import Segment
+from xvectors.encoders import mels
 from xvectors.encoders.checkpoints import read_checkpoint
 from xvectors.encoders.encoder import load_encoder
 from xvectors.encoders.fetching import fetch_encoder
-from xvectors.encoders.resemblyzer import encoder as encoder_module
 from xvectors.encoders.resemblyzer.encoder import ResemblyzerEncoder, window_starts
 from xvectors.errors import EncoderError
 
@@ -89,7 +89,7 @@ def test_companions_and_batches_do_not_matter(encoder, signals, expected, monkey
 
 
 def test_spectra_in_chunks_equal_the_whole(encoder, signals, expected, monkeypatch):
-    monkeypatch.setattr(encoder_module, "CHUNK_FRAMES", 101)
+    monkeypatch.setattr(mels, "CHUNK_FRAMES", 101)
     assert_close(encoder.embed(signals), expected)
 
 
@@ -124,7 +124,7 @@ def test_a_fetched_encoder_is_the_packages(encoder, signals, tmp_path):
 
 
 def test_bf16_is_refused():
-    with pytest.raises(EncoderError, match="bf16 is too coarse for resemblyzer; use one of fp32"):
+    with pytest.raises(EncoderError, match="resemblyzer has no bf16; use fp32 or tf32"):
         load_encoder("resemblyzer", local_path("resemblyzer"), "cpu", "bf16")
 
 

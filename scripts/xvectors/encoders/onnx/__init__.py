@@ -1,0 +1,1 @@
+"""Encoders as ONNX graphs: WeSpeaker's, 3D-Speaker's, CosyVoice's, NeMo's and others."""

@@ -1,0 +1,50 @@
+"""The shortest signal that an encoder takes, found by trying."""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from xvectors.errors import EncoderError, first_line, machine_problem
+
+# What networks raise for a signal that is too short for one of their layers.
+UNFIT = (RuntimeError, ValueError, IndexError, AssertionError)
+
+
+def find_shortest(
+    embed: Callable[[list[torch.Tensor]], torch.Tensor], sample_rate: int, source: Path
+) -> int:
+    """Return the samples of the shortest signal, up to a second, with a finite embedding.
+
+    It depends on the kernels and strides of every layer, and there are many kinds.
+
+    Args:
+        embed: Maps signals, (samples,) each, to embeddings.
+        sample_rate: Rate of the signals in Hz.
+        source: The encoder, for messages.
+
+    Raises:
+        EncoderError: A second of noise is not embedded.
+
+    """
+    noise = torch.randn(sample_rate, generator=torch.Generator().manual_seed(0))
+
+    def is_taken(n_samples: int) -> bool:
+        try:
+            return bool(embed([noise[:n_samples]]).isfinite().all())
+        except UNFIT as error:
+            if machine_problem(error):
+                raise
+            return False
+
+    try:
+        embed([noise])
+    except UNFIT as error:
+        if machine_problem(error):
+            raise
+        raise EncoderError(
+            f"{source}: this encoder fails on a second of noise: "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from error
+    return 1 + bisect_left(range(1, sample_rate), True, key=is_taken)

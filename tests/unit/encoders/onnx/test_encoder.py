@@ -1,0 +1,148 @@
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from xvectors.config.toolkits import missing_packages
+
+if missing_packages("onnx") or not (find_spec("onnx") and find_spec("kaldi_native_fbank")):
+    pytest.skip(
+        "onnxruntime or onnx is not installed: make onnx .venv/.dev", allow_module_level=True
+    )
+
+from speechbrain.dataio.preprocess import AudioNormalizer
+
+from tests.support.checkout import DEMO
+from tests.support.closeness import assert_close
+from tests.support.onnx_graphs import (
+    SPEAKER_3D,
+    WESPEAKER,
+    CamPlusPlus,
+    Companions,
+    ResNet,
+    Waveform,
+    embed_alone,
+    export,
+    export_titanet,
+)
+from tests.support.toolkit_models import speech
+from xvectors.config.settings import FRONTENDS, Frontend
+from xvectors.encoders.encoder import load_encoder
+from xvectors.encoders.onnx.encoder import OnnxEncoder
+from xvectors.errors import EncoderError
+
+ALBA = DEMO / "wav" / "alba" / "alba_00.flac"
+NETWORKS = {"campplus": CamPlusPlus, "resnet": ResNet}
+KALDI_FRONTENDS = {
+    **{name: FRONTENDS[name] for name in ("wespeaker", "3dspeaker", "cosyvoice")},
+    "gpt-sovits": Frontend.model_validate({"subtract_mean": False}),
+}
+LENGTHS = [16000, 8000, 16000, 16001, 16000, 30007, 8000, 48000]
+
+
+@pytest.fixture(scope="module")
+def campplus(tmp_path_factory) -> Path:
+    return export(CamPlusPlus(), tmp_path_factory.mktemp("graph") / "campplus.onnx")
+
+
+@pytest.mark.parametrize("frontend", KALDI_FRONTENDS)
+@pytest.mark.parametrize("opset", [11, 14])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_embeddings_are_the_projects_own(tmp_path, network, opset, frontend):
+    path = export(NETWORKS[network](), tmp_path / "model.onnx", opset)
+    encoder = load_encoder("onnx", path, "cpu", "fp32", KALDI_FRONTENDS[frontend])
+    signals = speech([*LENGTHS, encoder.min_samples])
+    expected = embed_alone(path, frontend, signals)
+    embeddings = encoder.embed(signals)
+    assert embeddings.dtype == torch.float32
+    assert_close(embeddings, expected)
+    assert_close(encoder.embed(signals[::-1]).flip(0), expected)
+
+
+@pytest.mark.parametrize("opset", [11, 14])
+def test_embeddings_are_nemos(tmp_path, opset):
+    if find_spec("librosa") is None:
+        pytest.skip("librosa, with which NeMo makes its filters, is not installed: make espnet")
+    path = export_titanet(tmp_path / "titanet.onnx", opset)
+    encoder = load_encoder("onnx", path, "cpu", "fp32", FRONTENDS["nemo"])
+    # With 159 frames the one at the end fills up a multiple of 16; with 160 it begins another.
+    signals = speech([*LENGTHS, 159 * 160, 160 * 160, 160 * 160 + 159])
+    assert_close(encoder.embed(signals), embed_alone(path, "nemo", signals))
+
+
+@pytest.mark.parametrize("opset", [11, 14])
+def test_samples_as_they_are(tmp_path, opset):
+    path = export(Waveform(), tmp_path / "raw.onnx", opset, names=(["wav"], ["embs"]))
+    encoder = OnnxEncoder(path, "cpu", "fp32", FRONTENDS["raw"])
+    assert encoder.min_samples == 400
+    signals = speech(LENGTHS)
+    assert_close(encoder.embed(signals), embed_alone(path, "raw", signals))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "frontend"), [(WESPEAKER, "wespeaker"), (SPEAKER_3D, "3dspeaker")]
+)
+def test_metadata_tell_the_front_end(tmp_path, metadata, frontend):
+    path = export(ResNet(), tmp_path / "model.onnx", 14, metadata | {"output_dim": "24"})
+    encoder = load_encoder("onnx", tmp_path, "cpu", "fp32")
+    assert encoder.graph.frontend == FRONTENDS[frontend]
+    signals = speech(LENGTHS)
+    assert_close(encoder.embed(signals), embed_alone(path, frontend, signals))
+
+
+def test_a_file_of_another_rate_with_two_channels(campplus, tmp_path):
+    samples, _ = soundfile.read(ALBA, dtype="float32")
+    stereo = np.stack([samples, samples[::-1] / 2], axis=1)
+    soundfile.write(tmp_path / "stereo.mp3", stereo, 44100)
+    encoder = OnnxEncoder(campplus, "cpu", "fp32", FRONTENDS["cosyvoice"])
+    decoded, rate = soundfile.read(tmp_path / "stereo.mp3", dtype="float32")
+    assert rate == 44100
+    signal = AudioNormalizer()(torch.from_numpy(decoded), rate)
+    found = encoder.embed([encoder.read(str(tmp_path / "stereo.mp3"))])
+    assert_close(found, embed_alone(campplus, "cosyvoice", [signal]))
+
+
+def test_a_front_end_of_another_rate(tmp_path):
+    path = export(Waveform(), tmp_path / "raw.onnx", names=(["wav"], ["embs"]))
+    frontend = Frontend.model_validate({"features": "raw", "sample_rate": 8000})
+    encoder = OnnxEncoder(path, "cpu", "fp32", frontend)
+    samples, rate = soundfile.read(ALBA, dtype="float32")
+    signal = AudioNormalizer(8000)(torch.from_numpy(samples), rate)
+    found = encoder.embed([encoder.read(str(ALBA))])
+    assert_close(found, embed_alone(path, "raw", [signal]))
+
+
+@pytest.mark.parametrize("is_batch_fixed", [True, False])
+def test_batches_are_of_equal_length_and_no_larger_than_the_graph_takes(
+    tmp_path, monkeypatch, is_batch_fixed
+):
+    path = export(CamPlusPlus(), tmp_path / "a.onnx", is_batch_fixed=is_batch_fixed)
+    encoder = OnnxEncoder(path, "cpu", "fp32", FRONTENDS["3dspeaker"])
+    sizes = []
+    run = encoder.graph.run
+    monkeypatch.setattr(
+        encoder.graph, "run", lambda *given: (sizes.append(len(given[0])), run(*given))[1]
+    )
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    signals = speech([16000] * 6 + [8000])
+    found = encoder.embed(signals)
+    assert_close(found, embed_alone(path, "3dspeaker", signals))
+    # Six signals for two threads.
+    assert sorted(sizes) == ([1] * 7 if is_batch_fixed else [1, 3, 3])
+
+
+def test_where_companions_matter_there_are_none(tmp_path):
+    path = export(Companions(), tmp_path / "a.onnx")
+    encoder = OnnxEncoder(path, "cpu", "fp32", FRONTENDS["3dspeaker"])
+    assert encoder.graph.max_batch == 1
+    signals = speech([16000] * 4)
+    assert_close(encoder.embed(signals), embed_alone(path, "3dspeaker", signals))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_other_precisions_are_refused(campplus, precision):
+    with pytest.raises(EncoderError, match=f"onnx has no {precision}; use fp32"):
+        load_encoder("onnx", campplus, "cpu", precision, FRONTENDS["3dspeaker"])
