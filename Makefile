@@ -44,7 +44,7 @@ espnet rawnet resemblyzer onnx: %: $(VENV)/.%
 
 # Feeds every reader with what a search for bugs comes up with; an hour in all.
 fuzz: $(VENV)/.dev $(VENV)/.fuzz
-	for target in manifest config audio files; do \
+	for target in manifest config audio files containers; do \
 		python -m tests.fuzz.fuzz $$target --seconds 900 || exit 1; \
 	done
 

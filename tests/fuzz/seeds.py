@@ -2,13 +2,16 @@
 
 import io
 import json
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
 import yaml
 
+from tests.support.containers import pack_ark, pack_audio_ark, pack_parquet, pack_tar
 from tests.support.encoded_audio import encode
 from xvectors.files.checksummed_json import dump_checksummed
 
@@ -76,7 +79,13 @@ ENCODED = [
 
 def seeds_of(target: str) -> list[bytes]:
     """Return sound inputs of a target."""
-    makers = {"manifest": _manifests, "config": _configs, "audio": _audio, "files": _files}
+    makers = {
+        "manifest": _manifests,
+        "config": _configs,
+        "audio": _audio,
+        "files": _files,
+        "containers": _containers,
+    }
     return list(makers[target]())
 
 
@@ -121,3 +130,18 @@ def _files() -> Iterator[bytes]:
     }
     for number, name in enumerate([*FILE_READERS, *CORPUS_FILES]):
         yield bytes([number]) + contents[name]
+
+
+def _containers() -> Iterator[bytes]:
+    generator = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        recordings = [Path(folder, f"{kind}.{kind}") for kind in ("wav", "flac")]
+        for path in recordings:
+            soundfile.write(path, generator.normal(0, 0.1, 400), 8000)
+        packers = [(0, pack_ark), (0, pack_audio_ark), (1, pack_tar), (2, pack_parquet)]
+        for number, pack in packers:
+            container = Path(folder, "container")
+            pack(recordings, container)
+            # A recording in an archive begins behind its name.
+            start = len("wav ") if number == 0 else 0
+            yield bytes([number]) + container.read_bytes()[start:]

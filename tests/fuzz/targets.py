@@ -42,6 +42,10 @@ CORPUS_FILES = {
     "espnet3": "train.tsv",
 }
 CORPUS_FOLDERS = {"ljspeech", "kaldi"}
+CONTAINER_CORPORA = {"tar": "webdataset", "parquet": "parquet"}
+CONTAINERS = ["ark", *CONTAINER_CORPORA]
+# Members of a container that are read.
+MAX_MEMBERS = 5
 
 normalizer = Normalizer(RATE)
 
@@ -123,11 +127,39 @@ def fuzz_files(data: bytes) -> None:
         readers[number % len(readers)](Path(folder), content)
 
 
+def fuzz_containers(data: bytes) -> None:
+    """List a container, and read what is in it; the first byte says of which kind it is."""
+    number, content = (data[0], data[1:]) if data else (0, b"")
+    kind = CONTAINERS[number % len(CONTAINERS)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"a.{kind}")
+        path.write_bytes(content)
+        before = peak_memory()
+        members = [f"{path}:0"]
+        if kind != "ark":
+            try:
+                found = read_corpus({"kind": CONTAINER_CORPORA[kind], "path": str(path)})
+            except XVectorsError as error:
+                check_lines(error, str(path))
+                return
+            members = [entry.wav_path for entry in found]
+        for member in members[:MAX_MEMBERS]:
+            first, second = signal_or_reason(Path(member)), signal_or_reason(Path(member))
+            assert type(first) is type(second)
+            if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+                assert torch.equal(first, second)
+            else:
+                assert first == second
+        growth = peak_memory() - before
+    assert growth < MAX_GROWTH, f"{growth / 1e9:.1f} GB"
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "manifest": fuzz_manifest,
     "config": fuzz_config,
     "audio": fuzz_audio,
     "files": fuzz_files,
+    "containers": fuzz_containers,
 }
 
 

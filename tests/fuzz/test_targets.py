@@ -50,6 +50,7 @@ FOUND = {
         bytes([READERS.index("kaldi")]) + b"a flac\x03 -x |\n",
     ],
     "manifest": [],
+    "containers": [bytes([0]) + b"AUDIO\x01\x00", bytes([2]) + b"PAR1PAR1"],
     "audio": [bytes([SUFFIXES.index(".aac")]) + b"\0"],
 }
 
@@ -130,6 +131,12 @@ configs = st.fixed_dictionaries(
 @given(configs)
 def test_configs(config):
     TARGETS["config"](yaml.safe_dump(config, allow_unicode=True).encode("utf-8", "replace"))
+
+
+@bounded
+@given(mutated(seeds_of("containers")))
+def test_containers(data):
+    TARGETS["containers"](data)
 
 
 @bounded

@@ -1,7 +1,9 @@
 """Small corpora of every kind, made of the demo's recordings."""
 
+import io
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +12,7 @@ import lhotse
 import pytest
 
 from tests.support.checkout import DEMO
+from tests.support.containers import write_parquet
 from xvectors.corpora.make_manifest import make_manifest
 from xvectors.errors import XVectorsError
 
@@ -193,6 +196,77 @@ def make_espnet3(folder: Path) -> Corpus:
     )
 
 
+def make_webdataset(folder: Path) -> Corpus:
+    """Two tars: one as of Emilia, with JSON, and one as of WeSpeaker, without."""
+    first, second = folder / "EN" / "EN-B000000.tar", folder / "EN" / "EN-B000001.tar"
+    first.parent.mkdir(parents=True)
+    emilia = {"id": "EN_one", "text": "first words", "speaker": "anna", "duration": 3.0132}
+    with tarfile.open(first, "w") as tar:
+        add(tar, "EN_1.json", json.dumps(emilia).encode())
+        add(tar, "EN_1.flac", demo_audio("alba_03").read_bytes())
+        add(tar, "EN_2.json", b'{"_id": "EN_two", "language": "en"}')
+    with tarfile.open(second, "w") as tar:
+        add(tar, "b/x.spk", b"boris\n")
+        add(tar, "b/x.wav", demo_audio("boris_03").read_bytes())
+        add(tar, "b/y.txt", b"words")
+        add(tar, "b/y.wav", demo_audio("boris_04").read_bytes())
+    return Corpus(
+        {"kind": "webdataset", "path": str(folder), "pattern": "EN/*.tar"},
+        [
+            Expected("EN_one", "alba_03", "first words", "anna"),
+            Expected("b-x", "boris_03", "", "boris"),
+            Expected("b-y", "boris_04", "words", "b/y"),
+        ],
+    )
+
+
+def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file to a tar."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def make_parquet(folder: Path) -> Corpus:
+    """Two files of a data set: the second one's rows have the path of a file, or nothing."""
+    copy("clara_03", folder / "data" / "c.flac")
+    names = ("alba_04", "boris_05")
+    held = [{"bytes": demo_audio(name).read_bytes(), "path": name} for name in names]
+    write_parquet(
+        folder / "data" / "train-00000.parquet",
+        {"audio": held, "speaker_id": [7, None], "sentence": ["some", None]},
+    )
+    write_parquet(
+        folder / "data" / "train-00001.parquet",
+        {"audio": [{"bytes": None, "path": "c.flac"}], "speaker_id": [8], "sentence": ["c"]},
+    )
+    return Corpus(
+        {"kind": "parquet", "path": str(folder)},
+        [
+            Expected("data-train-00000-000000", "alba_04", "some", "7"),
+            Expected("data-train-00000-000001", "boris_05", "", "data/train-00000-000001"),
+            Expected("data-train-00001-000000", "clara_03", "c", "8"),
+        ],
+    )
+
+
+def make_shar(folder: Path) -> Corpus:
+    """Cuts as of `make_lhotse`, written by lhotse in shards of two."""
+    make_lhotse(folder)
+    cuts = lhotse.load_manifest(folder / "cuts.jsonl.gz")
+    (folder / "shar").mkdir()
+    cuts.to_shar(folder / "shar", {"recording": "flac"}, shard_size=2)
+    return Corpus(
+        {"kind": "shar", "path": str(folder / "shar")},
+        [
+            Expected("s-1", "fergus_00", "first words", "fergus"),
+            Expected("s2", "hugo_01", "some", "hugo", (0.25, 1.25)),
+            Expected("s3", "hugo_01", "more", "other", (1.0, 1.5)),
+            Expected("c", "hugo_01", "", "c"),
+        ],
+    )
+
+
 def make_folder(folder: Path) -> Corpus:
     root = folder / "mine"
     copy("alba_01", root / "alba" / "monday" / "01.flac")
@@ -216,6 +290,9 @@ MAKERS: dict[str, Callable[[Path], Corpus]] = {
     "nemo": make_nemo,
     "espnet3": make_espnet3,
     "folder": make_folder,
+    "webdataset": make_webdataset,
+    "parquet": make_parquet,
+    "shar": make_shar,
 }
 
 

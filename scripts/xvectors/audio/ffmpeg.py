@@ -3,16 +3,15 @@
 PyAV's wheel brings FFmpeg's libraries.
 """
 
-import errno
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy
 from numpy.typing import NDArray
 
+from xvectors.audio.files import DecoderFile
 from xvectors.audio.recording import UNKNOWN_FRAMES, Recording, Samples, join, mix
 from xvectors.errors import UtteranceError, first_line
 
@@ -35,44 +34,11 @@ SCALES: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 
 
-class _File:
-    """A file for PyAV that hides its name and records its errors.
-
-    FFmpeg would guess the format from a suffix, and take an input error for the end.
-    """
-
-    def __init__(self, file: io.FileIO) -> None:
-        self._file = file
-        self.error: OSError | None = None
-
-    def read(self, n_bytes: int) -> bytes:
-        """Return the next bytes, none at the end or after an error."""
-        try:
-            return self._file.read(n_bytes) or b""
-        except OSError as error:
-            # A damaged header may lead beyond the largest possible file.
-            if error.errno != errno.EINVAL:
-                self.error = error
-            return b""
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Seek to a position and return it, or a negative number after an error."""
-        try:
-            return self._file.seek(offset, whence)
-        except OSError as error:
-            # PyAV prints the traceback of an exception.
-            return -(error.errno or 1)
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._file.tell()
-
-
 class FfmpegRecording(Recording):
     """The first audio track of a file that FFmpeg reads."""
 
     def __init__(
-        self, path: str, file: io.FileIO, *, is_chained: bool = False, skips_errors: bool = False
+        self, path: str, file: BinaryIO, *, is_chained: bool = False, skips_errors: bool = False
     ) -> None:
         """Open a file.
 
@@ -88,7 +54,7 @@ class FfmpegRecording(Recording):
         self._raw = file
         self._skips_errors = skips_errors
         file.seek(0)
-        self._file = _File(file)
+        self._file = DecoderFile(file)
         with self._errors("not audio"):
             self._container = av.open(
                 self._file,

@@ -1,10 +1,10 @@
 """Checks of Ogg pages, because decoders skip damaged ones without an error."""
 
-import io
 import zlib
 from functools import lru_cache
 from typing import BinaryIO, NamedTuple
 
+from xvectors.audio.files import open_file
 from xvectors.audio.versions import AudioVersion
 
 HEADER_BYTES = 27
@@ -100,5 +100,5 @@ def is_chained(file: BinaryIO) -> bool:
 def read_pages(path: str, version: AudioVersion) -> OggPages:
     """Return the result for a file. All of its segments share it."""
     del version
-    with io.FileIO(path) as file:
+    with open_file(path) as file:
         return check_pages(file)

@@ -1,10 +1,10 @@
 """Opening audio files: their bytes decide which decoder reads them."""
 
-import errno
-import io
 from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
 
 from xvectors.audio.ffmpeg import FfmpegRecording
+from xvectors.audio.files import open_file
 from xvectors.audio.frames import Frames, read_head, scan
 from xvectors.audio.lengths import stated_bytes
 from xvectors.audio.ogg import CAPTURE, is_chained, read_pages
@@ -20,9 +20,6 @@ AUDIO_SUFFIXES |= {".snd", ".sph", ".w64", ".wav", ".wave", ".webm", ".wma", ".w
 # Speech is recorded at lower rates than this one, in Hz; studios go up to it.
 MAX_RATE = 768_000
 HEADER_READERS = 16
-# What opening one file fails of while others are read.
-FILE_ERRORS = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
-FILE_ERRORS |= {errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO}
 MAGIC_BYTES = 12
 
 
@@ -37,25 +34,7 @@ def open_recording(path: str) -> Recording:
     return _open(path, open_file(path), is_read=True)
 
 
-def open_file(path: str) -> io.FileIO:
-    """Open a file.
-
-    Raises:
-        UtteranceError: It is missing or may not be read.
-        OSError: The machine cannot read it.
-
-    """
-    try:
-        return io.FileIO(path)
-    except FileNotFoundError as error:
-        raise UtteranceError(f"file missing: {path}") from error
-    except OSError as error:
-        if error.errno not in FILE_ERRORS:
-            raise
-        raise UtteranceError(f"cannot be read: {path}: {error.strerror}") from error
-
-
-def _open(path: str, file: io.FileIO, *, is_read: bool) -> Recording:
+def _open(path: str, file: BinaryIO, *, is_read: bool) -> Recording:
     """Return the recording of a file, which it closes; not `is_read` if only its length counts."""
     try:
         recording = _choose(path, file, is_read=is_read)
@@ -68,7 +47,7 @@ def _open(path: str, file: io.FileIO, *, is_read: bool) -> Recording:
     return recording
 
 
-def _choose(path: str, file: io.FileIO, *, is_read: bool) -> Recording:
+def _choose(path: str, file: BinaryIO, *, is_read: bool) -> Recording:
     file.seek(0)
     magic = file.read(MAGIC_BYTES)
     if not magic:
@@ -93,7 +72,7 @@ def _choose(path: str, file: io.FileIO, *, is_read: bool) -> Recording:
     return _open_other(path, file)
 
 
-def _open_other(path: str, file: io.FileIO, error: Exception | None = None) -> Recording:
+def _open_other(path: str, file: BinaryIO, error: Exception | None = None) -> Recording:
     """Open a file with FFmpeg, or else with libsndfile unless it has raised `error`."""
     try:
         return FfmpegRecording(path, file)
@@ -106,7 +85,7 @@ def _open_other(path: str, file: io.FileIO, error: Exception | None = None) -> R
         raise not_audio(path, error) from error
 
 
-def _open_ogg(path: str, file: io.FileIO, *, is_read: bool) -> Recording:
+def _open_ogg(path: str, file: BinaryIO, *, is_read: bool) -> Recording:
     """Open Ogg: with libsndfile, which stops at the end of the first of several streams, or not."""
     if not is_read:
         return FfmpegRecording(path, file) if is_chained(file) else _open_either(path, file)
@@ -126,7 +105,7 @@ def _open_ogg(path: str, file: io.FileIO, *, is_read: bool) -> Recording:
     return recording
 
 
-def _open_either(path: str, file: io.FileIO) -> Recording:
+def _open_either(path: str, file: BinaryIO) -> Recording:
     """Open a file with libsndfile, or else with FFmpeg."""
     try:
         return SndfileRecording(path, file)
@@ -134,7 +113,7 @@ def _open_either(path: str, file: io.FileIO) -> Recording:
         return _open_other(path, file, error)
 
 
-def _open_frames(path: str, file: io.FileIO, head: Frames) -> Recording:
+def _open_frames(path: str, file: BinaryIO, head: Frames) -> Recording:
     """Open MP3 or AAC without a container, after a look at all its frames."""
     frames = scan(file, head)
     if frames.problem and not frames.is_cut_off:
@@ -149,7 +128,7 @@ def _open_frames(path: str, file: io.FileIO, head: Frames) -> Recording:
     return recording
 
 
-def _choose_decoder(path: str, file: io.FileIO, frames: Frames) -> Recording:
+def _choose_decoder(path: str, file: BinaryIO, frames: Frames) -> Recording:
     """Return the faster decoder for MP3 if it takes all frames, FFmpeg otherwise."""
     if frames.kind == "mp3":
         try:

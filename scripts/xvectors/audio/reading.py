@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy
 
-from xvectors.audio.opening import open_file, open_recording
+from xvectors.audio.files import open_file
+from xvectors.audio.opening import open_recording
 from xvectors.audio.recording import (
     MAX_HOURS,
     MAX_MISSING_SECONDS,
@@ -33,7 +34,7 @@ def read_signal(path: str, normalizer: "Normalizer", segment: Segment | None = N
     """Decode a file, or a segment of it, and bring it to an encoder's rate, mono.
 
     Args:
-        path: Any file that libsndfile or FFmpeg reads.
+        path: Any file that libsndfile or FFmpeg reads, or a member of a container.
         normalizer: Brings signals to the encoder's rate. It sees a signal as a whole, or, when
             that is longer than a minute, in overlapping pieces whose margins are cut off
             again, which gives the same samples, as no resampling filter is longer than a margin.

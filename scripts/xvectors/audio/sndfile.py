@@ -1,10 +1,13 @@
 """Audio files that libsndfile reads: PCM and its like in many formats, FLAC, Ogg, MP3."""
 
 import io
+from typing import BinaryIO
 
 import numpy
 import soundfile
 
+from xvectors.audio.byte_ranges import is_open_ended
+from xvectors.audio.files import DecoderFile
 from xvectors.audio.lengths import StatedBytes
 from xvectors.audio.recording import (
     BLOCK_NUMBERS,
@@ -28,7 +31,7 @@ UNCOMPRESSED = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUB
 class SndfileRecording(Recording):
     """A file that libsndfile reads."""
 
-    def __init__(self, path: str, file: io.FileIO, stated: StatedBytes | None = None) -> None:
+    def __init__(self, path: str, file: BinaryIO, stated: StatedBytes | None = None) -> None:
         """Open a file.
 
         Args:
@@ -44,15 +47,20 @@ class SndfileRecording(Recording):
         self._raw = file
         # libsndfile takes the place at which a descriptor is for the file's beginning.
         file.seek(0)
+        self._decoder_file = None if isinstance(file, io.FileIO) else DecoderFile(file)
         try:
-            self._file = _Forwards(file.fileno(), closefd=False)
+            self._file = _Forwards(self._decoder_file or file.fileno(), closefd=False)
         except UNREADABLE as error:
+            self._raise_input_error()
             _check_memory(path, error)
             raise
         self.rate, self.n_samples = int(self._file.samplerate), int(self._file.frames)
         self._is_pcm_16 = self._file.subtype == "PCM_16"
         # Opus never comes to the samples again that it gives when it is read from the beginning.
         self.is_forward_only = self._file.format == "MP3" or self._file.subtype == "OPUS"
+        # A decoder that reads on, or searches, would meet what follows in the archive.
+        self._rest = self.n_samples if is_open_ended(file) else None
+        self.is_forward_only |= self._rest is not None
         self.problem = self._missing(stated) if stated else None
         has_length = stated is not None and stated.stated is not None and not stated.missing_part
         self.is_length_certain = has_length and self._file.subtype in UNCOMPRESSED
@@ -68,12 +76,16 @@ class SndfileRecording(Recording):
 
     def read(self, n_samples: int) -> Samples:
         """Return the next samples."""
+        if self._rest is not None:
+            n_samples = min(n_samples, self._rest)
         parts = []
         block = max(BLOCK_NUMBERS // self._file.channels, 1)
         for start in range(0, n_samples, block):
             wanted = min(block, n_samples - start)
             samples = self._read_block(wanted)
             parts.append(mix(samples))
+            if self._rest is not None:
+                self._rest -= len(samples)
             if len(samples) < wanted:
                 break
         return join(parts)
@@ -84,9 +96,15 @@ class SndfileRecording(Recording):
         try:
             samples: Samples = self._file.read(n_samples, dtype=dtype, always_2d=True)
         except UNREADABLE as error:
+            self._raise_input_error()
             _check_memory(self.path, error)
             raise not_audio(self.path, error) from error
+        self._raise_input_error()
         return samples * PCM_16_UNIT if self._is_pcm_16 else samples
+
+    def _raise_input_error(self) -> None:
+        if self._decoder_file and self._decoder_file.error:
+            raise self._decoder_file.error
 
     def go_to(self, sample: int) -> None:
         """Go to a sample from the beginning of the file, exactly."""
@@ -96,6 +114,7 @@ class SndfileRecording(Recording):
         try:
             self._file.seek(sample)
         except UNREADABLE as error:
+            self._raise_input_error()
             raise not_audio(self.path, error) from error
 
     def close(self) -> None:

@@ -178,10 +178,23 @@ class Corpus(_Section):
     """
 
     kind: Literal[
-        "libritts", "vctk", "ljspeech", "kaldi", "lhotse", "nemo", "espnet3", "folder"
+        "libritts",
+        "vctk",
+        "ljspeech",
+        "kaldi",
+        "lhotse",
+        "nemo",
+        "espnet3",
+        "folder",
+        "webdataset",
+        "parquet",
+        "shar",
     ] = Field(description="Kind of the corpus.")
     path: PathText = Field(
-        description="The corpus: a folder, or a file for lhotse, nemo and espnet3."
+        description=(
+            "The corpus: a folder, or a file for lhotse, nemo and espnet3; for webdataset and "
+            "parquet either."
+        )
     )
     subsets: Annotated[tuple[Text, ...] | None, must_be("a list of folders", len)] = Field(
         None, description="Folders to take, such as train-clean-100. Default: all."
@@ -201,6 +214,20 @@ class Corpus(_Section):
             "Speaker of all files, for a pattern without {speaker}; '{utterance}' makes each "
             "utterance a speaker of its own."
         ),
+    )
+    dot: Literal["first", "last"] | None = Field(
+        None,
+        description="Dot at which the key of a tar's member ends: first (the default) or last.",
+    )
+    audio_field: Text | None = Field(None, description="Column of the audio. Default: audio.")
+    id_field: Text | None = Field(
+        None, description="Column or JSON field of the utt_id. Default: id, or the like."
+    )
+    speaker_field: Text | None = Field(
+        None, description="Column or JSON field of the speaker. Default: speaker_id, or the like."
+    )
+    text_field: Text | None = Field(
+        None, description="Column or JSON field of the text. Default: text, or the like."
     )
     # The options that are lists.
     LISTS: ClassVar = ("subsets",)

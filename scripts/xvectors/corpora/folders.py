@@ -57,7 +57,7 @@ def read_ljspeech(path: Path) -> Iterator[Entry]:
 
 def read_folder(path: Path, pattern: str, speaker: str | None = None) -> Iterator[Entry | LeftOut]:
     """Any folder: audio files at any depth, selected and named by a ``pattern``."""
-    expression = _as_expression(pattern)
+    expression = path_expression(pattern)
     suffixes = (AUDIO_SUFFIXES | {Path(pattern).suffix}) - {""}
     for wav in list_files(path):
         relative = wav.relative_to(path).as_posix()
@@ -96,8 +96,8 @@ def _mismatch(pattern: str, relative: str) -> str:
     return f"does not match pattern {pattern}"
 
 
-def _as_expression(pattern: str) -> re.Pattern[str]:
-    """Return the regular expression of a path for a folder's pattern.
+def path_expression(pattern: str) -> re.Pattern[str]:
+    """Return the regular expression of a path below a folder for a pattern.
 
     ``*`` and the two names match anything without a slash, and ``**`` matches anything. The
     speaker's name is as short as possible, and must be equal wherever it occurs.

@@ -25,6 +25,9 @@ from xvectors.corpora.folders import (
 from xvectors.corpora.lhotse import read_lhotse
 from xvectors.corpora.listings import read_espnet3, read_kaldi
 from xvectors.corpora.nemo import read_nemo
+from xvectors.corpora.parquet import read_parquet
+from xvectors.corpora.shar import read_shar
+from xvectors.corpora.webdataset import read_webdataset
 from xvectors.errors import CorpusError, printable
 
 logger = logging.getLogger(__name__)
@@ -38,10 +41,13 @@ READERS: dict[str, Callable[..., Iterator[Entry | LeftOut]]] = {
     "nemo": read_nemo,
     "espnet3": read_espnet3,
     "folder": read_folder,
+    "webdataset": read_webdataset,
+    "parquet": read_parquet,
+    "shar": read_shar,
 }
 
-# Kinds whose utterances are the audio files that their folders hold, not those of a list.
-SEARCHED_KINDS = ("libritts", "vctk", "folder")
+# Kinds whose utterances are those that their folders hold, not those of a list.
+SEARCHED_KINDS = ("libritts", "vctk", "folder", "webdataset", "parquet", "shar")
 
 
 def options_of(kind: str) -> dict[str, bool]:

@@ -30,7 +30,7 @@ def read_lhotse(path: Path, root: str = ".") -> Iterator[Entry]:
             else:
                 yield from _cut(place, item, Path(root))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise _not_lhotse(place, error) from error
+            raise not_lhotse(place, error) from error
 
 
 def _items(path: Path) -> Iterator[tuple[str, Any]]:
@@ -41,21 +41,23 @@ def _items(path: Path) -> Iterator[tuple[str, Any]]:
         return
     if first[1].lstrip().startswith("["):
         content = "\n".join([first[1], *(line for _, line in lines)])
-        items = enumerate(_parse(str(path), content), start=1)
+        items = enumerate(parse_item(str(path), content), start=1)
         yield from ((f"{path}: item {number}", item) for number, item in items)
         return
     for place, line in chain([first], lines):
-        yield place, _parse(place, line)
+        yield place, parse_item(place, line)
 
 
-def _parse(place: str, content: str) -> Any:
+def parse_item(place: str, content: str) -> Any:
+    """Parse the JSON of one or more items; raise CorpusError where it is none."""
     try:
         return parse_json(content)
     except ValueError as error:
-        raise _not_lhotse(place, error) from error
+        raise not_lhotse(place, error) from error
 
 
-def _not_lhotse(place: str, error: Exception) -> CorpusError:
+def not_lhotse(place: str, error: Exception) -> CorpusError:
+    """Return the error for an item of another form."""
     return CorpusError(f"{place}: not a lhotse recording or cut ({type(error).__name__}: {error})")
 
 
@@ -66,11 +68,18 @@ def _recording(place: str, item: dict[str, Any], root: Path) -> Entry:
 
 
 def _cut(place: str, cut: dict[str, Any], root: Path) -> Iterator[Entry]:
-    """Yield a cut's utterances: one for each supervision, or else the cut itself."""
     if "recording_id" in cut:
         raise CorpusError(
             f"{place}: a supervision; make cuts of recordings and supervisions: lhotse cut simple"
         )
+    check_cut(place, cut)
+    recording = cut["recording"]
+    wav, length = _audio_file(place, recording, root), float(recording["duration"])
+    yield from cut_utterances(place, cut, wav, length)
+
+
+def check_cut(place: str, cut: dict[str, Any]) -> None:
+    """Raise CorpusError for a cut that is not of one recording of one channel."""
     if cut["type"] != "MonoCut":
         raise CorpusError(f"{place}: {cut['id']} is a {cut['type']}; only MonoCuts can be read")
     recording = cut.get("recording")
@@ -81,7 +90,18 @@ def _cut(place: str, cut: dict[str, Any], root: Path) -> Iterator[Entry]:
             f"{place}: {cut['id']} is one of several channels of {recording['id']}; write that "
             "channel to a file of its own"
         )
-    wav, length = _audio_file(place, recording, root), float(recording["duration"])
+
+
+def cut_utterances(place: str, cut: dict[str, Any], wav: str, length: float) -> Iterator[Entry]:
+    """Yield a cut's utterances: one for each supervision, or else the cut itself.
+
+    Args:
+        place: The cut's place, for messages.
+        cut: The cut.
+        wav: The path of its recording.
+        length: The recording's seconds.
+
+    """
     first, last = cut["start"], cut["start"] + cut["duration"]
     whole = {"id": cut["id"], "start": 0.0, "duration": cut["duration"]}
     for part in cut.get("supervisions") or [whole]:

@@ -109,8 +109,6 @@ def _audio_file(place: str, source: str, root: Path) -> str:
                 "that file's path instead"
             )
         (source,) = files
-    if re.search(r"\.ark:\d+$", source):
-        raise CorpusError(f"{place}: {source} is in an archive; give the path of an audio file")
     if not source:
         raise CorpusError(f"{place}: no path")
     source = expand_path(source)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xvectors.audio.opening import durations
+from xvectors.audio.versions import audio_version
 from xvectors.config.resolving import setting_problems
 from xvectors.config.settings import Corpus
 from xvectors.corpora.entries import Entry
@@ -41,7 +42,7 @@ def make_manifest(corpus: Mapping[str, Any], manifest: Path) -> None:
     _raise(corpus_problems(corpus, manifest))
     entries = read_corpus(corpus)
     _raise(_repetitions(entries))
-    if not any(Path(entry.wav_path).is_file() for entry in entries):
+    if not any(audio_version(entry.wav_path) for entry in entries):
         raise CorpusError(
             f"{corpus['path']}: none of its {len(entries)} utterances has an audio file, the first "
             f"should be {entries[0].wav_path}"

@@ -17,7 +17,7 @@ from xvectors.files.atomic import flush_to_disk
 from xvectors.files.run_lock import RunWatch
 from xvectors.job.gpu_lease import GpuLease, node_name
 from xvectors.job.progress import Progress, speed
-from xvectors.job.shard_utterances import ShardUtterances, manifest_of
+from xvectors.job.shard_utterances import LONG_SECONDS, ShardUtterances, manifest_of
 from xvectors.job.tally import Tally, count, differing_seconds, wrongly_stated
 from xvectors.sharding.index_shards import hash_members
 from xvectors.sharding.markers import DoneMarker, write_marker
@@ -36,8 +36,6 @@ MAX_NAMES = 10
 ASK_DRIVER = "PYTORCH_NVML_BASED_CUDA_CHECK"
 # Threads that read. They may wait for the disk, so there are at least two.
 MIN_READERS = 2
-# A GPU's job reads longer recordings itself, so that not every process of it holds one.
-LONG_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -211,9 +209,7 @@ def _run(
 ) -> None:
     """Embed the missing utterances, and count their outcomes."""
     missing = pipeline.outputs.missing
-    seconds = [utterances.content.seconds[utterances.row_of(position)] for position in missing]
-    # Utterances of similar length together, and the largest batches first.
-    longest_first = sorted(zip(seconds, missing, strict=True), key=lambda one: one[0], reverse=True)
+    longest_first = utterances.in_reading_order(missing)
     progress = Progress(job.name, len(missing))
     outcomes = _outcomes(pipeline, longest_first, batch_size, job.threads, tally.device)
     with closing(outcomes), progress:
@@ -235,7 +231,7 @@ def _outcomes(
 
     Args:
         pipeline: The pipeline.
-        longest_first: Seconds and positions.
+        longest_first: Seconds and positions, those above `LONG_SECONDS` first.
         batch_size: The most utterances in a batch.
         threads: Processors that the job may keep busy.
         device: The device of the encoder.

@@ -1,8 +1,10 @@
 """The utterances of a shard job."""
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from pathlib import Path
 
+from xvectors.audio.containers import parse_member
 from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings
 from xvectors.encoders.fetching import read_fingerprint
@@ -11,6 +13,9 @@ from xvectors.manifest.reading import locate_audio
 from xvectors.sharding.index_shards import read_index_shard
 from xvectors.storage.provenance import EmbeddingSource
 from xvectors.tasks.incremental import Target
+
+# A GPU's job reads longer recordings itself, so that not every process of it holds one.
+LONG_SECONDS = 600
 
 
 class ShardUtterances:
@@ -47,6 +52,22 @@ class ShardUtterances:
     def row_of(self, position: int) -> int:
         """Return the row of the utterance at a position in the manifest."""
         return bisect_left(self.content.positions, position)
+
+    def in_reading_order(self, positions: Iterable[int]) -> list[tuple[float, int]]:
+        """Return seconds and positions, in the order in which the utterances are to be read.
+
+        Utterances of similar length come together, and the longest ones first. Members of
+        containers come last, in the manifest's order, except for those above `LONG_SECONDS`.
+        """
+
+        def order(one: tuple[float, int]) -> tuple[bool, float]:
+            seconds, position = one
+            wav_path = self.content.wav_paths[self.row_of(position)]
+            is_member = seconds <= LONG_SECONDS and parse_member(wav_path) is not None
+            return is_member, position if is_member else -seconds
+
+        seconds = self.content.seconds
+        return sorted(((seconds[self.row_of(one)], one) for one in positions), key=order)
 
     def target_of(self, position: int) -> Target:
         """Return the utterance at a position in the manifest."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xvectors.audio.signal import Segment
-from xvectors.audio.versions import audio_version
+from xvectors.audio.versions import AudioVersions
 from xvectors.errors import ShardError
 from xvectors.files.checksummed_json import load_checksummed
 from xvectors.manifest.reading import locate_audio
@@ -86,9 +86,9 @@ def hash_members(shard: IndexShard) -> str:
 
 def hash_audio(manifest_path: Path, wav_paths: Iterable[str]) -> str:
     """Return a hash of audio files' names and present versions."""
-    digest = hashlib.sha256()
+    digest, versions = hashlib.sha256(), AudioVersions()
     for wav_path in wav_paths:
-        version = audio_version(locate_audio(manifest_path, wav_path))
+        version = versions.of(locate_audio(manifest_path, wav_path))
         digest.update(f"{wav_path}\t{version}\n".encode())
     return digest.hexdigest()
 

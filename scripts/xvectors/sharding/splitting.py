@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xvectors.audio.containers import parse_member
 from xvectors.audio.measuring import measure
 from xvectors.audio.opening import durations
 from xvectors.config.layout import EXCLUDED, Layout, shard_names
@@ -28,7 +29,7 @@ from xvectors.files.atomic import remove_leftovers, write_atomically, write_if_c
 from xvectors.files.checksummed_json import dump_checksummed
 from xvectors.manifest.lines import Utterance
 from xvectors.manifest.reading import Manifest, locate_audio
-from xvectors.sharding.assignment import Floats, Numbers, assign_shards, utterance_key
+from xvectors.sharding.assignment import NO_CONTAINER, Floats, Numbers, assign_shards, utterance_key
 from xvectors.sharding.index_shards import IndexShard, Plan, hash_audio, read_index_shard
 from xvectors.sharding.limits import NO_LIMITS, Limits
 from xvectors.sharding.shard_count import automatic_shards
@@ -153,11 +154,12 @@ class TooManyHeadersError(Exception):
 
 
 class _Listed(NamedTuple):
-    """The utterances of a manifest: keys, durations, and whether it states them; shape (n,)."""
+    """The utterances of a manifest, shape (n,): durations, whether it states them, containers."""
 
     keys: Numbers
     seconds: Floats
     is_stated: Flags
+    containers: Numbers
 
 
 def divide(
@@ -191,7 +193,9 @@ def divide(
     total = float(seconds.sum())
     if n_shards is None:
         n_shards = automatic_shards(total + UNKNOWN_SECONDS * int((seconds == 0).sum()))
-    shards = assign_shards(keys, seconds, n_shards, earlier.keys(n_shards))
+    shards = assign_shards(
+        keys, seconds, n_shards, earlier.keys(n_shards), listed.containers[included]
+    )
     by_shard = included[np.argsort(shards, kind="stable")]
     ends = np.bincount(shards, minlength=n_shards).cumsum()
     members = np.split(by_shard, ends[:-1])
@@ -216,8 +220,12 @@ def _list(manifest: Manifest, earlier: EarlierShards, max_headers: int | None) -
     utterances = manifest.utterances
     keys = np.empty(len(utterances), dtype=np.int64)
     seconds = np.empty(len(utterances))
+    containers = np.full(len(utterances), NO_CONTAINER)
+    numbers: dict[str, int] = {}
     unstated, wav_keys = [], []
     for i, utterance in enumerate(utterances):
+        if member := parse_member(utterance.wav_path):
+            containers[i] = numbers.setdefault(member.container, len(numbers))
         keys[i] = utterance_key(utterance.utt_id)
         seconds[i] = utterance.seconds or 0.0
         if utterance.seconds is None:
@@ -230,7 +238,7 @@ def _list(manifest: Manifest, earlier: EarlierShards, max_headers: int | None) -
     if max_headers is not None and len(unknown) > max_headers:
         raise TooManyHeadersError(f"{manifest.path}: {len(unknown)} unknown durations")
     seconds[unknown] = np.fromiter(_header_seconds(manifest, unknown), float, len(unknown))
-    return _Listed(keys, seconds.round(4), is_stated)
+    return _Listed(keys, seconds.round(4), is_stated, containers)
 
 
 def _exclude(

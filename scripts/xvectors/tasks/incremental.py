@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xvectors.audio.signal import Decoded
-from xvectors.audio.versions import AudioVersion, audio_version, content_hash
+from xvectors.audio.versions import AudioVersion, AudioVersions, audio_version, content_hash
 from xvectors.errors import ShardError, UtteranceError, XVectorsError, first_line, machine_problem
 from xvectors.storage.base import Found, Storage
 from xvectors.storage.provenance import Provenance, Standing
@@ -93,8 +93,10 @@ class OutputCheck:
 
         """
         moved: dict[int, _Answer] = {}
+        versions = AudioVersions()
         for index in indices:
-            answer = self._ask(self.target_of(index))
+            target = self.target_of(index)
+            answer = self._ask(target, versions.of(target.audio_path))
             if answer.found.standing is Standing.MOVED:
                 moved[index] = answer
             else:
@@ -118,7 +120,7 @@ class OutputCheck:
         target = self.target_of(index)
         standing = self._standings.get(index)
         if standing is None:
-            standing = self._resolve(self._ask(target))
+            standing = self._resolve(self._ask(target, audio_version(target.audio_path)))
         self._discard_if_stale(target, standing)
         return target, standing is Standing.CURRENT
 
@@ -126,8 +128,7 @@ class OutputCheck:
         if standing is Standing.STALE:
             self.storage.discard(target.utt_id)
 
-    def _ask(self, target: Target) -> _Answer:
-        audio = audio_version(target.audio_path)
+    def _ask(self, target: Target, audio: AudioVersion | None) -> _Answer:
         if target.provenance is None:
             return _Answer(target, audio, Found(Standing.MISSING))
         found = self.storage.find(target.utt_id, target.provenance.with_audio(audio))

@@ -248,7 +248,7 @@ def test_a_segment_beyond_the_end(tmp_path):
 def test_a_place_that_cannot_be_reached(tmp_path):
     path = tmp_path / "a.flac"
     soundfile.write(path, speechlike(5, RATE), RATE)
-    with open_recording(path) as recording:
+    with open_recording(str(path)) as recording:
         os.truncate(path, 1000)
         with pytest.raises(UtteranceError, match=r"not audio: .*a\.flac: "):
             recording.go_to(4 * RATE)

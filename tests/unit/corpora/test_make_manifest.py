@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import soundfile
 
@@ -13,6 +11,7 @@ from tests.support.corpora import (
     rows,
     write,
 )
+from xvectors.audio.files import open_file
 from xvectors.corpora.make_manifest import make_manifest
 from xvectors.errors import CorpusError
 from xvectors.manifest.reading import read_manifest
@@ -25,13 +24,19 @@ def test_a_manifest_of_every_kind_of_corpus(tmp_path, manifest, kind):
     read = read_manifest(manifest).utterances
     assert [utterance.utt_id for utterance in read] == [want.utt_id for want in corpus.utterances]
     for row, utterance, want in zip(rows(manifest), read, corpus.utterances, strict=True):
-        audio = demo_audio(want.recording)
         assert row[1].startswith("/")
         assert (row[2], row[3]) == (want.text, want.speaker_id)
-        assert Path(row[1]).read_bytes() == audio.read_bytes()
+        with open_file(row[1]) as file:
+            samples, rate = soundfile.read(file)
+        original, original_rate = soundfile.read(demo_audio(want.recording))
+        # Shar holds the part of a recording that a cut is, resampled if the cut is.
+        if rate == original_rate:
+            assert str(samples.tolist())[1:-1] in str(original.tolist())
+        if kind != "shar":
+            assert samples.tolist() == original.tolist()
         if want.segment is None:
             assert len(row) == 5
-            assert utterance.seconds == pytest.approx(soundfile.info(audio).duration, abs=1e-6)
+            assert utterance.seconds == pytest.approx(len(samples) / rate, abs=1e-4)
         else:
             start, end = want.segment
             assert utterance.seconds == pytest.approx(end - start, abs=2e-6)

@@ -1,0 +1,159 @@
+"""Recordings that are a range of bytes in a file: members of tars and of Kaldi's archives."""
+# ruff: noqa: PLR2004 - numbers of the formats, which have no names
+
+import errno
+import io
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from xvectors.audio.containers import ByteRange
+from xvectors.audio.lengths import stated_bytes
+from xvectors.errors import UtteranceError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+# Decoders read a few kilobytes at a time.
+BUFFER_BYTES = 2**16
+KALDIIO_MARK = b"AUDIO"
+FLAC_HEAD_BYTES = 42
+# The share, and the bytes, that FLAC may be larger than its samples: its frames' headers and tags.
+FLAC_EXCESS, FLAC_TAG_BYTES = 1.25, 2**20
+
+
+class RangeFile(io.RawIOBase):
+    """A range of bytes of a file, as if it were a file. It closes the file that it is part of.
+
+    `is_open_ended` tells that other bytes may follow the recording, whose end is not known.
+    """
+
+    is_open_ended = False
+
+    def __init__(self, file: io.FileIO, start: int, size: int) -> None:
+        """Take a file, and the range's first byte and size. The file may end earlier."""
+        self._file, self._start, self._size = file, start, size
+        self._place = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """Read the next bytes, fewer or none at the end."""
+        view = memoryview(buffer).cast("B")
+        wanted = min(len(view), self._size - self._place)
+        if wanted <= 0:
+            return 0
+        n_read = os.preadv(self._file.fileno(), [view[:wanted]], self._start + self._place)
+        self._place += n_read
+        return n_read
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place in the range, and return it."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._place = base + offset
+        return self._place
+
+    def tell(self) -> int:
+        """Return the place in the range."""
+        return self._place
+
+    def narrow(self, start: int, size: int) -> None:
+        """Keep only a range of the bytes, and go to its beginning."""
+        self._start, self._size, self._place = self._start + start, size, 0
+
+    def close(self) -> None:
+        """Close the file."""
+        super().close()
+        self._file.close()
+
+
+def open_range(file: io.FileIO, member: ByteRange) -> io.BufferedReader:
+    """Return a range of bytes of an open file, which it closes.
+
+    Raises:
+        UtteranceError: The file ends before the range does, or the range's size is unknown.
+
+    """
+    available = os.fstat(file.fileno()).st_size
+    if member.size is None:
+        recording = RangeFile(file, member.offset, max(0, available - member.offset))
+        start, size = _find_recording(recording, member)
+        recording.narrow(start, size)
+    else:
+        recording, start, size = RangeFile(file, member.offset, member.size), 0, member.size
+    missing = member.offset + start + size - available
+    if missing > 0:
+        raise UtteranceError(f"cut off: {member}: the file ends {missing} bytes before it does")
+    return io.BufferedReader(recording, BUFFER_BYTES)
+
+
+def is_open_ended(file: BinaryIO) -> bool:
+    """Tell whether other bytes may follow the recording in a file."""
+    raw = getattr(file, "raw", None)
+    return isinstance(raw, RangeFile) and raw.is_open_ended
+
+
+def _find_recording(rest: RangeFile, member: ByteRange) -> tuple[int, int]:
+    """Return the first byte and the size of the recording that an archive's rest begins with."""
+    head = rest.read(FLAC_HEAD_BYTES) or b""
+    if not head:
+        raise UtteranceError(f"cut off: {member}: the file ends before it begins")
+    find = next((find for mark, find in KINDS.items() if head.startswith(mark)), None)
+    if find is None:
+        raise UtteranceError(
+            f"not audio: {member}: there is no WAV, FLAC, NIST SPHERE or AUDIO; write other kinds "
+            "as <file>:<offset>+<size>"
+        )
+    found = find(rest, head)
+    if found is None:
+        raise UtteranceError(
+            f"not read: {member}: its header states no size; write it as <file>:<offset>+<size>"
+        )
+    return found
+
+
+def _find_stated(rest: RangeFile, _head: bytes) -> tuple[int, int] | None:
+    """Return the range of a recording whose header states its bytes."""
+    size = rest.seek(0, os.SEEK_END)
+    found = stated_bytes(cast("BinaryIO", rest))
+    if found is None or found.stated is None:
+        return None
+    return 0, size - found.available + found.stated
+
+
+def _find_flac(rest: RangeFile, head: bytes) -> tuple[int, int] | None:
+    """Return a range that begins with FLAC, which states its samples, but not its bytes."""
+    rest.is_open_ended = True
+    fields = int.from_bytes(head[18:26], "big")
+    n_samples, bits, channels = fields % 2**36, (fields >> 36) % 32 + 1, (fields >> 41) % 8 + 1
+    if len(head) < FLAC_HEAD_BYTES or not n_samples:
+        return None
+    most = int(n_samples * channels * -(-bits // 8) * FLAC_EXCESS) + FLAC_TAG_BYTES
+    return 0, min(most, rest.seek(0, os.SEEK_END))
+
+
+def _find_kaldiio(_rest: RangeFile, head: bytes) -> tuple[int, int] | None:
+    """Return the range of a file that kaldiio has written: a mark, its size, and the file."""
+    start = len(KALDIIO_MARK) + 1 + head[len(KALDIIO_MARK)] if len(head) > 5 else FLAC_HEAD_BYTES
+    if start > 14:
+        return None
+    return start, int.from_bytes(head[len(KALDIIO_MARK) + 1 : start], "little")
+
+
+KINDS: dict[bytes, Callable[[RangeFile, bytes], tuple[int, int] | None]] = {
+    b"RIFF": _find_stated,
+    b"RIFX": _find_stated,
+    b"RF64": _find_stated,
+    b"BW64": _find_stated,
+    b"NIST_1A": _find_stated,
+    b"fLaC": _find_flac,
+    KALDIIO_MARK: _find_kaldiio,
+}

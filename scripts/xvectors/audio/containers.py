@@ -1,0 +1,72 @@
+"""Names of audio inside containers, as the ``wav_path`` of a manifest has them.
+
+``<file>:<offset>+<size>`` names bytes of a file that is not compressed, such as a tar.
+``<file>:<offset>`` is Kaldi's name of a recording in an archive, which states its own size.
+``<file>:<column>[<row>]`` names a row of a Parquet file.
+"""
+
+import os
+import re
+from typing import NamedTuple
+
+# Numbers of 18 digits fit into 64 bits.
+_NUMBER = r"[0-9]{1,18}"
+_NAME = re.compile(
+    rf"(?P<container>.*[^/]):((?P<offset>{_NUMBER})(\+(?P<size>{_NUMBER}))?"
+    rf"|(?P<column>[^:/\[\]]+)\[(?P<row>{_NUMBER})\])",
+    re.DOTALL,
+)
+# The last characters of such names, which few other paths end in.
+_LAST = frozenset("0123456789]")
+
+
+class ByteRange(NamedTuple):
+    """Bytes of a file. `size` is None where the recording at `offset` states its own size."""
+
+    container: str
+    offset: int
+    size: int | None = None
+
+    def __str__(self) -> str:
+        """Return the name."""
+        size = "" if self.size is None else f"+{self.size}"
+        return f"{self.container}:{self.offset}{size}"
+
+
+class TableRow(NamedTuple):
+    """A row of a Parquet file, counted from 0 across all of its row groups."""
+
+    container: str
+    column: str
+    row: int
+
+    def __str__(self) -> str:
+        """Return the name."""
+        return f"{self.container}:{self.column}[{self.row}]"
+
+
+Member = ByteRange | TableRow
+
+
+def parse_member(path: str) -> Member | None:
+    """Return the member of a container that a path names, None if it has no such form."""
+    if path[-1:] not in _LAST or ":" not in path:
+        return None
+    match = _NAME.fullmatch(path)
+    if match is None:
+        return None
+    container, offset, size, column, row = match.group(
+        "container", "offset", "size", "column", "row"
+    )
+    if offset is None:
+        return TableRow(container, column, int(row))
+    return ByteRange(container, int(offset), None if size is None else int(size))
+
+
+def find_member(path: str) -> Member | None:
+    """Return the member that a path names, None if it is a file's path.
+
+    A file that has this very name comes before a member of a container.
+    """
+    member = parse_member(path)
+    return None if member is None or os.path.isfile(path) else member  # noqa: PTH113

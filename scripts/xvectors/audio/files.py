@@ -1,0 +1,100 @@
+"""Opening files of audio and members of containers, and what decoders read them through."""
+
+import errno
+import io
+import os
+from typing import TYPE_CHECKING, BinaryIO
+
+from xvectors.audio.byte_ranges import open_range
+from xvectors.audio.containers import TableRow, find_member
+from xvectors.audio.parquet_rows import open_row
+from xvectors.errors import UtteranceError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+# What opening one file fails of while others are read.
+FILE_ERRORS = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
+FILE_ERRORS |= {errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO}
+
+
+AudioFile = io.FileIO | io.BufferedReader | io.BytesIO
+
+
+def open_file(path: str) -> AudioFile:
+    """Open a file, or a member of a container.
+
+    Raises:
+        UtteranceError: It is missing or may not be read, or the container does not hold it.
+        OSError: The machine cannot read it.
+
+    """
+    member = find_member(path)
+    if member is None:
+        return _open(path)
+    file = _open(member.container)
+    if isinstance(member, TableRow):
+        with file:
+            status = os.fstat(file.fileno())
+        return open_row((status.st_size, status.st_mtime_ns), member)
+    try:
+        return open_range(file, member)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _open(path: str) -> io.FileIO:
+    try:
+        return io.FileIO(path)
+    except FileNotFoundError as error:
+        raise UtteranceError(f"file missing: {path}") from error
+    except OSError as error:
+        if error.errno not in FILE_ERRORS:
+            raise
+        raise UtteranceError(f"cannot be read: {path}: {error.strerror}") from error
+
+
+class DecoderFile:
+    """A file for a decoder that hides its name and records its errors.
+
+    FFmpeg would guess the format from a suffix. Decoders take an input error for the end, and
+    their wrappers print the traceback of an exception.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Take the file."""
+        self._file = file
+        self.error: OSError | None = None
+
+    def read(self, n_bytes: int) -> bytes:
+        """Return the next bytes, none at the end or after an error."""
+        try:
+            return self._file.read(n_bytes) or b""
+        except OSError as error:
+            self._note(error)
+            return b""
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """Read the next bytes, none at the end or after an error."""
+        try:
+            return self._file.readinto(buffer) or 0  # type: ignore[attr-defined]
+        except OSError as error:
+            self._note(error)
+            return 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Seek to a position and return it, or a negative number after an error."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError) as error:
+            return -(getattr(error, "errno", None) or errno.EINVAL)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._file.tell()
+
+    def _note(self, error: OSError) -> None:
+        # A damaged header may lead beyond the largest possible file.
+        if error.errno != errno.EINVAL:
+            self.error = error

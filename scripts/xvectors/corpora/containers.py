@@ -1,0 +1,206 @@
+"""What the readers of corpora in containers share: finding the containers, and listing tars."""
+
+import logging
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from xvectors.audio.containers import ByteRange
+from xvectors.audio.opening import HEADER_READERS
+from xvectors.corpora.entries import Entry, LeftOut, list_files
+from xvectors.corpora.folders import path_expression
+from xvectors.errors import CorpusError, first_line
+from xvectors.files.atomic import parse_json
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 30
+# Metadata of a sample are short; a longer file is something else.
+MAX_METADATA_BYTES = 2**24
+# The end of a tar is marked by a block of zeros.
+TAR_BLOCK_BYTES = 512
+
+
+class TarMember(NamedTuple):
+    """A regular file in a tar."""
+
+    name: str
+    place: ByteRange
+
+
+class Fields(NamedTuple):
+    """The names of the fields that hold an utterance's id, speaker, text and seconds.
+
+    They are fields of JSON or columns of a table. The first one that is there counts.
+    """
+
+    utt_id: Sequence[str]
+    speaker: Sequence[str]
+    text: Sequence[str]
+    seconds: Sequence[str]
+
+    @classmethod
+    def of(cls, utt_id: str | None, speaker: str | None, text: str | None) -> "Fields":
+        """Return the given names, or the usual ones for those that are None."""
+        return cls(
+            ("id", "_id", "utt_id", "segment_id", "__key__") if utt_id is None else (utt_id,),
+            ("speaker_id", "speaker", "client_id") if speaker is None else (speaker,),
+            ("text", "sentence", "transcription", "transcript") if text is None else (text,),
+            ("duration", "seconds"),
+        )
+
+    def entry(self, place: str, wav_path: str, values: dict[str, Any], default_id: str) -> Entry:
+        """Return the utterance of a container's member.
+
+        Without a speaker it is its own.
+
+        Args:
+            place: The member, for messages.
+            wav_path: Its audio.
+            values: The values of the fields that it has.
+            default_id: Its id if no field holds one.
+
+        """
+        utt_id = _first(values, self.utt_id) or default_id
+        seconds = _as_seconds(_first(values, self.seconds))
+        speaker, text = _first(values, self.speaker) or utt_id, _first(values, self.text) or ""
+        return Entry(place, utt_id, wav_path, text, speaker, seconds)
+
+
+def _first(values: dict[str, Any], names: Sequence[str]) -> str | None:
+    """Return the first value that is there, as text."""
+    found = (values[name] for name in names if values.get(name) is not None)
+    return next((str(value) for value in found if not isinstance(value, dict | list)), None)
+
+
+def _as_seconds(value: str | None) -> float | None:
+    try:
+        seconds = float(value or 0)
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < float("inf") else None
+
+
+def find_containers(path: Path, pattern: str) -> list[Path]:
+    """Return the files of a folder that match a pattern, or the one file that `path` is."""
+    if not path.is_dir():
+        return [path]
+    expression = path_expression(pattern)
+    found = list_files(path)
+    return [file for file in found if expression.fullmatch(file.relative_to(path).as_posix())]
+
+
+def read_containers(
+    containers: Sequence[Path], read: Callable[[Path], list[Entry | LeftOut]]
+) -> Iterator[Entry | LeftOut]:
+    """Yield what `read` finds in each container, in their order, and show the progress."""
+    last_line = time.monotonic()
+    is_hidden = not sys.stderr.isatty()
+    with (
+        ThreadPoolExecutor(HEADER_READERS) as readers,
+        tqdm(total=len(containers), unit="file", leave=False, disable=is_hidden) as bar,
+    ):
+        try:
+            for number, found in enumerate(readers.map(read, containers), start=1):
+                bar.update()
+                if time.monotonic() - last_line >= SECONDS_BETWEEN_LINES:
+                    last_line = time.monotonic()
+                    logger.info("%d of %d files are listed", number, len(containers))
+                yield from found
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+
+class Tar:
+    """A tar that is not compressed, of which only headers and metadata are read."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a tar.
+
+        Raises:
+            CorpusError: It is not a tar.
+            OSError: It cannot be read.
+
+        """
+        self.path = path
+        self._file = path.open("rb")
+        try:
+            self._tar = tarfile.open(fileobj=self._file, mode="r:")  # noqa: SIM115
+        except tarfile.TarError as error:
+            self._file.close()
+            raise CorpusError(
+                f"{path}: not a tar, or compressed ({first_line(error)}); unpack a compressed one "
+                "with gunzip or the like first"
+            ) from error
+        self.problem: str | None = None
+
+    def __enter__(self) -> "Tar":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._tar.close()
+        self._file.close()
+
+    def members(self) -> Iterator[TarMember]:
+        """Yield the regular files, in order. `problem` tells why later ones may be missing."""
+        while True:
+            try:
+                info = self._tar.next()
+            except (tarfile.TarError, ValueError) as error:
+                # The last header is whole, and what it describes is missed when it is read.
+                self.problem = f"a tar that ends early ({first_line(error)})"
+                return
+            if info is None:
+                break
+            if info.isreg() and not info.issparse():
+                place = ByteRange(str(self.path), info.offset_data, info.size)
+                yield TarMember(info.name, place)
+        self._file.seek(self._tar.offset)
+        block = self._file.read(TAR_BLOCK_BYTES)
+        if not block:
+            self.problem = "a tar that ends early (without a mark of its end)"
+        elif block.strip(b"\0"):
+            self.problem = f"a tar with a damaged header at byte {self._tar.offset}"
+
+    def read(self, member: TarMember) -> bytes:
+        """Return the content of a member that holds metadata."""
+        if member.place.size is None or member.place.size > MAX_METADATA_BYTES:
+            raise CorpusError(f"{self.path}: {member.name} is too large for metadata")
+        self._file.seek(member.place.offset)
+        return self._file.read(member.place.size)
+
+    def read_text(self, member: TarMember) -> str:
+        """Return the text in a member.
+
+        Raises:
+            CorpusError: It is not UTF-8.
+
+        """
+        try:
+            return self.read(member).decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise CorpusError(f"{self.path}: {member.name} is text that is not UTF-8") from error
+
+    def read_json(self, member: TarMember) -> dict[str, Any]:
+        """Return the fields in a member.
+
+        Raises:
+            CorpusError: It is not a JSON object.
+
+        """
+        try:
+            found = parse_json(self.read(member))
+        except ValueError as error:
+            reason = first_line(error)
+            raise CorpusError(f"{self.path}: {member.name} is not JSON ({reason})") from error
+        if not isinstance(found, dict):
+            raise CorpusError(f"{self.path}: {member.name} is not a JSON object")
+        return found
