@@ -22,9 +22,9 @@ rule embed_shard:
         "../../envs/xvectors.yaml"
     threads: threads_of_shard()
     resources:
-        mem_mb=lambda wildcards, attempt: cluster_resources.megabytes(attempt),
         # Only clusters use these.
-        gpu=cluster_resources.gpus(settings),
+        **cluster_resources.gpu(settings),
+        mem_mb=lambda wildcards, attempt: cluster_resources.megabytes(attempt),
         cpus_per_task=cluster_resources.processors(settings),
         runtime=lambda wildcards, attempt: cluster_resources.minutes(settings, attempt),
     params:

@@ -1,7 +1,7 @@
-"""What a shard job asks of a cluster: a GPU, processors, memory and time.
+"""What a shard job requests of a cluster: a GPU, processors, memory and time.
 
-Memory and time grow with the attempt, as a job that ran out of either is tried again. All
-shards ask for the same, so that they fit into one job array.
+Memory and time grow with the attempt, because a job that ran out of either is tried again. All
+shards request the same, so that they fit into one job array.
 """
 
 import math
@@ -22,14 +22,17 @@ SLOWEST_CPU = 10
 SLOWEST_GPU = 50
 
 
-def gpus(config: Settings) -> int:
-    """Return 1, or 0 where the configuration wants the CPU."""
-    return 0 if config.xvector.device == "cpu" else 1
+def gpu(settings: Settings) -> dict[str, int | str]:
+    """Return the request for a GPU. It is empty if the configuration wants the CPU.
+
+    Kubernetes takes a GPU of 0 for one, too, and wants to know the manufacturer.
+    """
+    return {"gpu": 1, "gpu_manufacturer": "nvidia"} if _wants_gpu(settings) else {}
 
 
-def processors(config: Settings) -> int:
+def processors(settings: Settings) -> int:
     """Return the processors of a job on a cluster."""
-    return GPU_PROCESSORS if gpus(config) else 1
+    return GPU_PROCESSORS if _wants_gpu(settings) else 1
 
 
 def megabytes(attempt: int) -> int:
@@ -37,10 +40,10 @@ def megabytes(attempt: int) -> int:
     return MEGABYTES * attempt
 
 
-def minutes(config: Settings, attempt: int) -> int:
+def minutes(settings: Settings, attempt: int) -> int:
     """Return the run time of a job: for the largest shard of all splits that are split by now."""
-    slowest = SLOWEST_GPU if gpus(config) else SLOWEST_CPU
-    plans = [read_plan(Layout.of(config).plan(split)) for split in config.xvector.splits]
+    slowest = SLOWEST_GPU if _wants_gpu(settings) else SLOWEST_CPU
+    plans = [read_plan(Layout.of(settings).plan(split)) for split in settings.xvector.splits]
     seconds = max(
         (
             TOLERANCE * (plan.audio_seconds + FILE_OVERHEAD * plan.n_utterances) / plan.n_shards
@@ -50,3 +53,7 @@ def minutes(config: Settings, attempt: int) -> int:
         default=0.0,
     )
     return attempt * (STARTUP_MINUTES + math.ceil(seconds / slowest / 60))
+
+
+def _wants_gpu(settings: Settings) -> bool:
+    return settings.xvector.device != "cpu"
