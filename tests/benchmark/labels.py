@@ -3,9 +3,9 @@
     python tests/benchmark/labels.py swap results/x_vectors/resemblyzer/train.tsv
     python tests/benchmark/labels.py speed 10000 100000 1000000
 
-Labels of a split are swapped at random, 20 times for each share, and the verdicts compared with
-what was swapped. The speed is that of random vectors, beside the matrix product of all utterances
-with all speakers. Prints Markdown.
+Labels of a split are swapped at random, at least one, 20 times for each share, and the verdicts
+compared with what was swapped. The speed is that of random vectors, beside the matrix product of
+all utterances with all speakers. Prints Markdown.
 """
 
 import resource
@@ -51,7 +51,8 @@ def one_draw(vectors, labels, n_speakers, share, seed):
     """Return for each rule the suspects, recall, precision and estimate of one draw."""
     random = np.random.default_rng(seed)
     given = labels.copy()
-    places = random.choice(len(labels), round(share * len(labels)), replace=False)
+    n_swapped = max(round(share * len(labels)), int(share > 0))
+    places = random.choice(len(labels), n_swapped, replace=False)
     given[places] = (labels[places] + random.integers(1, n_speakers, len(places))) % n_speakers
     is_wrong = given != labels
     scores = score_labels(vectors, given, n_speakers)
@@ -60,10 +61,10 @@ def one_draw(vectors, labels, n_speakers, share, seed):
     verdict = np.array(judge(scores, threshold)) == "suspect"
     return {
         rule: (
-            suspect.sum(),
+            float(suspect.sum()),
             (suspect & is_wrong).sum() / max(is_wrong.sum(), 1),
             (suspect & is_wrong).sum() / suspect.sum() if suspect.any() else 1.0,
-            threshold.n_wrong,
+            float(threshold.n_wrong),
         )
         for rule, suspect in {"nearest mean": plain, "verdict": verdict}.items()
     }

@@ -14,7 +14,7 @@ from xvectors.report.trials_page import trials_page
 from xvectors.results.tables import FailureRow, IndexRow, write_index
 from xvectors.sharding.markers import write_marker
 from xvectors.verification.error_rates import ScoredTrials
-from xvectors.verification.score_summary import MAX_DET_POINTS, report_scores
+from xvectors.verification.score_summary import MAX_DET_POINTS, report_pairs, report_scores
 
 from .browser import marks_of, n_colours, n_marks, point_at
 
@@ -187,6 +187,18 @@ def test_a_trial_list_without_errors(tmp_path, window):
     page.write_text(trials_page("tag", "name", [report]), encoding="utf-8")
     frame = window.open(page)
     assert "0.00 %" in frame.locator(".tiles").inner_text()
+
+
+def test_a_trial_list_without_labels(tmp_path, window):
+    page = tmp_path / "trials.html"
+    scores = np.random.default_rng(0).normal(0.6, 0.1, 4000)
+    page.write_text(trials_page("tag", SCRIPT, [report_pairs("cosine", scores)]), encoding="utf-8")
+    frame = window.open(page)
+    marks = n_marks(frame, "pairs0")
+    assert marks["rect"] > 30
+    assert marks["rule"] >= 2
+    assert "Similarity of 4,000 pairs" in frame.locator("main").inner_text()
+    assert_within_width(frame)
 
 
 def test_a_million_utterances(tmp_path, wide_window, capsys):

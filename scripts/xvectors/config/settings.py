@@ -479,8 +479,8 @@ class XVectorSettings(_Section):
     trials: Annotated[Mapping[Name, PathText], _map_to("name to trial list")] = Field(
         {},
         description=(
-            "map from a name to a list of trials (`label utt1 utt2`), which are scored, see "
-            "[results.md](../docs/results.md#trials)"
+            "map from a name to a list of trials (`label utt1 utt2`, or `utt1 utt2`), which are "
+            "scored, see [results.md](../docs/results.md#trials)"
         ),
     )
     cohort: Annotated[str | None, BeforeValidator(_null), must_be("a split or null", len)] = Field(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import altair as alt
 
 from xvectors.report.split_report import Histogram, ShardSpeed
-from xvectors.verification.score_summary import DetCurve, ScoreSummary
+from xvectors.verification.score_summary import DetCurve, PairsReport, ScoreSummary
 
 Spec = dict[str, Any]
 # Paul Tol's "muted" scheme for readers with any colour vision
@@ -172,6 +172,49 @@ def similarity_chart(summary: ScoreSummary, axis: str) -> Spec:
         .encode(x="threshold:Q", tooltip=alt.Tooltip("threshold:Q", format=".4f"))
     )
     return _spec(bars + rule, height=260)
+
+
+def pairs_chart(report: PairsReport) -> Spec:
+    """Return a histogram of the scores of pairs without labels, with mean and median."""
+    rows = [
+        {"from": low, "to": high, "pairs": count}
+        for low, high, count in zip(
+            report.edges, report.edges[1:], report.counts.tolist(), strict=False
+        )
+        if count
+    ]
+    bars = (
+        alt.Chart(_values(rows))
+        .mark_bar(color=PLAIN_COLOUR, binSpacing=0)
+        .encode(
+            x=alt.X("from:Q", bin="binned", title=report.kind, scale=alt.Scale(zero=False)),
+            x2="to:Q",
+            y=alt.Y("pairs:Q", title="pairs"),
+            tooltip=[
+                alt.Tooltip("from:Q", format=".3f"),
+                alt.Tooltip("to:Q", format=".3f"),
+                alt.Tooltip("pairs:Q", format=","),
+            ],
+        )
+    )
+    averages = [
+        {"kind": "mean", "value": report.mean},
+        {"kind": "median", "value": report.median},
+    ]
+    rules = (
+        alt.Chart(_values(averages))
+        .mark_rule(color=INK)
+        .encode(
+            x="value:Q",
+            strokeDash=alt.StrokeDash(
+                "kind:N",
+                scale=alt.Scale(domain=["mean", "median"], range=[[1, 0], [4, 4]]),
+                legend=alt.Legend(title=None, orient="top"),
+            ),
+            tooltip=["kind:N", alt.Tooltip("value:Q", format=".4f")],
+        )
+    )
+    return _spec(bars + rules, height=260)
 
 
 def duration_chart(durations: Histogram) -> Spec:

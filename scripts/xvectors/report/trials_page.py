@@ -1,6 +1,4 @@
-"""The page of a trial list: error rates, DET curves and histograms of its scores."""
-
-from collections.abc import Sequence
+"""The page of a trial list: error rates or averages, and histograms of its scores."""
 
 from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings
@@ -8,10 +6,11 @@ from xvectors.files.atomic import write_atomically
 from xvectors.report import charts
 from xvectors.report.page import render
 from xvectors.verification.error_rates import N_DRAWS
-from xvectors.verification.score_summary import ScoreReport
+from xvectors.verification.score_summary import PairsReport, ScoreReport
+from xvectors.verification.scoring import Reports
 
 
-def draw_trials(config: Settings, name: str, reports: Sequence[ScoreReport]) -> None:
+def draw_trials(config: Settings, name: str, reports: Reports) -> None:
     """Write the page of one of the configuration's trial lists.
 
     Args:
@@ -24,7 +23,7 @@ def draw_trials(config: Settings, name: str, reports: Sequence[ScoreReport]) -> 
     write_atomically(Layout.of(config).trials_page(name), page.encode())
 
 
-def trials_page(tag: str, name: str, reports: Sequence[ScoreReport]) -> str:
+def trials_page(tag: str, name: str, reports: Reports) -> str:
     """Return the page of a trial list as HTML.
 
     Args:
@@ -33,8 +32,13 @@ def trials_page(tag: str, name: str, reports: Sequence[ScoreReport]) -> str:
         reports: A report on each kind of score.
 
     """
-    specs = {"det": charts.det_chart({report.kind: report.curve for report in reports})}
-    for number, report in enumerate(reports):
+    pairs = [report for report in reports if isinstance(report, PairsReport)]
+    if pairs:
+        specs = {f"pairs{number}": charts.pairs_chart(one) for number, one in enumerate(pairs)}
+        return render("pairs.html.j2", {"tag": tag, "name": name, "reports": pairs}, specs, {})
+    labelled = [report for report in reports if isinstance(report, ScoreReport)]
+    specs = {"det": charts.det_chart({report.kind: report.curve for report in labelled})}
+    for number, report in enumerate(labelled):
         specs[f"similarity{number}"] = charts.similarity_chart(report.scores, report.kind)
-    values = {"tag": tag, "name": name, "reports": reports, "n_draws": N_DRAWS}
+    values = {"tag": tag, "name": name, "reports": labelled, "n_draws": N_DRAWS}
     return render("trials.html.j2", values, specs, {})

@@ -20,6 +20,7 @@ N_BINS = 60
 # Prior probabilities of a target trial in VoxCeleb's and NIST's evaluations.
 P_TARGETS = (0.01, 0.05)
 MAX_DET_POINTS = 400
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 class EqualError(NamedTuple):
@@ -67,6 +68,34 @@ class ScoreReport(NamedTuple):
     curve: "DetCurve"
 
 
+class PairsReport(NamedTuple):
+    """Results of one kind of score of pairs without labels.
+
+    Attributes:
+        kind: The kind of score, such as `cosine`.
+        n_pairs: Number of pairs.
+        mean: Mean of the scores.
+        deviation: Their standard deviation.
+        quantiles: Their quantiles by share, `QUANTILES`; that of 0.5 is the median.
+        edges: Edges of the histogram's bins, shape (bins + 1,).
+        counts: Number of scores in each bin, shape (bins,).
+
+    """
+
+    kind: str
+    n_pairs: int
+    mean: float
+    deviation: float
+    quantiles: dict[float, float]
+    edges: Floats
+    counts: NDArray[np.int64]
+
+    @property
+    def median(self) -> float:
+        """The median of the scores."""
+        return self.quantiles[0.5]
+
+
 class DetCurve(NamedTuple):
     """Points of a DET curve; `x` and `y` are the normal deviates of false alarms and misses.
 
@@ -90,11 +119,24 @@ def report_scores(kind: str, trials: ScoredTrials) -> ScoreReport:
     return ScoreReport(kind, scores, scores.equal_error, costs, det_curve(rates))
 
 
+def report_pairs(kind: str, scores: Floats) -> PairsReport:
+    """Return the results of a kind of score of at least one pair."""
+    edges = _edges(scores)
+    values = np.quantile(scores, QUANTILES)
+    return PairsReport(
+        kind,
+        len(scores),
+        float(scores.mean()),
+        float(scores.std()),
+        dict(zip(QUANTILES, values.tolist(), strict=True)),
+        edges,
+        np.histogram(np.clip(scores, edges[0], edges[-1]), edges)[0],
+    )
+
+
 def summarize_scores(trials: ScoredTrials) -> ScoreSummary:
     """Return the summary of at least one trial."""
-    low, high = float(trials.scores.min()), float(trials.scores.max())
-    # Equal scores still need a bin of nonzero width.
-    edges = np.histogram_bin_edges([low, max(high, low + 1e-6)], N_BINS)
+    edges = _edges(trials.scores)
     same, different = (
         np.histogram(np.clip(trials.scores[kind], edges[0], edges[-1]), edges)[0]
         for kind in (trials.is_target, ~trials.is_target)
@@ -122,6 +164,13 @@ def det_curve(rates: ErrorRates) -> DetCurve:
         where = where[np.unique(np.searchsorted(way, wanted).clip(max=len(way) - 1))]
     false_alarms, misses = rates.false_alarms[where], rates.misses[where]
     return DetCurve(false_alarms, misses, _deviates(false_alarms), _deviates(misses))
+
+
+def _edges(scores: Floats) -> Floats:
+    """Return the edges of the bins of scores."""
+    low, high = float(scores.min()), float(scores.max())
+    # Equal scores still need a bin of nonzero width.
+    return np.histogram_bin_edges([low, max(high, low + 1e-6)], N_BINS)
 
 
 def _equal_error(trials: ScoredTrials) -> EqualError:

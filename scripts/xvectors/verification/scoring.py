@@ -18,13 +18,20 @@ from xvectors.results.speakers import Speakers, read_speakers
 from xvectors.results.tables import IndexRow, load_embeddings
 from xvectors.results.vectors import Floats, Vectors, normalize_lengths
 from xvectors.verification.error_rates import CONFIDENCE, ScoredTrials
-from xvectors.verification.score_summary import ScoreReport, report_scores
-from xvectors.verification.trials import Trial, find_utterances, read_trials
+from xvectors.verification.score_summary import (
+    PairsReport,
+    ScoreReport,
+    report_pairs,
+    report_scores,
+)
+from xvectors.verification.trials import Trial, find_utterances, has_labels, read_trials
 
 logger = logging.getLogger(__name__)
 
 TRIALS_AT_A_TIME = 65536
 UTTERANCES_AT_A_TIME = 1024
+
+Reports = list[ScoreReport] | list[PairsReport]
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,10 @@ class Cohort:
         return cls(normalize_lengths(speakers.means), top)
 
 
-def score_trials(config: Settings, name: str) -> list[ScoreReport]:
-    """Score one of the configuration's trial lists. Write its scores and error rates.
+def score_trials(config: Settings, name: str) -> Reports:
+    """Score one of the configuration's trial lists. Write its scores and what follows from them.
+
+    That is error rates, or mean and quantiles for a list without labels.
 
     Args:
         config: A resolved configuration.
@@ -83,22 +92,28 @@ def score_trials(config: Settings, name: str) -> list[ScoreReport]:
             )
         cohort = Cohort.of(speakers, xvector.cohort_size)
     plain, normalized = cosine_scores(trials, rows, cohort)
-    reports = {"score": report_scores("cosine", plain)}
+    kinds = {"score": ("cosine", plain)}
     if normalized is not None:
-        reports["normalized_score"] = report_scores("normalized cosine", normalized)
-    for report in reports.values():
+        kinds["normalized_score"] = ("normalized cosine", normalized)
+    if has_labels(trials):
+        reports: Reports = [report_scores(*kind) for kind in kinds.values()]
+    else:
+        reports = [report_pairs(kind, scored.scores) for kind, scored in kinds.values()]
+    for report in reports:
         logger.info("%s: %s", name, _in_words(report))
     write_scores(layout.scores(name), trials, plain, normalized)
-    results = {kind: _as_json(report) for kind, report in reports.items()}
+    results = dict(zip(kinds, map(_as_json, reports), strict=True))
     content = {"trials": str(path), "cohort": xvector.cohort, **results}
     write_atomically(layout.error_rates(name), json.dumps(content, indent=2).encode() + b"\n")
-    return list(reports.values())
+    return reports
 
 
 def cosine_scores(
     trials: list[Trial], rows: Mapping[str, IndexRow], cohort: Cohort | None
 ) -> tuple[ScoredTrials, ScoredTrials | None]:
     """Return the cosine of every trial, and its normalized score if there is a cohort.
+
+    Trials without a label count as non-target ones.
 
     A score s of the utterances a and b becomes the mean of (s - m) / d for both, where m and d
     are the mean and the standard deviation of the utterance's highest scores against the cohort
@@ -122,7 +137,7 @@ def cosine_scores(
     speaker_ids = [rows[name].speaker_id for name in names]
     numbers = {name: i for i, name in enumerate(dict.fromkeys(speaker_ids))}
     speakers = np.array([numbers[name] for name in speaker_ids])[pairs]
-    is_target = np.array([trial.is_target for trial in trials])
+    is_target = np.array([bool(trial.is_target) for trial in trials])
     scores = np.concatenate(
         [
             np.einsum("ij,ij->i", vectors[part[:, 0]], vectors[part[:, 1]], dtype=np.float64)
@@ -167,8 +182,12 @@ def cohort_statistics(vectors: Vectors, cohort: Cohort) -> tuple[Floats, Floats]
 def write_scores(
     path: Path, trials: list[Trial], plain: ScoredTrials, normalized: ScoredTrials | None
 ) -> None:
-    """Write the table of scores: label, utt1, utt2, score and, if given, normalized_score."""
-    header = ["label", "utt1", "utt2", "score"]
+    """Write the table of scores: label, utt1, utt2, score and, if given, normalized_score.
+
+    A list without labels has no column for them.
+    """
+    labelled = has_labels(trials)
+    header = ["label"] * labelled + ["utt1", "utt2", "score"]
     columns = [plain.scores]
     if normalized is not None:
         header.append("normalized_score")
@@ -176,11 +195,20 @@ def write_scores(
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write("\t".join(header) + "\n")
         for trial, *scores in zip(trials, *columns, strict=True):
-            fields = [str(int(trial.is_target)), trial.utt1, trial.utt2]
+            label = [str(int(trial.is_target))] if trial.is_target is not None else []
+            fields = [*label, trial.utt1, trial.utt2]
             file.write("\t".join(fields + [f"{score:.6f}" for score in scores]) + "\n")
 
 
-def _as_json(report: ScoreReport) -> dict[str, Any]:
+def _as_json(report: ScoreReport | PairsReport) -> dict[str, Any]:
+    if isinstance(report, PairsReport):
+        return {
+            "n_pairs": report.n_pairs,
+            "mean": report.mean,
+            "standard_deviation": report.deviation,
+            "median": report.median,
+            "quantiles": {str(share): value for share, value in report.quantiles.items()},
+        }
     rate, low, high, _ = report.equal_error
     return {
         "n_targets": report.scores.n_same,
@@ -191,7 +219,12 @@ def _as_json(report: ScoreReport) -> dict[str, Any]:
     }
 
 
-def _in_words(report: ScoreReport) -> str:
+def _in_words(report: ScoreReport | PairsReport) -> str:
+    if isinstance(report, PairsReport):
+        return (
+            f"{report.kind} of {report.n_pairs} pairs: mean {report.mean:.4f}, median "
+            f"{report.median:.4f}"
+        )
     rate, low, high, _ = report.equal_error
     costs = ", ".join(f"{cost:.4f} (p {p_target})" for p_target, cost in report.costs.items())
     n_trials = report.scores.n_same + report.scores.n_different

@@ -1,4 +1,4 @@
-"""Trial lists: pairs of utterances, labelled as same or different speaker."""
+"""Trial lists: pairs of utterances, labelled as same or different speaker, or not labelled."""
 
 import logging
 from array import array
@@ -17,6 +17,7 @@ from xvectors.results.tables import IndexRow, read_excluded, read_failures, read
 logger = logging.getLogger(__name__)
 
 LABELS = {"1": True, "0": False, "target": True, "nontarget": False}
+N_NAMES = 2
 MAX_PROBLEMS_SHOWN = 20
 # Names that share fewer characters at both ends do not count as similar.
 MIN_LIKENESS = 4
@@ -25,9 +26,12 @@ OUTER_FOLDERS = ("wav", "wavs", "audio", "data", "dev", "test", "eval", "enroll"
 
 
 class Trial(NamedTuple):
-    """A line of a trial list: the utt_ids of two utterances and whether they share a speaker."""
+    """A line of a trial list: the utt_ids of two utterances and whether they share a speaker.
 
-    is_target: bool
+    `is_target` is None in a list without labels.
+    """
+
+    is_target: bool | None
     utt1: str
     utt2: str
     line: int
@@ -36,8 +40,9 @@ class Trial(NamedTuple):
 def read_trials(path: Path) -> list[Trial]:
     """Read a trial list with lines ``label utt1 utt2``. Label 1 or target means same speaker.
 
-    The label may also come last, as in Kaldi's and CN-Celeb's lists. Utterances are named by
-    their utt_id, or by a path as in VoxCeleb's own lists (`utt_id_of`).
+    The label may also come last, as in Kaldi's and CN-Celeb's lists. If the first line has two
+    fields, the list has no labels. Utterances are named by their utt_id, or by a path as in
+    VoxCeleb's own lists (`utt_id_of`).
 
     Raises:
         TrialsError: One line for every line that is wrong or contradicts an earlier one. At most
@@ -46,32 +51,46 @@ def read_trials(path: Path) -> list[Trial]:
     """
     trials = []
     problems = []
+    labelled: bool | None = None
     for number, line in _numbered_lines(path):
         fields = line.split()
-        is_label_last = fields[0] not in LABELS and fields[-1] in LABELS
-        if len(fields) == len(Trial._fields) - 1 and is_label_last:
-            fields = [fields[2], *fields[:2]]
-        if len(fields) != len(Trial._fields) - 1:
-            problems.append(f"{path}:{number}: {len(fields)} fields, not label, utt1 and utt2")
-        elif fields[0] not in LABELS:
-            problems.append(
-                f"{path}:{number}: label {fields[0]!r} is not one of {', '.join(LABELS)}"
-            )
-        else:
-            utt1, utt2 = map(utt_id_of, fields[1:])
-            trials.append(Trial(LABELS[fields[0]], utt1, utt2, number))
-    problems += _contradictions(path, trials)
-    if not problems and not _has_both_kinds(trials):
-        problems.append(f"{path}: needs trials of both kinds, label 1 and label 0")
+        if labelled is None:
+            labelled = len(fields) != N_NAMES
+        try:
+            trials.append(_parse(fields, number, labelled))
+        except ValueError as error:
+            problems.append(f"{path}:{number}: {error}")
+    if labelled is not False:
+        problems += _contradictions(path, trials)
+        if not problems and not _has_both_kinds(trials):
+            problems.append(f"{path}: needs trials of both kinds, label 1 and label 0")
     _refuse(problems, path)
     return trials
+
+
+def _parse(fields: list[str], number: int, labelled: bool) -> Trial:
+    """Return the trial of a line; raise ValueError if it is wrong."""
+    if not labelled:
+        if len(fields) != N_NAMES:
+            raise ValueError(
+                f"{len(fields)} fields, not utt1 and utt2 as in the first line. Give all lines a "
+                "label or none"
+            )
+        return Trial(None, utt_id_of(fields[0]), utt_id_of(fields[1]), number)
+    if len(fields) != N_NAMES + 1:
+        raise ValueError(f"{len(fields)} fields, not label, utt1 and utt2")
+    if fields[0] not in LABELS and fields[-1] in LABELS:
+        fields = [fields[2], *fields[:2]]
+    if fields[0] not in LABELS:
+        raise ValueError(f"label {fields[0]!r} is not one of {', '.join(LABELS)}")
+    return Trial(LABELS[fields[0]], utt_id_of(fields[1]), utt_id_of(fields[2]), number)
 
 
 def _contradictions(path: Path, trials: list[Trial]) -> Iterator[str]:
     """Yield a problem for each line that gives a pair another label than an earlier line."""
     hashes = {True: array("q"), False: array("q")}
     for trial in trials:
-        hashes[trial.is_target].append(hash(_pair(trial)))
+        hashes[bool(trial.is_target)].append(hash(_pair(trial)))
     # Few pairs have a hash that occurs with both labels.
     both = set(np.intersect1d(np.array(hashes[True]), np.array(hashes[False])).tolist())
     first: dict[tuple[str, str], Trial] = {}
@@ -225,9 +244,14 @@ def find_utterances(
     if len(usable) < len(trials):
         n_lost = len(trials) - len(usable)
         logger.warning("%s: left out %d trials whose utterances were not embedded", path, n_lost)
-    if not _has_both_kinds(usable):
+    if not usable or (has_labels(trials) and not _has_both_kinds(usable)):
         raise TrialsError(f"{path}: too few of its utterances could be embedded")
     return usable, rows
+
+
+def has_labels(trials: Sequence[Trial]) -> bool:
+    """Tell whether the trials of a list have labels: all have, or none."""
+    return bool(trials) and trials[0].is_target is not None
 
 
 def _has_both_kinds(trials: list[Trial]) -> bool:

@@ -10,13 +10,14 @@ from xvectors.report.charts import (
     duration_chart,
     fit_chart,
     marks,
+    pairs_chart,
     similarity_chart,
     speed_chart,
     utterance_map,
 )
 from xvectors.report.split_report import Histogram, ShardSpeed
 from xvectors.verification.error_rates import ScoredTrials
-from xvectors.verification.score_summary import DetCurve, report_scores
+from xvectors.verification.score_summary import DetCurve, report_pairs, report_scores
 
 
 def values(spec: dict) -> list[dict]:
@@ -65,6 +66,17 @@ def test_histograms_of_both_kinds_and_the_threshold():
     for kind in ("same speaker", "different speakers"):
         assert sum(row["percent"] for row in bars if row["kind"] == kind) == pytest.approx(100)
     assert mark_types(similarity_chart(scores._replace(equal_error=None), "cosine")) == ["bar"]
+
+
+def test_pairs_with_mean_and_median():
+    spec = pairs_chart(report_pairs("cosine", np.array([0.0, 0.0, 0.75, 1.0])))
+    assert mark_types(spec) == ["bar", "rule"]
+    rows = values(spec)
+    assert [row["pairs"] for row in rows if "pairs" in row] == [2, 1, 1]
+    assert {row["kind"]: row["value"] for row in rows if "kind" in row} == {
+        "mean": 0.4375,
+        "median": 0.375,
+    }
 
 
 def test_durations_without_empty_bars():

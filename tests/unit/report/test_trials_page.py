@@ -2,7 +2,7 @@ import numpy as np
 
 from xvectors.report.trials_page import trials_page
 from xvectors.verification.error_rates import ScoredTrials
-from xvectors.verification.score_summary import report_scores
+from xvectors.verification.score_summary import report_pairs, report_scores
 
 
 def test_names_are_escaped():
@@ -15,3 +15,15 @@ def test_names_are_escaped():
     assert "&lt;script&gt;alert(1)" in page
     assert "<i>" not in page
     assert "<b>" not in page.lower()
+
+
+def test_pairs_without_labels():
+    reports = [
+        report_pairs(kind, np.array([0.25, 0.5, 1.0])) for kind in ("cosine", "normalized cosine")
+    ]
+    page = trials_page("tag", "<b>", reports)
+    assert "Similarity of 3 pairs" in page
+    assert "<dd>0.5833</dd>" in page
+    assert 'id="pairs1"' in page
+    assert "equal error rate" not in page
+    assert "<b>" not in page

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from xvectors.verification.error_rates import ScoredTrials, equal_error_rate, error_rates
-from xvectors.verification.score_summary import MAX_DET_POINTS, N_BINS, det_curve, summarize_scores
+from xvectors.verification.score_summary import (
+    MAX_DET_POINTS,
+    N_BINS,
+    det_curve,
+    report_pairs,
+    summarize_scores,
+)
 
 
 def trials(target: list[float], nontarget: list[float]) -> ScoredTrials:
@@ -45,6 +51,16 @@ def test_scores_that_are_all_alike():
     assert summary.equal_error is not None
     assert summary.equal_error.rate == 0.5
     assert np.isfinite(summary.equal_error.threshold)
+
+
+def test_pairs_without_labels():
+    report = report_pairs("cosine", np.array([0.0, 0.25, 0.5, 0.75, 1.0]))
+    assert (report.n_pairs, report.mean, report.median) == (5, 0.5, 0.5)
+    assert report.deviation == pytest.approx(0.125**0.5)
+    assert report.quantiles[0.25] == 0.25
+    assert report.counts.sum() == 5
+    assert (report.counts[0], report.counts[-1], len(report.counts)) == (1, 1, N_BINS)
+    assert report_pairs("cosine", np.array([0.5])).counts.sum() == 1
 
 
 def test_the_det_curve_is_a_line_for_normal_scores():

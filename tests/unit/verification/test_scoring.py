@@ -91,6 +91,27 @@ def test_a_list_with_a_known_equal_error_rate(config, tmp_path):
     assert results["score"]["min_dcf"]["0.01"] == pytest.approx(0.75)
 
 
+def test_pairs_without_labels_by_hand(config, tmp_path, caplog):
+    caplog.set_level("INFO")
+    config["xvector"] |= {"cohort": "cohort", "cohort_size": 2}
+    table, results = run(config, tmp_path, "a-1 a-2", "a-1 x-1", "b-1 c-2", "c-1 a-1")
+    assert table[0] == ["utt1", "utt2", "score", "normalized_score"]
+    # x-1 is of another split, and c-2 could not be embedded.
+    assert [row[:2] for row in table[1:]] == [["a-1", "a-2"], ["a-1", "x-1"], ["c-1", "a-1"]]
+    cosines = np.cos(np.deg2rad([60, 30, 180]))
+    assert np.allclose([float(row[2]) for row in table[1:]], cosines, atol=1e-6)
+    score = results["score"]
+    assert score["n_pairs"] == 3
+    assert score["mean"] == pytest.approx(cosines.mean(), abs=1e-6)
+    assert score["standard_deviation"] == pytest.approx(cosines.std(), abs=1e-6)
+    assert score["median"] == pytest.approx(0.5, abs=1e-6)
+    assert score["quantiles"]["0.95"] == pytest.approx(np.quantile(cosines, 0.95), abs=1e-6)
+    assert results["normalized_score"]["n_pairs"] == 3
+    assert "list: cosine of 3 pairs: mean 0.1220, median 0.5000" in caplog.text
+    with pytest.raises(TrialsError, match="too few of its utterances"):
+        run(config, tmp_path, "a-1 c-2")
+
+
 def test_normalization_against_a_cohort_by_hand(config, tmp_path):
     config["xvector"] |= {"cohort": "cohort", "cohort_size": 2}
     table, results = run(config, tmp_path, "1 a-1 a-2", "0 a-1 b-1")

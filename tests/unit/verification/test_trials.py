@@ -4,7 +4,13 @@ from tests.support.made_split import make_split, make_voices
 from xvectors.config.layout import Layout
 from xvectors.errors import TrialsError
 from xvectors.results.tables import ExcludedRow, write_excluded
-from xvectors.verification.trials import check_trials, find_utterances, read_trials, utt_id_of
+from xvectors.verification.trials import (
+    check_trials,
+    find_utterances,
+    has_labels,
+    read_trials,
+    utt_id_of,
+)
 
 
 def test_all_wrong_lines_are_named(tmp_path):
@@ -84,6 +90,32 @@ def test_the_label_may_come_last(tmp_path):
         (True, "a", "b"),
         (False, "a", "c"),
         (True, "a", "d"),
+    ]
+
+
+def test_a_list_without_labels(tmp_path, manifest):
+    path = listed(tmp_path, "id1/a/00001.wav plain", "", "plain id2-b-00002", "plain plain")
+    trials = read_trials(path)
+    assert [tuple(trial) for trial in trials] == [
+        (None, "id1-a-00001", "plain", 1),
+        (None, "plain", "id2-b-00002", 3),
+        (None, "plain", "plain", 4),
+    ]
+    assert not has_labels(trials)
+    check_trials({"mine": path}, [manifest])
+    path = listed(tmp_path, "plain id9-b-00002")
+    with pytest.raises(TrialsError, match="id9-b-00002 is in no split's manifest; the most sim"):
+        check_trials({"mine": path}, [manifest])
+
+
+def test_a_list_with_some_labels(tmp_path):
+    path = listed(tmp_path, "a b", "1 a c", "a")
+    with pytest.raises(TrialsError) as error:
+        read_trials(path)
+    assert str(error.value).splitlines() == [
+        f"{path}:{line}: {n} fields, not utt1 and utt2 as in the first line. Give all lines a "
+        "label or none"
+        for line, n in ((2, 3), (3, 1))
     ]
 
 
