@@ -39,7 +39,7 @@ def config(tmp_path):
 def write_split(config, split, angles):
     layout = Layout.of(config)
     folder = layout.embeddings(split)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for i, (name, angle) in enumerate(angles.items()):
         radians = np.deg2rad(angle)
@@ -178,6 +178,18 @@ def test_a_cohort_that_tells_nothing(config, tmp_path):
     config["xvector"] |= {"cohort": "cohort"}
     with pytest.raises(TrialsError, match="a-1: its scores against the cohort are all equal"):
         run(config, tmp_path, "1 a-1 a-2", "0 a-1 b-1")
+
+
+def test_a_cohort_with_speakers_of_the_trials_is_said(config, tmp_path, caplog):
+    config["xvector"] |= {"cohort": "cohort", "cohort_size": 2}
+    run(config, tmp_path, "1 a-1 a-2", "0 a-1 b-1")
+    assert "also in the cohort" not in caplog.text
+    write_split(resolve_config(config), "cohort", {"x-1": 30, "y-1": 75, "b-9": 200})
+    run(config, tmp_path, "1 a-1 a-2", "0 a-1 b-1")
+    assert (
+        "list.txt: 1 of its 2 speakers are also in the cohort, cohort. A cohort of other "
+        "speakers normalizes better"
+    ) in caplog.text
 
 
 def test_a_cohort_of_one_speaker():
