@@ -132,6 +132,7 @@ def _marker(job: _Job, utterances: ShardUtterances, tally: Tally) -> DoneMarker:
         run=RunWatch(job.layout.root).run,
         n_silent=tally.n_silent,
         seconds=differing_seconds(utterances.content, tally),
+        n_misstated=len(wrongly_stated(utterances.content, tally)),
     )
 
 
@@ -256,10 +257,11 @@ def _warn_of_durations(job: _Job, utterances: ShardUtterances, tally: Tally) -> 
     rows = wrongly_stated(shard, tally)
     if rows:
         logger.warning(
-            "%s: %d durations are not those that the manifest or the file's header states. The "
-            "table lists what was decoded, for instance %.2f s of %s instead of %.2f s",
+            "%s: manifest or header state a wrong duration for %d of %d utterances. "
+            "The table lists what was decoded, for instance %.2f s of %s instead of %.2f s",
             job.name,
             len(rows),
+            len(shard.utt_ids),
             tally.decoded[rows[0]].seconds,
             shard.utt_ids[rows[0]],
             shard.seconds[rows[0]],

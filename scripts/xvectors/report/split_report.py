@@ -167,6 +167,7 @@ class SplitReport:
     n_failures: int
     n_excluded: int
     n_silent: int
+    n_misstated: int
     n_shards: int
     speeds: list[ShardSpeed]
     view: SpeakerView | None
@@ -213,6 +214,7 @@ def gather(
         n_failures=len(shown) + sum(1 for _ in failures),
         n_excluded=sum(1 for _ in excluded),
         n_silent=sum(marker.n_silent for _, marker in markers),
+        n_misstated=sum(marker.n_misstated for _, marker in markers),
         n_shards=len(shards),
         speeds=speeds(markers),
         view=view,

@@ -34,9 +34,10 @@ class DoneMarker:
     `storage` how they are kept. `members` is a hash of the shard's utterances, see `hash_members`,
     and `run` names the run that the job belonged to. Both are empty in markers of earlier versions.
 
-    `n_silent` counts all silent utterances that are embedded. `seconds` are the decoded durations,
-    by utt_id, of those that the index shard lists with another one. Markers of earlier versions
-    have neither.
+    `n_silent` counts all silent utterances that are embedded, `n_misstated` those whose duration
+    the manifest or a header states wrongly. `seconds` are the decoded durations, by utt_id, of
+    those that the index shard lists with another one. Markers of earlier versions have none of
+    these.
     """
 
     n_utterances: int
@@ -57,6 +58,7 @@ class DoneMarker:
     run: str = ""
     n_silent: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    n_misstated: int = 0
 
 
 def write_marker(path: Path, marker: DoneMarker) -> None:

@@ -62,13 +62,14 @@ def test_decoded_durations_and_silence_are_told_and_kept(shards, caplog):
     (first,) = shards.embed_all()
     assert first["n_written"] == 5
     assert first["n_silent"] == 2
+    assert first["n_misstated"] == 2
     assert first["audio_seconds"] == pytest.approx(sum(SECONDS.values()), abs=0.1)
     assert first["seconds"].keys() >= {"mp3", "stated"}
     assert listed(shards) == pytest.approx(SECONDS, abs=0.1)
     assert listed(shards)["stated"] == 4
     assert "0 failed" in caplog.text
     assert ", 2 silent" in caplog.text
-    assert "train 0-of-1: 2 durations are not those that the manifest" in caplog.text
+    assert "manifest or header state a wrong duration for 2 of 5 utterances. The" in caplog.text
     settings = resolve_config({"xvector": shards.settings})
     (line,) = summarize(settings, first["run"], 1)
     assert line.endswith("wall time 0 min 1 s, 2 silent")
@@ -77,6 +78,7 @@ def test_decoded_durations_and_silence_are_told_and_kept(shards, caplog):
     table = listed(shards)
     shards.layout.marker("train", "0-of-1").unlink()
     (again,) = shards.embed_all()
+    assert again["n_misstated"] == 2
     assert (again["n_written"], again["n_skipped"], again["n_silent"]) == (0, 5, 2)
     assert again["seconds"] == first["seconds"]
     assert listed(shards) == table
@@ -108,4 +110,5 @@ def test_a_manifest_that_states_another_duration_later_changes_no_table(shards):
     shards.manifest.write_text(shards.manifest.read_text().replace("seconds=9", "seconds=4"))
     (right,) = shards.embed_all()
     assert "stated" not in right["seconds"]
+    assert right["n_misstated"] == 1
     assert listed(shards) == table

@@ -24,6 +24,17 @@ def test_silent_utterances_are_shown_only_where_there_are_some(tmp_path):
     assert "<dt>silent</dt><dd>3</dd>" in layout.page("train").read_text()
 
 
+def test_wrongly_stated_durations_are_counted_only_where_there_are_some(tmp_path):
+    config = make_split(tmp_path, *make_voices(2, 3))
+    layout = Layout.of(config)
+    draw_report(config, "train", SHARDS, 100, with_tsne=False)
+    assert "wrong durations" not in layout.page("train").read_text()
+    for shard in SHARDS:
+        write_marker(layout.marker("train", shard), make_marker(n_misstated=2))
+    draw_report(config, "train", SHARDS, 100, with_tsne=False)
+    assert "<dt>wrong durations</dt><dd>4<small>" in layout.page("train").read_text()
+
+
 def test_excluded_utterances_are_shown_only_where_there_are_some(tmp_path):
     config = make_split(tmp_path, *make_voices(2, 3), min_seconds=1)
     layout = Layout.of(config)
