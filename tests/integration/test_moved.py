@@ -1,10 +1,14 @@
 """Output folders that are copied or moved, and tables that an earlier version made."""
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from pyarrow import parquet
 
 from tests.support.kaldi_files import read_vectors
@@ -95,3 +99,38 @@ def test_espnet3s_link(done):
     assert (link / "mine.pt").read_bytes() == b"mine"
     done.xvector["storage"] = "packed"
     assert "espnet3 links .pt files" in done.run_badly("--dry-run")[0]
+
+
+def contents(folder: Path) -> dict[Path, int]:
+    """Return the paths in a folder with their times, but for Python's own caches."""
+    paths = [path for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    return {path: path.stat().st_mtime_ns for path in paths}
+
+
+def test_a_shared_checkout_is_left_as_it_is(checkout, tmp_path_factory):
+    mine = tmp_path_factory.mktemp("mine")
+    checkout.corpus.rename(mine / "corpus")
+    encoder = checkout.root / "config" / "demo" / "encoder"
+    settings = checkout.xvector | {"pretrained_model": str(encoder), "report": True}
+    (mine / "my.yaml").write_text(yaml.safe_dump({"xvector": settings}))
+    folders = [path for path in checkout.root.rglob("*") if path.is_dir()]
+    for path in [*folders, checkout.root]:
+        path.chmod(0o555)
+    before = contents(checkout.root)
+    command = [sys.executable, "-m", "snakemake", "-s", str(checkout.root / "Snakefile")]
+    try:
+        result = subprocess.run(
+            [*command, "--cores", "2", "--configfile", "my.yaml"],
+            cwd=mine,
+            env=checkout.environment() | {"PYTHONPATH": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        assert contents(checkout.root) == before
+    finally:
+        for path in [checkout.root, *folders]:
+            path.chmod(0o755)
+    assert len(list((mine / "out" / "tag" / "train").glob("*.pt"))) == 8
+    assert (mine / "out" / "tag" / ".logs" / "embed_shard").is_dir()
