@@ -15,6 +15,7 @@ export PATH := $(BIN):$(PATH)
 run: $(VENV)/.run
 	snakemake --cores 4
 	snakemake --report results/report.html
+	@echo Open results/x_vectors/demo/overview.html in a browser.
 
 test: $(VENV)/.dev
 	pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder

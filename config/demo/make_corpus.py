@@ -55,6 +55,8 @@ SENTENCES = (
 
 SPLIT_OF_SENTENCE = ("train", "train", "train", "train", "train", "valid", "test", "test")
 STEREO_UTTERANCE = "edith_02"
+# The speaker that the manifest names, where it is wrong on purpose, for the check of labels.
+WRONG_LABELS = {"clara_04": "edith"}
 
 
 def synthesise(voice: str, pitch: int, speed: int, text: str) -> tuple[torch.Tensor, int]:
@@ -86,7 +88,8 @@ def main() -> None:
                 signal = as_stereo(signal)
             path = folder / f"{utt_id}{speaker.suffix}"
             soundfile.write(path, signal.numpy(), speaker.sample_rate, subtype="PCM_16")
-            fields = (utt_id, f"../wav/{speaker.name}/{path.name}", sentence, speaker.name)
+            label = WRONG_LABELS.get(utt_id, speaker.name)
+            fields = (utt_id, f"../wav/{speaker.name}/{path.name}", sentence, label)
             lines[SPLIT_OF_SENTENCE[number]].append("\t".join(fields) + "\n")
     (DEMO / "manifest").mkdir(exist_ok=True)
     for split, split_lines in lines.items():

@@ -30,6 +30,15 @@ def test_the_demo_runs_at_once_and_has_nothing_to_do_afterwards(checkout, refere
         assert all(1 < float(row[3]) < 5 for row in rows[1:])
         assert (out / f"{split}.failed.tsv").read_text() == "utt_id\twav_path\treason\n"
         assert (out / f"{split}.report.html").stat().st_size > 100_000
+    labels = [line.split("\t") for line in (out / "train.labels.tsv").read_text().splitlines()]
+    suspects = [(row[0], row[1], row[3]) for row in labels if row[-1] == "suspect"]
+    assert suspects == [("clara_04", "edith", "clara")]
+    clean = (out / "train.clean.tsv").read_text()
+    assert len(clean.splitlines()) == 39
+    assert "clara_04" not in clean
+    overview = (out / "overview.html").read_text()
+    for split in ("train", "valid", "test"):
+        assert f'<a href="{split}.report.html">' in overview
     marker = json.loads((out / ".shards" / "train" / "0-of-2.done").read_text())
     assert marker["n_utterances"] == marker["n_written"] == 20
     assert marker["n_skipped"] == marker["n_failed"] == 0

@@ -196,6 +196,16 @@ def all_scores() -> list[str]:
     return [str(make(name)) for make in makers for name in settings.xvector.trials]
 
 
+def all_summaries() -> list[str]:
+    """Return the summaries of the labels and clusters of all splits."""
+    makers = []
+    if settings.xvector.labels:
+        makers.append(layout.labels_summary)
+    if settings.xvector.clusters:
+        makers.append(layout.clusters_summary)
+    return [str(make(split)) for make in makers for split in settings.xvector.splits]
+
+
 def wanted_scores(wildcards: Wildcards) -> list[str]:
     """Return the results of all trial lists, of which there must be at least one."""
     if not settings.xvector.trials:
@@ -216,4 +226,6 @@ def all_products(wildcards: Wildcards) -> list[str]:
     if settings.xvector.report:
         makers.append(layout.page)
     products = [str(make(split)) for make in makers for split in splits]
+    if settings.xvector.report:
+        products.append(str(layout.overview))
     return products + all_scores()

@@ -113,6 +113,11 @@ class Layout:
         """Return the page that shows the embeddings of a split."""
         return self.root / f"{split}.report.html"
 
+    @property
+    def overview(self) -> Path:
+        """The page that lists all splits and trial lists."""
+        return self.root / "overview.html"
+
     def scores(self, trials: str) -> Path:
         """Return the table of a trial list's scores."""
         return self.root / f"{trials}.scores.tsv"

@@ -38,7 +38,8 @@ def render(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    packed = json.dumps({"library": _library(), "charts": charts, "data": data})
+    # Without charts, a page needs no library.
+    packed = json.dumps({"library": _library() if charts else "", "charts": charts, "data": data})
     # No timestamp: the same numbers give the same page.
     zipped = base64.b64encode(gzip.compress(packed.encode(), mtime=0)).decode()
     return environment.get_template(template).render(**values, packed=zipped)

@@ -293,9 +293,10 @@ def _score(
         own[block] = np.where(n_all[label] > 1, cosines, np.nan)
         if n_speakers > 1:
             scores = np.asarray(vectors[block]) @ means.T
-            scores[np.arange(len(label)), label] = -np.inf
+            places = np.arange(len(label))
+            scores[places, label] = -np.inf
             nearest_speaker[block] = scores.argmax(axis=1)
-            nearest[block] = scores.max(axis=1)
+            nearest[block] = scores[places, nearest_speaker[block]]
     return Scores(own, nearest, nearest_speaker)
 
 

@@ -1,0 +1,10 @@
+"""Draw the overview of all splits and trial lists."""
+
+from pathlib import Path
+
+from xvectors.report.overview_page import draw_overview
+from xvectors.run.script_log import running
+
+if __name__ == "__main__":
+    with running(snakemake) as settings:
+        draw_overview(settings, [Path(marker) for marker in snakemake.input.markers])

@@ -1,0 +1,144 @@
+"""The overview: one page that lists all splits and trial lists, with links to their pages."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from xvectors.config.layout import Layout
+from xvectors.config.settings import Settings
+from xvectors.errors import ShardError
+from xvectors.files.atomic import parse_json, write_atomically
+from xvectors.report.page import render
+from xvectors.report.sampling import add_up
+from xvectors.report.split_report import speeds
+from xvectors.results.tables import read_excluded, read_failures, read_index
+from xvectors.sharding.limits import Limits
+from xvectors.sharding.markers import DoneMarker, read_marker
+
+SECONDS_PER_HOUR = 3600
+
+
+class SplitLine(NamedTuple):
+    """A split's line. Counts are None where the settings do not ask for them.
+
+    `times_real_time` is the median speed of the shards that their last job embedded.
+    """
+
+    split: str
+    page: str
+    n_utterances: int
+    n_speakers: int
+    hours: float
+    n_failed: int
+    n_excluded: int | None
+    n_suspects: int | None
+    labels: str
+    n_clusters: int | None
+    clusters: str
+    times_real_time: float | None
+
+
+class TrialsLine(NamedTuple):
+    """A trial list's line: `results` are the contents of its ``.scores.json``."""
+
+    name: str
+    page: str
+    results: dict[str, Any]
+
+
+class Encoder(NamedTuple):
+    """The encoder, and how and when it was used; devices and precisions are those of all jobs."""
+
+    toolkit: str
+    source: str | None
+    revision: str | None
+    fingerprint: str | None
+    devices: str
+    precisions: str
+    finished: str
+
+
+def draw_overview(config: Settings, markers: list[Path]) -> None:
+    """Write the overview of all splits and trial lists of a configuration.
+
+    Args:
+        config: A resolved configuration. All of its splits must have been collected.
+        markers: The done-markers of all splits.
+
+    Raises:
+        ShardError: A table or a marker is missing or damaged.
+
+    """
+    layout, xvector = Layout.of(config), config.xvector
+    values = {
+        "tag": xvector.spk_embed_tag,
+        "encoder": _encoder(config, markers),
+        "splits": [_split_line(config, split, markers) for split in xvector.splits],
+        "trials": [
+            TrialsLine(name, layout.trials_page(name).name, _read(layout.error_rates(name)))
+            for name in xvector.trials
+        ],
+    }
+    page = render("overview.html.j2", values, {}, {})
+    write_atomically(layout.overview, page.encode())
+
+
+def _encoder(config: Settings, markers: list[Path]) -> Encoder:
+    layout = Layout.of(config)
+    about = _read(layout.encoder)
+    read = [read_marker(path) for path in markers]
+    newest = max(path.stat().st_mtime for path in markers)
+    return Encoder(
+        config.xvector.toolkit,
+        about["source"],
+        about["revision"],
+        about["fingerprint"],
+        _named(marker.device for marker in read),
+        _named(marker.precision for marker in read),
+        datetime.fromtimestamp(newest, UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(sorted(set(names)))
+
+
+def _split_line(config: Settings, split: str, markers: list[Path]) -> SplitLine:
+    layout, xvector = Layout.of(config), config.xvector
+    # The folder of a split's markers has its name.
+    own = [(path.stem, read_marker(path)) for path in markers if path.parent.name == split]
+    totals = add_up(read_index(layout.index(split)))
+    excluded = read_excluded(layout.excluded(split)) if Limits.of(config) else None
+    return SplitLine(
+        split=split,
+        page=layout.page(split).name,
+        n_utterances=totals.n_utterances.total(),
+        n_speakers=len(totals.n_utterances),
+        hours=sum(totals.seconds) / SECONDS_PER_HOUR,
+        n_failed=sum(1 for _ in read_failures(layout.failures(split))),
+        n_excluded=None if excluded is None else sum(1 for _ in excluded),
+        n_suspects=_read(layout.labels_summary(split))["suspect"] if xvector.labels else None,
+        labels=layout.labels(split).name,
+        n_clusters=(
+            _read(layout.clusters_summary(split))["n_clusters"] if xvector.clusters else None
+        ),
+        clusters=layout.clusters(split).name,
+        times_real_time=_speed(own),
+    )
+
+
+def _speed(markers: list[tuple[str, DoneMarker]]) -> float | None:
+    found = [speed.times_real_time for speed in speeds(markers)]
+    return median(found) if found else None
+
+
+def _read(path: Path) -> Any:
+    try:
+        return parse_json(path.read_bytes())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ShardError(
+            f"{path}: missing or damaged. Delete it and rerun the same command"
+        ) from error

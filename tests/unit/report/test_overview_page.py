@@ -1,0 +1,71 @@
+import json
+import re
+
+import pytest
+
+from tests.support.made_split import SHARDS, make_split, make_voices
+from xvectors.config.layout import Layout
+from xvectors.errors import ShardError
+from xvectors.report.overview_page import draw_overview
+from xvectors.results.tables import FailureRow
+
+NONE = "\N{EN DASH}"
+
+
+@pytest.fixture
+def config(tmp_path):
+    """The settings of a split of 12 utterances, 78 s in all, with all that the page shows."""
+    trials = {"vox": "a.txt", "sim": "b.txt"}
+    wanted = {"splits": ["train"], "labels": True, "clusters": True, "trials": trials}
+    failures = [FailureRow("x", "x.wav", "empty")]
+    config = make_split(tmp_path, *make_voices(3, 4), failures, **wanted)
+    layout = Layout.of(config)
+    layout.encoder.parent.mkdir()
+    about = {"source": "<b>/model", "revision": None, "fingerprint": "f00d"}
+    layout.encoder.write_text(json.dumps(about))
+    layout.labels_summary("train").write_text(json.dumps({"suspect": 7}))
+    layout.clusters_summary("train").write_text(json.dumps({"n_clusters": 5}))
+    score = {"n_targets": 1500, "n_nontargets": 500, "eer": 0.0123}
+    layout.error_rates("vox").write_text(json.dumps({"score": score}))
+    pairs = {"n_pairs": 9, "mean": 0.5, "median": 0.25}
+    layout.error_rates("sim").write_text(json.dumps({"score": pairs, "normalized_score": pairs}))
+    return config
+
+
+def drawn(config):
+    layout = Layout.of(config)
+    draw_overview(config, [layout.marker("train", shard) for shard in SHARDS])
+    return layout.overview.read_text()
+
+
+def rows(page):
+    """The texts of all cells, by row."""
+    return [
+        [re.sub("<[^>]*>", "", cell).strip() for cell in re.findall("<td.*?</td>", row, re.DOTALL)]
+        for row in re.findall("<tr>(.*?)</tr>", page, re.DOTALL)
+    ]
+
+
+def test_every_split_and_trial_list_has_a_line_and_links(config):
+    page = drawn(config)
+    found = rows(page)
+    # The markers tell of 40 s of audio in 2 s.
+    assert ["train", "12", "3", "0.02", "1", NONE, "7", "5", "20"] in found
+    assert ["vox", "cosine", "2,000", "1.23 %", NONE, NONE] in found
+    assert ["sim", "cosine", "9", NONE, "0.5000", "0.2500"] in found
+    assert ["sim", "normalized cosine", "9", NONE, "0.5000", "0.2500"] in found
+    assert {"train.report.html", "train.labels.tsv", "train.clusters.tsv"} <= set(
+        re.findall('href="([^"]*)"', page)
+    )
+    for text in ("&lt;b&gt;/model", "f00d", "fp32", "cpu"):
+        assert [text] in found
+
+
+def test_the_page_is_small_without_the_charts_library(config):
+    assert len(drawn(config)) < 20_000
+
+
+def test_a_missing_summary_is_named(config):
+    Layout.of(config).labels_summary("train").unlink()
+    with pytest.raises(ShardError, match=r"train\.labels\.json: missing or damaged"):
+        drawn(config)

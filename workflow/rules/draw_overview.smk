@@ -1,0 +1,31 @@
+"""The overview of all splits and trial lists.
+
+Input: their tables, summaries and done-markers. Output: a page with links to all other pages.
+"""
+
+
+rule draw_overview:
+    """List all splits and trial lists with links to their pages."""
+    input:
+        encoder=str(layout.encoder),
+        markers=all_markers,
+        index=expand(layout.index("{split}"), split=settings.xvector.splits),
+        failures=expand(layout.failures("{split}"), split=settings.xvector.splits),
+        # The links lead to these.
+        pages=expand(layout.page("{split}"), split=settings.xvector.splits),
+        summaries=all_summaries(),
+        scores=all_scores(),
+    output:
+        page=report(
+            str(layout.overview),
+            caption="../report/overview.rst",
+            category="Embeddings",
+            labels={"split": "(all of them)"},
+        ),
+    log:
+        log_of("draw_overview", "overview"),
+    localrule: True
+    conda:
+        "../../envs/xvectors.yaml"
+    script:
+        "../../scripts/draw_overview.py"
