@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -72,3 +73,40 @@ def test_continuous_integration_runs_what_ci_run_does():
     parts = jobs["test"]["strategy"]["matrix"]["part"]
     assert {part for part in parts if " " not in part} == {marker.strip() for marker in markers}
     assert parts[0] == " and ".join(f"not {part}" for part in parts[1:])
+
+
+def make_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Type ``make run`` in a folder with what it needs to begin."""
+    folder.mkdir()
+    (folder / "Makefile").write_text(read("Makefile"))
+    (folder / "envs").mkdir()
+    for name in ("build.lock", "requirements.lock"):
+        (folder / "envs" / name).touch()
+    command = ["make", "run", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_clone_in_a_path_with_a_space_is_one_line(tmp_path):
+    result = make_run(tmp_path / "my clone")
+    assert result.returncode != 0
+    (line,) = result.stderr.splitlines()
+    assert line.endswith(
+        'my clone" has a space in it, and make cannot work there: move the clone.  Stop.'
+    )
+
+
+def test_a_python_that_is_too_old_is_one_line(tmp_path):
+    """It says its version as Python 3.10 does; the rest is this Python."""
+    old = tmp_path / "python3.10"
+    old.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 10); $2"\n'
+    )
+    old.chmod(0o755)
+    result = make_run(tmp_path / "clone", f"PYTHON={old}")
+    assert result.returncode != 0
+    first, *_ = result.stderr.splitlines()
+    assert first == (
+        "error: Python 3.10 is too old: install Python 3.11 or newer and type: "
+        "make run PYTHON=python3.12"
+    )
+    assert not (tmp_path / "clone" / ".venv").exists()

@@ -69,6 +69,13 @@ def test_a_bad_command_is_one_line(arguments, message, manifest):
     assert len(str(error.value.code).splitlines()) == 1
 
 
+def test_a_locale_that_is_not_utf8_is_one_line(manifest, monkeypatch):
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-1")
+    with pytest.raises(SystemExit) as error:
+        main(["make_manifest", "libritts", ".", "--output", str(manifest)])
+    assert str(error.value.code).startswith("error: this locale's encoding is iso8859-1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

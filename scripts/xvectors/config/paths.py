@@ -2,6 +2,9 @@
 
 import os
 import re
+import sys
+
+from xvectors.errors import ConfigError
 
 _LEADING_VARIABLE = re.compile(r"\$(\w+)(?=/|\Z)")
 
@@ -16,3 +19,18 @@ def expand_path(path: str) -> str:
     if variable:
         return os.environ.get(variable[1], variable[0]) + path[variable.end() :]
     return os.path.expanduser(path)  # noqa: PTH111 - Path would fail for an unknown user
+
+
+def require_utf8() -> None:
+    """Refuse a locale in which names of files are not UTF-8.
+
+    Raises:
+        ConfigError: One line that says which locale to use.
+
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise ConfigError(
+            f"this locale's encoding is {encoding}, and names of files would be read wrongly: "
+            "type export LC_ALL=C.UTF-8 and rerun the same command"
+        )

@@ -9,6 +9,7 @@ from typing import Any
 
 from xvectors.audio.opening import durations
 from xvectors.audio.versions import audio_version
+from xvectors.config.paths import require_utf8
 from xvectors.config.resolving import setting_problems
 from xvectors.config.settings import Corpus
 from xvectors.corpora.entries import Entry
@@ -175,6 +176,7 @@ def _run(parsed: argparse.Namespace) -> None:
     manifest = corpus.pop("output")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
+        require_utf8()
         _raise(iter(setting_problems(Corpus, corpus)))
         make_manifest(corpus, manifest)
     except (XVectorsError, OSError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xvectors.config.layout import Layout
+from xvectors.config.paths import require_utf8
 from xvectors.config.resolving import require_config, resolve_config
 from xvectors.config.settings import Settings
 from xvectors.errors import ShardError
@@ -95,9 +96,10 @@ def start(raw: Mapping[str, Any], source: str, place: Callable[[str], str]) -> R
         place: Returns a rule's path with the module's prefix, if there is one.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration or the locale is wrong.
 
     """
+    require_utf8()
     require_config(raw)
     return Run(place_paths(resolve_config(raw, source), place), source)
 
@@ -128,10 +130,11 @@ def start_job(raw: Mapping[str, Any], source: str, place: Callable[[str], str]) 
     """Return the settings of a run's job. The arguments are those of `start`.
 
     Raises:
-        ConfigError: The configuration is wrong.
+        ConfigError: The configuration or the locale is wrong.
         ShardError: The job's run was killed, and another run has started since.
 
     """
+    require_utf8()
     settings = place_paths(resolve_config(raw, source), place)
     # A job may have waited for its node until now.
     RunWatch(Layout.of(settings).root).check_start()

@@ -1,6 +1,9 @@
+import sys
+
 import pytest
 
-from xvectors.config.paths import expand_path
+from xvectors.config.paths import expand_path, require_utf8
+from xvectors.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -24,3 +27,10 @@ def test_home_at_the_beginning(path, expanded, monkeypatch):
     monkeypatch.setenv("HOME", "/home/anna")
     monkeypatch.delenv("HOMELY", raising=False)
     assert expand_path(path) == expanded
+
+
+def test_a_locale_that_is_not_utf8_is_one_line(monkeypatch):
+    require_utf8()
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
+    with pytest.raises(ConfigError, match=r"^this locale's encoding is iso8859-1, .*C\.UTF-8"):
+        require_utf8()

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from tests.support.shards import Shards
@@ -37,6 +39,13 @@ def test_a_wrong_configuration_is_told_at_the_start_and_what_is_missing_at_the_c
     run = start({"xvector": shards.settings}, "my.yaml", as_it_is)
     with pytest.raises(XVectorsError, match="no such manifest"):
         run.check()
+
+
+@pytest.mark.parametrize("begin", [start, start_job])
+def test_a_locale_that_is_not_utf8_is_told_at_the_start(shards, monkeypatch, begin):
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
+    with pytest.raises(ConfigError, match="this locale's encoding is iso8859-1"):
+        begin({"xvector": shards.settings}, "my.yaml", as_it_is)
 
 
 def test_paths_of_a_module(shards, tmp_path):
