@@ -185,10 +185,10 @@ class Corpus(_Section):
         "lhotse",
         "nemo",
         "espnet3",
-        "folder",
         "webdataset",
         "parquet",
         "shar",
+        "folder",
     ] = Field(description="Kind of the corpus.")
     path: PathText = Field(
         description=(

@@ -40,10 +40,10 @@ READERS: dict[str, Callable[..., Iterator[Entry | LeftOut]]] = {
     "lhotse": read_lhotse,
     "nemo": read_nemo,
     "espnet3": read_espnet3,
-    "folder": read_folder,
     "webdataset": read_webdataset,
     "parquet": read_parquet,
     "shar": read_shar,
+    "folder": read_folder,
 }
 
 # Kinds whose utterances are those that their folders hold, not those of a list.
