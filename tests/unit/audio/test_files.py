@@ -1,5 +1,6 @@
 import errno
 
+import kaldi_native_io
 import numpy as np
 import pytest
 import soundfile
@@ -109,3 +110,17 @@ def test_an_input_error_in_a_container_is_raised(tmp_path, monkeypatch, capfd):
     with pytest.raises(OSError, match="no"):
         read_signal(member, Normalizer(RATE))
     assert capfd.readouterr().err == ""
+
+
+def test_an_archive_that_kaldis_own_library_wrote(tmp_path):
+    samples = np.random.default_rng(0).integers(-9000, 9000, (2, RATE))
+    soundfile.write(tmp_path / "a.wav", samples.T.astype("int16"), RATE)
+    files = f"{tmp_path}/wav.ark,{tmp_path}/wav.scp"
+    with kaldi_native_io.WaveWriter(f"ark,scp:{files}") as writer:
+        for name in ("a", "b"):
+            wave = kaldi_native_io.WaveData(sample_freq=RATE, data=samples.astype("float32"))
+            writer.write(name, wave)
+    normalizer = Normalizer(RATE)
+    expected = read_signal(str(tmp_path / "a.wav"), normalizer).samples
+    for line in (tmp_path / "wav.scp").read_text().splitlines():
+        assert torch.equal(read_signal(line.split()[1], normalizer).samples, expected)
