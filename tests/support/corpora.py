@@ -289,10 +289,10 @@ MAKERS: dict[str, Callable[[Path], Corpus]] = {
     "lhotse": make_lhotse,
     "nemo": make_nemo,
     "espnet3": make_espnet3,
-    "folder": make_folder,
     "webdataset": make_webdataset,
     "parquet": make_parquet,
     "shar": make_shar,
+    "folder": make_folder,
 }
 
 
