@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from copy import copy
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -171,6 +174,37 @@ def test_a_process_that_is_killed_ends_all():
         list(run_in_processes(Killed(EchoEncoder()), range(40), 4, 3))
 
 
+class Deadly(int):
+    """A batch size: the process that adds it to the number of taken indices dies of it."""
+
+    def __radd__(self, other):
+        if other < 8:
+            return int(self) + other
+        return os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_while_it_holds_the_lock_ends_all():
+    with pytest.raises(ShardError, match="status -9"):
+        list(run_in_processes(Echo(EchoEncoder()), range(40), Deadly(4), 3))
+
+
+class KilledInSending(Echo):
+    def store(self, item, result):
+        def send_half(connection, content):
+            os.write(connection.fileno(), content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        if item[0] == 20:
+            # Only in this forked process.
+            Connection._send = send_half
+        return super().store(item, result)
+
+
+def test_a_process_that_is_killed_while_it_sends_ends_all():
+    with pytest.raises(ShardError, match="status -9"):
+        list(run_in_processes(KilledInSending(EchoEncoder()), range(40), 4, 3))
+
+
 def test_a_process_that_cannot_be_answered_does_not_wait_for_ever(monkeypatch):
     job = os.getpid()
 
@@ -236,3 +270,23 @@ def test_memory_grows_with_what_is_needed():
     memory.shrink()
     assert memory.array(BATCH_BYTES)[[0, 9, -1]].tolist() == [1, 1, 0]
     memory.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_memory_holds_what_was_written_however_it_grows_and_shrinks(seed):
+    dice = np.random.default_rng(seed)
+    sizes = np.exp(dice.uniform(0, np.log(20_000), 30)).astype(int)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder_server, "BATCH_BYTES", 2**14)
+        here = SharedSignals()
+        # As in a forked process: the same file, mapped anew.
+        there = copy(here)
+        for size in sizes:
+            signals = dice.random(size, np.float32)
+            there.array(size)[:] = signals
+            received = here.array(size)
+            assert np.array_equal(received, signals)
+            # Nothing may be taken from what was there before.
+            received[:] = np.nan
+            there.shrink()
+        here.close()
