@@ -10,7 +10,7 @@ import xvectors
 
 ENVS = Path(__file__).resolve().parents[2] / "envs"
 TOOLKITS = ["espnet", "rawnet", "resemblyzer", "onnx"]
-PINS = ["requirements", "requirements-dev", *TOOLKITS, "fuzz", "tools"]
+PINS = ["requirements", "requirements-dev", *TOOLKITS, "silero", "fuzz", "tools"]
 
 
 def pinned(name):
@@ -54,7 +54,7 @@ def test_locks_have_hashes_and_name_no_host(name):
 
 def test_one_environment_takes_the_same_versions_from_every_lock():
     common = locked("requirements")
-    for name in ("requirements-dev", "build", *TOOLKITS):
+    for name in ("requirements-dev", "build", *TOOLKITS, "silero"):
         for package, versions in locked(name).items():
             assert versions == common.get(package, versions), f"{name}: {package}"
 
@@ -64,7 +64,7 @@ def test_the_bill_of_materials_is_that_of_the_locks():
     found = {(c["name"], c["version"]) for c in json.loads(text)["components"]}
     assert found == {
         (package, version)
-        for name in ("requirements", "espnet", "resemblyzer", "onnx")
+        for name in ("requirements", "espnet", "resemblyzer", "onnx", "silero")
         for package, versions in locked(name).items()
         for version in versions
     }, "make sbom"

@@ -18,7 +18,7 @@ from xvectors.config.toolkits import TOOLKITS
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 # Imported only where a toolkit of that name is installed.
-OF_TOOLKITS = {"asteroid_filterbanks", "espnet2", "nltk", "soxr", "webrtcvad"}
+OF_TOOLKITS = {"asteroid_filterbanks", "espnet2", "nltk", "silero_vad", "soxr", "webrtcvad"}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,8 @@ def test_toolkits_know_what_they_need(wheel):
 def test_every_toolkit_with_requirements_is_an_extra():
     extras = PROJECT["tool"]["setuptools"]["dynamic"]["optional-dependencies"]
     with_file = {name for name in TOOLKITS if (REPOSITORY / "envs" / f"{name}.txt").exists()}
-    assert set(extras) == with_file
+    # And the detector of speech.
+    assert set(extras) == with_file | {"silero"}
 
 
 def test_all_that_is_imported_is_required():

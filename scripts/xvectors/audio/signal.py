@@ -22,11 +22,13 @@ class Decoded(NamedTuple):
     Attributes:
         seconds: The duration that was decoded.
         is_silent: Whether all samples, after mixing, are below the resolution of 16 bits.
+        speech_seconds: The duration of the speech, None if no detector has looked for it.
 
     """
 
     seconds: float
     is_silent: bool = False
+    speech_seconds: float | None = None
 
 
 class Signal(NamedTuple):

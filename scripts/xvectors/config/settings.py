@@ -402,6 +402,15 @@ class XVectorSettings(_Section):
             "`<split>.failed.tsv`, and tried again when its file changes"
         ),
     )
+    vad: Annotated[Literal["silero"] | None, BeforeValidator(_null), must_be("silero or null")] = (
+        Field(
+            None,
+            description=(
+                "`silero` embeds the speech alone, without the pauses, after `make silero`, see "
+                "[audio.md](../docs/audio.md#speech-alone)"
+            ),
+        )
+    )
     min_seconds: Seconds = Field(
         None,
         description=(

@@ -138,12 +138,22 @@ def toolkit_named(name: str) -> Toolkit:
     """
     if name not in TOOLKITS:
         raise EncoderError(f"no toolkit is named {name}, there are {', '.join(TOOLKITS)}")
+    require_packages(name)
+    return TOOLKITS[name]
+
+
+def require_packages(name: str) -> None:
+    """Check that the packages of a toolkit, or of another extra, are installed.
+
+    Raises:
+        EncoderError: Some are missing; one line that says what to install.
+
+    """
     missing = missing_packages(name)
     if missing:
         names = ", ".join(missing[:MAX_NAMES]) + (", ..." if len(missing) > MAX_NAMES else "")
         remedy = f"make {name}" if ENVS.is_dir() else f"pip install 'xvectors[{name}]'"
         raise EncoderError(f"{name} needs packages that are not installed ({names}): {remedy}")
-    return TOOLKITS[name]
 
 
 def precision_problem(toolkit: str, precision: str) -> str | None:
@@ -154,16 +164,16 @@ def precision_problem(toolkit: str, precision: str) -> str | None:
     return f"{toolkit} has no {precision}; use {' or '.join(precisions)}"
 
 
-def missing_packages(toolkit: str) -> list[str]:
-    """Return the packages that a toolkit needs and that are not installed.
+def missing_packages(extra: str) -> list[str]:
+    """Return the packages that a toolkit or another extra needs and that are not installed.
 
-    A checkout lists them in ``envs/<toolkit>.txt``, an installed wheel as its extra `toolkit`.
+    A checkout lists them in ``envs/<extra>.txt``, an installed wheel as its extra.
     """
-    requirements = ENVS / f"{toolkit}.txt"
+    requirements = ENVS / f"{extra}.txt"
     if requirements.is_file():
         lines = requirements.read_text(encoding="utf-8").splitlines()
     else:
-        lines = _extra(toolkit)
+        lines = _extra(extra)
     names = [line.partition("==")[0] for line in lines if line and not line.startswith("#")]
     return [name for name in names if installed_version(name) is None]
 

@@ -14,6 +14,7 @@ from xvectors.config.imports import import_class
 from xvectors.config.settings import Frontend
 from xvectors.config.toolkits import precision_problem, toolkit_named
 from xvectors.encoders.device import float32_products, has_bf16, record_event, tf32_products
+from xvectors.encoders.silero.detector import SileroDetector
 from xvectors.encoders.threads import use_safe_threads
 from xvectors.errors import EncoderError, UtteranceError
 
@@ -41,6 +42,7 @@ class Encoder(ABC):
         self.device = torch.device(device)
         self.precision = precision
         self.normalizer = Normalizer(self.sample_rate, self.device)
+        self._detector: SileroDetector | None = None
         self._use_safe_threads()
 
     @abstractmethod
@@ -103,11 +105,14 @@ class Encoder(ABC):
         Several threads may call it at once.
 
         Raises:
-            UtteranceError: It cannot be read (see `read_signal`), or is too short.
+            UtteranceError: It cannot be read (see `read_signal`), is too short, or has no speech
+                if the encoder embeds that alone.
 
         """
         self._use_safe_threads()
         signal = read_signal(path, self.normalizer, segment)
+        if self._detector is not None:
+            signal = self._detector.keep_speech(signal, path)
         n_samples = self.normalizer.n_samples(signal)
         if n_samples < self.min_samples:
             raise UtteranceError(
@@ -115,6 +120,12 @@ class Encoder(ABC):
                 f"{self.min_samples / self.sample_rate:.4f} s"
             )
         return self.prepare(signal)
+
+    def embed_speech_alone(self, detector: SileroDetector) -> None:
+        """Let `read` take the pauses out of signals."""
+        self._detector = detector
+        # The detector hears signals at the encoder's rate.
+        self.normalizer.together = False
 
     def prepare(self, signal: Signal) -> Signal:
         """Prepare a signal that was read for `embed`; by default return it unchanged.

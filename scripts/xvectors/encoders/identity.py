@@ -16,7 +16,10 @@ def collect_numerics(config: Settings) -> dict[str, Any]:
     """Return everything that the vectors depend on, except for the encoder and the audio."""
     xvector = config.xvector
     frontend = xvector.frontend
+    # Embeddings that were made before there was a detector have no such entry.
+    vad = {} if xvector.vad is None else {"vad": f"silero {installed_version('silero-vad')}"}
     return {
+        **vad,
         "toolkit": xvector.toolkit,
         "toolkit_version": installed_version(TOOLKITS[xvector.toolkit].package),
         "precision": xvector.precision,

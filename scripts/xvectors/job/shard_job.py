@@ -18,7 +18,13 @@ from xvectors.files.run_lock import RunWatch
 from xvectors.job.gpu_lease import GpuLease, node_name
 from xvectors.job.progress import Progress, speed
 from xvectors.job.shard_utterances import LONG_SECONDS, ShardUtterances, manifest_of
-from xvectors.job.tally import Tally, count, differing_seconds, wrongly_stated
+from xvectors.job.tally import (
+    Tally,
+    count,
+    differing_seconds,
+    seconds_of_speech,
+    wrongly_stated,
+)
 from xvectors.sharding.index_shards import hash_members
 from xvectors.sharding.markers import DoneMarker, write_marker
 from xvectors.storage.base import Storage
@@ -133,6 +139,7 @@ def _marker(job: _Job, utterances: ShardUtterances, tally: Tally) -> DoneMarker:
         n_silent=tally.n_silent,
         seconds=differing_seconds(utterances.content, tally),
         n_misstated=len(wrongly_stated(utterances.content, tally)),
+        speech_seconds=seconds_of_speech(utterances.content, tally),
     )
 
 

@@ -85,6 +85,15 @@ def differing_seconds(shard: IndexShard, tally: Tally) -> dict[str, float]:
     }
 
 
+def seconds_of_speech(shard: IndexShard, tally: Tally) -> dict[str, float]:
+    """Return the durations of the speech that a detector has found, by utt_id."""
+    return {
+        shard.utt_ids[row]: round(decoded.speech_seconds, 6)
+        for row, decoded in sorted(tally.decoded.items())
+        if decoded.speech_seconds is not None
+    }
+
+
 def wrongly_stated(shard: IndexShard, tally: Tally) -> list[int]:
     """Return the rows whose duration is stated, and clearly another than the decoded one."""
     return [

@@ -40,13 +40,14 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class _Checked:
-    """Outcome of each utterance by its position in the manifest, 29 bytes each.
+    """Outcome of each utterance by its position in the manifest, 37 bytes each.
 
     Attributes:
         shards: Number of each utterance's shard, -1 for none.
         names: Hashes of the utt_ids.
         outputs: Hashes of the paths of the embeddings.
         seconds: Durations.
+        speech_seconds: Durations of the speech, NaN where they are not known.
         is_excluded: Whether each is beyond the limits.
         failures: Failed utterances by position.
         folders: Folders of the embeddings.
@@ -60,6 +61,7 @@ class _Checked:
         self.names = np.zeros(n_utterances, dtype=np.int64)
         self.outputs = np.zeros(n_utterances, dtype=np.int64)
         self.seconds = np.zeros(n_utterances)
+        self.speech_seconds = np.full(n_utterances, np.nan)
         self.is_excluded = np.zeros(n_utterances, dtype=bool)
         self.failures: dict[int, Failure] = {}
         self.folders: set[Path] = set()
@@ -104,7 +106,8 @@ def collect_split(config: Settings, split: str, shards: list[str]) -> None:
         write_excluded(layout.excluded(split), _excluded_rows(manifest, checked))
     else:
         layout.excluded(split).unlink(missing_ok=True)
-    write_index(layout.index(split), _rows(config, split, shards, manifest, checked))
+    rows = _rows(config, split, shards, manifest, checked)
+    write_index(layout.index(split), rows, with_speech=config.xvector.vad is not None)
     marker = read_marker(layout.marker(split, shards[0]))
     provenance = marker.numerics | {"encoder": marker.encoder}
     folder = layout.embeddings(split)
@@ -135,6 +138,7 @@ def _check_shard(
     for position, utt_id, seconds in zip(*columns, strict=True):
         checked.names[position] = hash(utt_id)
         checked.seconds[position] = account.seconds.get(utt_id, seconds)
+        checked.speech_seconds[position] = account.speech_seconds.get(utt_id, np.nan)
         if utt_id in failed:
             checked.failures[position] = failed[utt_id]
             continue
@@ -197,7 +201,14 @@ def _rows(
         if position not in checked.failures and not is_excluded:
             path = str(storages[number].path(utterance.utt_id))
             seconds = float(checked.seconds[position])
-            yield IndexRow(utterance.utt_id, utterance.speaker_id, path, seconds)
+            speech = float(checked.speech_seconds[position])
+            yield IndexRow(
+                utterance.utt_id,
+                utterance.speaker_id,
+                path,
+                seconds,
+                None if np.isnan(speech) else speech,
+            )
 
 
 def _changed(manifest: Path) -> ShardError:

@@ -23,13 +23,19 @@ from xvectors.storage.pt_file import load_vector
 class IndexRow(NamedTuple):
     """An embedded utterance.
 
-    `path` is the file of its embedding, and can be opened. `seconds` is the duration of its audio.
+    `path` is the file of its embedding, and can be opened. `seconds` is the duration of its audio,
+    `speech_seconds` that of the speech in it, None if it is not known.
     """
 
     utt_id: str
     speaker_id: str
     path: str
     seconds: float
+    speech_seconds: float | None = None
+
+
+WITH_SPEECH = IndexRow._fields
+WITHOUT_SPEECH = IndexRow._fields[:-1]
 
 
 class ExcludedRow(NamedTuple):
@@ -48,8 +54,13 @@ class FailureRow(NamedTuple):
     reason: str
 
 
-def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
+def write_index(path: Path, rows: Iterable[IndexRow], with_speech: bool = False) -> None:
     """Write the table of the embedded utterances.
+
+    Args:
+        path: The table.
+        rows: The utterances.
+        with_speech: Whether it has a column for the seconds of speech.
 
     Raises:
         ShardError: An embedding lies outside the table's folder.
@@ -69,9 +80,12 @@ def write_index(path: Path, rows: Iterable[IndexRow]) -> None:
 
     def fields(row: IndexRow) -> tuple[str, ...]:
         folder, name = os.path.split(row.path)
-        return row.utt_id, row.speaker_id, relative(folder) + name, f"{row.seconds:.4f}"
+        first = row.utt_id, row.speaker_id, relative(folder) + name, f"{row.seconds:.4f}"
+        if not with_speech:
+            return first
+        return *first, "" if row.speech_seconds is None else f"{row.speech_seconds:.4f}"
 
-    _write(path, IndexRow._fields, map(fields, rows))
+    _write(path, WITH_SPEECH if with_speech else WITHOUT_SPEECH, map(fields, rows))
 
 
 def write_failures(path: Path, rows: Iterable[FailureRow]) -> None:
@@ -93,14 +107,16 @@ def read_index(path: Path) -> Iterator[IndexRow]:
 
     """
     folder = f"{path.parent}/"
-    for place, (utt_id, speaker_id, output, seconds) in _read(path, IndexRow._fields):
+    for place, fields in _read(path, WITHOUT_SPEECH, WITH_SPEECH):
+        utt_id, speaker_id, output, seconds, *speech = fields
         if not _is_inside(output):
             raise ShardError(
                 f"{place}: {output} lies outside {path.parent}. Rerun the same command to make "
                 "this table again"
             )
         try:
-            yield IndexRow(utt_id, speaker_id, folder + output, float(seconds))
+            speech_seconds = float(speech[0]) if speech and speech[0] else None
+            yield IndexRow(utt_id, speaker_id, folder + output, float(seconds), speech_seconds)
         except ValueError as error:
             raise _damaged(place) from error
 
@@ -195,15 +211,20 @@ def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> 
         file.writelines("\t".join(row) + "\n" for row in chain([header], rows))
 
 
-def _read(path: Path, header: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
-    """Yield place and fields of each line after the header. Only a line feed ends a line."""
+def _read(path: Path, *headers: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+    """Yield place and fields of each line after one of the headers.
+
+    Only a line feed ends a line.
+    """
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
-            number = 0
+            number, n_fields = 0, 0
             for number, line in enumerate(file, start=1):
                 fields = line.removesuffix("\n").split("\t")
                 place = f"{path}:{number}"
-                if len(fields) != len(header) or (number == 1 and fields != list(header)):
+                if number == 1:
+                    n_fields = len(fields) if tuple(fields) in headers else 0
+                if len(fields) != n_fields:
                     raise _damaged(place)
                 if number > 1:
                     yield place, fields

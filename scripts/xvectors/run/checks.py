@@ -15,6 +15,7 @@ from xvectors.config.toolkits import (
     is_local,
     local_path,
     precision_problem,
+    require_packages,
     toolkit_named,
 )
 from xvectors.corpora.kinds import changed_folder, corpus_problems
@@ -244,6 +245,8 @@ def _broken_model(xvector: XVectorSettings) -> Iterator[str]:
             )
         if xvector.frontend and not toolkit.has_frontend:
             yield f"xvector.frontend: {xvector.toolkit} has its own front end; leave the key out"
+    if xvector.vad is not None:
+        yield from _broken_vad(xvector, needs_encoder)
     if model is None:
         if needs_encoder:
             yield "xvector.pretrained_model: XVectorProvider needs an encoder, not null"
@@ -273,6 +276,16 @@ def _content_problem(model: Path, xvector: XVectorSettings) -> str | None:
     except EncoderError as error:
         return str(error)
     return None
+
+
+def _broken_vad(xvector: XVectorSettings, needs_encoder: bool) -> Iterator[str]:
+    if not needs_encoder:
+        yield f"xvector.vad: {xvector.provider} loads no encoder of ours; set vad to null"
+        return
+    try:
+        require_packages("silero")
+    except EncoderError as error:
+        yield f"xvector.vad: {error}"
 
 
 def _stand_in(model: Path) -> str | None:

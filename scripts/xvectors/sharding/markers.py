@@ -36,8 +36,8 @@ class DoneMarker:
 
     `n_silent` counts all silent utterances that are embedded, `n_misstated` those whose duration
     the manifest or a header states wrongly. `seconds` are the decoded durations, by utt_id, of
-    those that the index shard lists with another one. Markers of earlier versions have none of
-    these.
+    those that the index shard lists with another one. `speech_seconds` are those of the speech, if
+    a detector has looked for it. Markers of earlier versions have none of these.
     """
 
     n_utterances: int
@@ -59,6 +59,7 @@ class DoneMarker:
     n_silent: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     n_misstated: int = 0
+    speech_seconds: dict[str, float] = field(default_factory=dict)
 
 
 def write_marker(path: Path, marker: DoneMarker) -> None:

@@ -31,17 +31,21 @@ logger = logging.getLogger(__name__)
 PACK_SUFFIX = ".safetensors"
 ROWS = "rows"
 # A provenance: its two hashes, the size of the audio file, the hash of its content, the seconds
-# that were decoded, NaN where they are not known, and whether the audio is silent.
-_PROVENANCE = struct.Struct("<8s8sq16sd?")
+# that were decoded, whether the audio is silent, and the seconds of speech. Seconds are NaN where
+# they are not known.
+_PROVENANCE = struct.Struct("<8s8sq16sd?d")
 PROVENANCE_BYTES = _PROVENANCE.size
-# Earlier versions had nothing decoded. Those before them had two hashes only, of which the second
-# one is the one of everything.
+# Earlier versions had no seconds of speech; those before them nothing decoded; the first ones two
+# hashes only, of which the second one is the one of everything.
+_SPEECHLESS_PROVENANCE = struct.Struct("<8s8sq16sd?")
+EARLIER_PROVENANCE_BYTES = _SPEECHLESS_PROVENANCE.size
 _EARLIER_PROVENANCE = struct.Struct("<8s8sq16s")
 _EARLIEST_PROVENANCE = struct.Struct("<8s8s")
 # The metadata of a pack have for every row its provenance and the checksum of its bytes.
 _CHECKSUM = struct.Struct("<I")
 _ROW_SIZES = [
-    kind.size + _CHECKSUM.size for kind in (_PROVENANCE, _EARLIER_PROVENANCE, _EARLIEST_PROVENANCE)
+    kind.size + _CHECKSUM.size
+    for kind in (_PROVENANCE, _SPEECHLESS_PROVENANCE, _EARLIER_PROVENANCE, _EARLIEST_PROVENANCE)
 ]
 NUMBER = np.dtype("<f4")
 # An upper bound of a row's bytes in a header, without its name.
@@ -84,7 +88,8 @@ class Row(NamedTuple):
 def pack_provenance(provenance: ProvenanceDigest) -> bytes:
     """Return a provenance in `PROVENANCE_BYTES`."""
     decoded = provenance.decoded or Decoded(math.nan)
-    return _PROVENANCE.pack(*provenance[:-1], *decoded)
+    speech_seconds = math.nan if decoded.speech_seconds is None else decoded.speech_seconds
+    return _PROVENANCE.pack(*provenance[:-1], decoded.seconds, decoded.is_silent, speech_seconds)
 
 
 def unpack_provenance(packed: bytes) -> ProvenanceDigest:
@@ -94,9 +99,14 @@ def unpack_provenance(packed: bytes) -> ProvenanceDigest:
         return ProvenanceDigest(NO_HOW, version)
     if len(packed) == _EARLIER_PROVENANCE.size:
         return ProvenanceDigest(*_EARLIER_PROVENANCE.unpack(packed))
-    how, version, size, content, seconds, is_silent = _PROVENANCE.unpack(packed)
-    decoded = None if math.isnan(seconds) else Decoded(seconds, is_silent)
-    return ProvenanceDigest(how, version, size, content, decoded)
+    speech_seconds = math.nan
+    if len(packed) == _SPEECHLESS_PROVENANCE.size:
+        *entries, seconds, is_silent = _SPEECHLESS_PROVENANCE.unpack(packed)
+    else:
+        *entries, seconds, is_silent, speech_seconds = _PROVENANCE.unpack(packed)
+    speech = None if math.isnan(speech_seconds) else speech_seconds
+    decoded = None if math.isnan(seconds) else Decoded(seconds, is_silent, speech)
+    return ProvenanceDigest(*entries)._replace(decoded=decoded)
 
 
 def check_names(place: str, names: list[str]) -> None:

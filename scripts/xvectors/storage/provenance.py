@@ -101,7 +101,8 @@ class Provenance:
         entries |= self.segment._asdict() if self.segment else {}
         entries |= self.audio._asdict() if self.audio else {}
         entries |= {CONTENT: self.content} if self.content else {}
-        return entries | (self.decoded._asdict() if self.decoded else {})
+        decoded = self.decoded._asdict() if self.decoded else {}
+        return entries | {key: value for key, value in decoded.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -166,9 +167,15 @@ def _digest(entries: dict[str, Any]) -> ProvenanceDigest:
     size = versioned.get("size", NO_SIZE)
     how = {key: value for key, value in versioned.items() if key not in (*PLACE, "size")}
     content = bytes.fromhex(entries.get(CONTENT, "")) or NO_CONTENT
-    seconds = entries.get("seconds")
-    decoded = None if seconds is None else Decoded(float(seconds), bool(entries.get("is_silent")))
-    return ProvenanceDigest(_hash(how), _hash(versioned), size, content, decoded)
+    return ProvenanceDigest(_hash(how), _hash(versioned), size, content, _decoded(entries))
+
+
+def _decoded(entries: dict[str, Any]) -> Decoded | None:
+    seconds, speech_seconds = entries.get("seconds"), entries.get("speech_seconds")
+    if seconds is None:
+        return None
+    speech_seconds = None if speech_seconds is None else float(speech_seconds)
+    return Decoded(float(seconds), bool(entries.get("is_silent")), speech_seconds)
 
 
 def _hash(entries: dict[str, Any]) -> bytes:

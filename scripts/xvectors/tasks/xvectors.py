@@ -75,6 +75,7 @@ def _build_environment(
     # Only here, because they import torch.
     from xvectors.encoders.device import choose_device  # noqa: PLC0415
     from xvectors.encoders.encoder import load_encoder  # noqa: PLC0415
+    from xvectors.encoders.silero.detector import SileroDetector  # noqa: PLC0415
 
     settings = resolve_config(config)
     xvector = settings.xvector
@@ -86,10 +87,11 @@ def _build_environment(
     output_dir.mkdir(parents=True, exist_ok=True)
     encoder = locate_encoder(xvector.pretrained_model)
     device = choose_device(xvector.device)
+    model = load_encoder(xvector.toolkit, encoder, device, xvector.precision, xvector.frontend)
+    if xvector.vad == "silero":
+        model.embed_speech_alone(SileroDetector())
     return {
-        "model": load_encoder(
-            xvector.toolkit, encoder, device, xvector.precision, xvector.frontend
-        ),
+        "model": model,
         "toolkit": xvector.toolkit,
         "device": device,
         "utterances": LazyColumn(

@@ -67,6 +67,7 @@ def test_an_empty_configuration_is_the_contracts_default():
             "batch_size": 20,
             "n_shards": "auto",
             "on_error": "fail",
+            "vad": None,
             "min_seconds": None,
             "max_seconds": None,
             "manifest_paths": {
@@ -217,6 +218,7 @@ def test_words_from_the_command_line_are_read_as_what_they_stand_for():
             {"batch_size": True},
             "xvector.batch_size: must be an integer from 1 on, or null, not True",
         ),
+        ({"vad": "webrtc"}, "xvector.vad: must be silero or null, not 'webrtc'"),
         ({"min_seconds": 0}, "must be a number of seconds above 0, or null, not 0"),
         ({"min_seconds": "short"}, "must be a number of seconds above 0, or null, not 'short'"),
         ({"max_seconds": float("inf")}, "must be a number of seconds above 0, or null, not inf"),

@@ -9,7 +9,9 @@ def test_the_recipe_holds_what_changes_vectors_and_nothing_else():
     numerics = collect_numerics(resolve_config({"xvector": base}))
     for same in ({"batch_size": None}, {"n_shards": 3}, {"device": "cpu"}, {"on_error": "skip"}):
         assert collect_numerics(resolve_config({"xvector": base | same})) == numerics
-    for other in ({"precision": "bf16"}, {"toolkit": "espnet"}, {"runner": "mine.Runner"}):
+    assert "vad" not in numerics
+    others = [{"precision": "bf16"}, {"toolkit": "espnet"}, {"runner": "mine.Runner"}]
+    for other in (*others, {"vad": "silero"}):
         assert collect_numerics(resolve_config({"xvector": base | other})) != numerics
     assert numerics["toolkit_version"]
     assert OmegaConf.create(numerics)  # plain values, as Snakemake's params need

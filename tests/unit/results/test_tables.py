@@ -52,6 +52,22 @@ def test_a_damaged_table_of_failures(tmp_path):
         list(read_failures(tmp_path / "train.tsv"))
 
 
+def test_seconds_of_speech_have_a_column_where_they_are_wanted(tmp_path):
+    rows = [
+        IndexRow("a", "s", f"{tmp_path}/train/a.pt", 2.0, 1.5),
+        IndexRow("b", "s", f"{tmp_path}/train/b.pt", 3.0, None),
+    ]
+    write_index(tmp_path / "train.tsv", rows, with_speech=True)
+    assert list(read_index(tmp_path / "train.tsv")) == rows
+    assert is_current_form(tmp_path / "train.tsv")
+    lines = (tmp_path / "train.tsv").read_text().splitlines()
+    assert lines[0] == "utt_id\tspeaker_id\tpath\tseconds\tspeech_seconds"
+    assert [line.split("\t")[4] for line in lines[1:]] == ["1.5000", ""]
+    write_index(tmp_path / "train.tsv", rows)
+    found = [(row.seconds, row.speech_seconds) for row in read_index(tmp_path / "train.tsv")]
+    assert found == [(2.0, None), (3.0, None)]
+
+
 def test_a_table_of_excluded_utterances(tmp_path):
     rows = [ExcludedRow("a", "a.wav", 0.25), ExcludedRow("b", "b c.wav", 3600.5)]
     write_excluded(tmp_path / "train.tsv", rows)

@@ -105,13 +105,19 @@ def test_more_names_than_a_header_holds_are_refused_with_the_number_of_shards():
 
 @pytest.mark.parametrize(
     "packed",
-    [b"how-made" + b"version.", struct.pack("<8s8sq16s", *PROVENANCE[:-1])],
-    ids=["two hashes", "without what was decoded"],
+    [
+        b"how-made" + b"version.",
+        struct.pack("<8s8sq16s", *PROVENANCE[:-1]),
+        struct.pack("<8s8sq16sd?", *PROVENANCE[:-1], 1.25, True),
+    ],
+    ids=["two hashes", "without what was decoded", "without speech"],
 )
 def test_a_pack_of_an_earlier_version_is_read(pack, tmp_path, packed):
     expected = PROVENANCE._replace(decoded=None)
     if len(packed) == 16:
         expected = ProvenanceDigest(NO_HOW, b"version.")
+    if len(packed) == 49:
+        expected = PROVENANCE._replace(decoded=Decoded(1.25, True))
     content = load_file(pack)
     names = sorted(content)
     rows = b"".join(

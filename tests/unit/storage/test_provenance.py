@@ -86,3 +86,11 @@ def test_decoded_facts_are_kept_and_decide_nothing():
     assert found.decoded == Decoded(4.25, True)
     assert compare(found, MADE.digest()) is Standing.CURRENT
     assert digest_of(MADE.encode()).decoded is None
+
+
+def test_seconds_of_speech_are_there_only_where_a_detector_has_looked():
+    without = replace(MADE, decoded=Decoded(4.25))
+    assert b"speech" not in without.encode()
+    found = digest_of(replace(MADE, decoded=Decoded(4.25, False, 3.5)).encode())
+    assert found.decoded == Decoded(4.25, False, 3.5)
+    assert compare(found, without.digest()) is Standing.CURRENT

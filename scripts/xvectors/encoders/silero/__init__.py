@@ -1,0 +1,1 @@
+"""Silero VAD: which parts of a signal are speech."""
