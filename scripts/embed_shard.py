@@ -1,13 +1,17 @@
 """Embed a shard's missing utterances with the configured provider and runner."""
 
 import os
+import signal
 import time
 
 STARTED = time.monotonic()
+# An interrupt during the imports ends the job without a traceback.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 # The encoder has been fetched. A job never asks the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from xvectors.job.shard_job import embed_shard  # noqa: E402 - after the clock and the switch
+from xvectors.job.shard_job import embed_shard  # noqa: E402 - after the clock and the switches
 from xvectors.run.script_log import running  # noqa: E402
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 import re
 import sys
+from logging import LogRecord
 from pathlib import Path
 
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
 
@@ -47,6 +49,7 @@ try:
     if workflow.is_main_process:
         run = start(config, config_files, place)
         settings = run.settings
+        run.quiet.kept.add(NOTHING_TO_BE_DONE_MSG)
         if not is_module:
             run.check()
     else:
@@ -59,6 +62,26 @@ layout = Layout.of(resolve_config(config))
 manifest_paths = resolve_config(config).xvector.manifest_paths
 # Scripts read this.
 config = OmegaConf.to_container(settings.as_omegaconf(), resolve=False)
+
+
+def quieten() -> None:
+    """Keep Snakemake's blocks of what goes well off the terminal. Its log file has them."""
+    shown = workflow.output_settings
+    if shown.dryrun or shown.verbose or shown.debug_dag or shown.printshellcmds:
+        return
+    for handler in workflow.logger_manager.logger.handlers:
+        if handler.name == "DefaultStreamHandler":
+            handler.addFilter(only_problems)
+
+
+def only_problems(record: LogRecord) -> bool:
+    """Tell whether the terminal shows a message of Snakemake's."""
+    # Commands that only look do not execute, and print what they find.
+    return workflow.execution_settings is None or run.quiet.filter(record)
+
+
+if workflow.is_main_process and not is_module:
+    quieten()
 
 
 onstart:

@@ -150,6 +150,15 @@ class Layout:
         """Return the report of a shard job that ended without a marker: utterances failed."""
         return self.root / ".shards" / split / f"{shard}.unfinished"
 
+    @property
+    def progress_files(self) -> Path:
+        """Return the folder of the files that tell how far jobs are, while a run lasts."""
+        return self.root / ".progress"
+
+    def progress(self, split: str, shard: str) -> Path:
+        """Return the file that tells how far a shard's job is."""
+        return self.progress_files / split / f"{shard}.json"
+
     def log(self, rule: str, stem: str) -> Path:
         """Return the log of a rule's job."""
         return self.root / ".logs" / rule / f"{stem}.log"

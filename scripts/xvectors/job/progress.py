@@ -1,38 +1,69 @@
-"""Progress of a job: a bar in a terminal, a line every 30 seconds in a log."""
+"""Progress of a job: a file for the run's progress line, a line every 30 seconds in the log."""
 
 import logging
-import sys
 import time
+from pathlib import Path
 
-from tqdm import tqdm
+from xvectors.job.tally import Tally
+from xvectors.sharding.shard_progress import ShardProgress, write_progress
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30
+SECONDS_BETWEEN_FILES = 1
 
 
 class Progress:
-    """A count of utterances with the speed. Use it as a context manager around the work."""
+    """A count of a shard's utterances. Use it as a context manager around the work."""
 
-    def __init__(self, name: str, n_utterances: int) -> None:
-        """Start counting to `n_utterances`, shown under `name`."""
-        self.name = name
-        self.n_utterances = n_utterances
-        self.n_done = 0
+    def __init__(
+        self, path: Path, run: str, seconds: list[float], missing: list[int], tally: Tally
+    ) -> None:
+        """Count what is done before.
+
+        Args:
+            path: The file for the run's progress line.
+            run: The name of the run that the job belongs to.
+            seconds: The durations of all utterances of the shard, by row.
+            missing: The rows of those that are to be embedded.
+            tally: The job's tally, which is counted first.
+
+        """
+        self.tally = tally
+        self.path = path
+        self.run = run
+        # Where no duration is known, every utterance counts the same.
+        self._weights = seconds if any(seconds) else [1.0] * len(seconds)
+        self._n_missing = self._n_undone = len(missing)
+        self._undone = sum(self._weights[row] for row in missing)
         self.started = self.last_line = time.monotonic()
-        self.bar = tqdm(
-            total=n_utterances, desc=name, unit="utt", leave=False, disable=not sys.stderr.isatty()
-        )
+        self.write()
 
-    def count(self, audio_seconds: float) -> None:
-        """Count one more utterance; `audio_seconds` is the total of embedded audio so far."""
-        self.n_done += 1
-        self.bar.update()
+    def count(self, row: int) -> None:
+        """Count the utterance in a row."""
+        self._n_undone -= 1
+        self._undone -= self._weights[row]
         now = time.monotonic()
+        if now - self.last_file >= SECONDS_BETWEEN_FILES:
+            self.write()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            rate = speed(self.n_done, audio_seconds, self.wall_seconds)
-            logger.info("%s: %d of %d, %s", self.name, self.n_done, self.n_utterances, rate)
+            n_counted = self._n_missing - self._n_undone
+            rate = speed(n_counted, self.tally.audio_seconds, self.wall_seconds)
+            logger.info("%d of %d, %s", n_counted, self._n_missing, rate)
+
+    def write(self) -> None:
+        """Write the file for the run's progress line."""
+        self.last_file = time.monotonic()
+        progress = ShardProgress(
+            run=self.run,
+            n_done=len(self._weights) - self._n_undone,
+            n_embedded=self.tally.n_written,
+            n_failed=len(self.tally.failures),
+            part=1 - self._undone / max(sum(self._weights), 1e-9),
+            seconds=self.tally.audio_seconds,
+        )
+        write_progress(self.path, progress)
 
     @property
     def wall_seconds(self) -> float:
@@ -40,12 +71,13 @@ class Progress:
         return time.monotonic() - self.started
 
     def __enter__(self) -> "Progress":
-        """Return itself."""
+        """Start the clock."""
+        self.started = self.last_line = time.monotonic()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the bar."""
-        self.bar.close()
+        """Write the last numbers."""
+        self.write()
 
 
 def speed(n_utterances: int, audio_seconds: float, wall_seconds: float) -> str:

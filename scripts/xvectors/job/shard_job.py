@@ -99,10 +99,11 @@ def _embed(job: _Job, utterances: ShardUtterances, storage: Storage) -> None:
     tally = Tally(n_skipped=len(utterances) - len(outputs.missing))
     for position, decoded in outputs.decoded.items():
         tally.decoded[utterances.row_of(position)] = decoded
+    progress = _progress(job, utterances, outputs, tally)
     if outputs.missing:
         # It lists vectors that are about to be replaced; collect_split writes it anew.
         job.layout.index(job.split).unlink(missing_ok=True)
-        _embed_missing(job, utterances, outputs, tally)
+        _embed_missing(job, utterances, outputs, progress)
     marker = _marker(job, utterances, tally)
     _warn_of_durations(job, utterances, tally)
     _report(job, marker)
@@ -117,6 +118,16 @@ def _embed(job: _Job, utterances: ShardUtterances, storage: Storage) -> None:
             "xvector.on_error to skip"
         )
     _finish(job, utterances.content.utt_ids, storage, marker)
+
+
+def _progress(
+    job: _Job, utterances: ShardUtterances, outputs: OutputCheck, tally: Tally
+) -> Progress:
+    """Return the job's progress before anything is embedded."""
+    path = job.layout.progress(job.split, job.shard)
+    run = RunWatch(job.layout.root).run
+    rows = [utterances.row_of(position) for position in outputs.missing]
+    return Progress(path, run, utterances.content.seconds, rows, tally)
 
 
 def _marker(job: _Job, utterances: ShardUtterances, tally: Tally) -> DoneMarker:
@@ -157,7 +168,7 @@ def _finish(job: _Job, utt_ids: list[str], storage: Storage, marker: DoneMarker)
 
 
 def _embed_missing(
-    job: _Job, utterances: ShardUtterances, outputs: OutputCheck, tally: Tally
+    job: _Job, utterances: ShardUtterances, outputs: OutputCheck, progress: Progress
 ) -> None:
     """Take a GPU if there is one, build the environment, and embed the missing utterances."""
     asked = time.monotonic()
@@ -181,10 +192,11 @@ def _embed_missing(
                 why_no_gpu(),
             )
             lease.release()
+        tally = progress.tally
         tally.device = str(env.get("device", "none"))
         tally.startup_seconds = time.monotonic() - job.started - waited
         pipeline = IncrementalPipeline(runner.build_pipeline(env), outputs)
-        _run(job, utterances, pipeline, runner.batch_size or 1, tally)
+        _run(job, utterances, pipeline, runner.batch_size or 1, progress)
 
 
 def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> EnvironmentProvider:
@@ -213,18 +225,18 @@ def _run(
     utterances: ShardUtterances,
     pipeline: IncrementalPipeline,
     batch_size: int,
-    tally: Tally,
+    progress: Progress,
 ) -> None:
     """Embed the missing utterances, and count their outcomes."""
+    tally = progress.tally
     missing = pipeline.outputs.missing
     longest_first = utterances.in_reading_order(missing)
-    progress = Progress(job.name, len(missing))
     outcomes = _outcomes(pipeline, longest_first, batch_size, job.threads, tally.device)
     with closing(outcomes), progress:
         for position, outcome in outcomes:
             row = utterances.row_of(position)
             count(utterances.content, row, outcome, tally, missing[position])
-            progress.count(tally.audio_seconds)
+            progress.count(row)
         tally.wall_seconds = progress.wall_seconds
 
 
@@ -277,7 +289,7 @@ def _warn_of_durations(job: _Job, utterances: ShardUtterances, tally: Tally) -> 
 
 def _report(job: _Job, marker: DoneMarker) -> None:
     for failure in marker.failures:
-        logger.error("%s: %s: %s", job.split, failure.utt_id, failure.reason)
+        logger.info("%s: %s: %s", job.split, failure.utt_id, failure.reason)
     logger.info(
         "%s: %d embedded, %d already embedded, %d failed, %s%s",
         job.name,

@@ -1,6 +1,7 @@
 """Logging of the rules' scripts to the rule's log file and the terminal."""
 
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from xvectors.files.run_lock import RunLock
 
 logger = logging.getLogger("xvectors")
 
+CLEAR_LINE = "\r\x1b[K"
 # What stands before an error's message in a log file.
 ERROR = " ERROR "
 
@@ -42,11 +44,17 @@ def script_log(path: str) -> Iterator[None]:
     error is a defect. Its traceback is logged too.
     """
     to_terminal = logging.StreamHandler(sys.stderr)
-    to_terminal.setFormatter(logging.Formatter("%(message)s"))
+    # The run's progress line and summary tell what went well.
+    to_terminal.setLevel(logging.WARNING)
+    # The progress line of the run may be where a terminal's cursor is.
+    clear = CLEAR_LINE if sys.stderr.isatty() else ""
+    to_terminal.setFormatter(logging.Formatter(f"{clear}%(message)s"))
     logger.setLevel(logging.INFO)
     logger.handlers = [to_terminal]
     # Toolkits add a handler to the root logger when imported. Lines would appear twice.
     logger.propagate = False
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         logger.addHandler(_LogFile(path))
         yield
@@ -55,6 +63,8 @@ def script_log(path: str) -> Iterator[None]:
             logger.error("%s", line)
         sys.exit(1)
     except KeyboardInterrupt:
+        # The run says so itself.
+        logger.removeHandler(to_terminal)
         logger.error("error: interrupted. Rerun the same command. Finished work is kept")
         sys.exit(1)
     except Exception as error:

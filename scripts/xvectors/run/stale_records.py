@@ -108,9 +108,9 @@ class Records:
     @property
     def stale(self) -> frozenset[Path]:
         """All stale records that have been found by now."""
-        return self.stale_encoder.union(
-            self.stale_results, *(records.stale for records in self._splits.values())
-        )
+        # A copy, because the progress line asks while the run looks at more splits.
+        splits = list(self._splits.values())
+        return self.stale_encoder.union(self.stale_results, *(records.stale for records in splits))
 
     def newly_stale(self) -> frozenset[Path]:
         """Return the stale records that this has not returned before."""

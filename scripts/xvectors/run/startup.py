@@ -1,9 +1,12 @@
 """The start of a run: checks when the workflow is read, writes when the first job is due."""
 
+import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from xvectors.config.layout import Layout
@@ -13,8 +16,9 @@ from xvectors.config.settings import Settings
 from xvectors.errors import ShardError
 from xvectors.files.run_lock import ENDED, RunLock, RunWatch, name_run
 from xvectors.run.checks import check_config, check_manifests
+from xvectors.run.progress_line import ProgressLine, Quiet, RunCounter
 from xvectors.run.stale_records import Records, return_from_future
-from xvectors.run.summary import summarize
+from xvectors.run.summary import interruption, summarize
 
 
 class Run:
@@ -26,6 +30,7 @@ class Run:
         layout: Layout of the output folder.
         records: The output folder's records. They are read on first use.
         name: The run's name, which its jobs use too.
+        quiet: A filter for what Snakemake prints.
 
     """
 
@@ -41,6 +46,12 @@ class Run:
         self._lock = RunLock(self.layout.root)
         self._state = self._lock.state()
         self._began = 0
+        self.quiet = Quiet()
+        xvector = settings.xvector
+        self._counter = RunCounter(
+            self.layout, xvector.splits, self.name, lambda: self.records.stale
+        )
+        self._line = ProgressLine(self._counter.count)
 
     def check(self, made: Iterable[str] = ()) -> None:
         """Check that everything the configuration refers to is present and valid.
@@ -78,13 +89,38 @@ class Run:
                 f"{self.layout.root}: another run has just written there. Rerun the same command"
             )
         return_from_future(self.layout, self.settings.xvector.splits)
+        self._forget_progress()
+        self._note_interrupts()
+        self.quiet.make_room = self._line.make_room
+        self._line.start()
 
     def end(self) -> None:
         """Print a summary of the run, and note beside the lock that it has ended."""
-        seconds = time.monotonic() - self._started
-        lines = summarize(self.settings, self.name, seconds, self._began)
-        print(*lines, sep="\n", file=sys.stderr)
+        self._line.stop()
+        if self.quiet.is_interrupted:
+            print(interruption(self._counter.count()), file=sys.stderr)
+        else:
+            seconds = time.monotonic() - self._started
+            lines = summarize(self.settings, self.name, seconds, self._began)
+            print(*lines, sep="\n", file=sys.stderr)
+        self._forget_progress()
         self._lock.note_end()
+
+    def _forget_progress(self) -> None:
+        """Remove what jobs, those of earlier runs too, say about their progress."""
+        # A job of a run that was killed may be writing there.
+        shutil.rmtree(self.layout.progress_files, ignore_errors=True)
+
+    def _note_interrupts(self) -> None:
+        """Tell a run that its user stops from one that fails."""
+        handle = signal.getsignal(signal.SIGINT)
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.quiet.is_interrupted = True
+            if callable(handle):
+                handle(number, frame)
+
+        signal.signal(signal.SIGINT, note)
 
 
 def start(raw: Mapping[str, Any], source: str, place: Callable[[str], str]) -> Run:

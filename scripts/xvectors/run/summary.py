@@ -7,12 +7,16 @@ from pathlib import Path
 from xvectors.config.layout import Layout, shard_names
 from xvectors.config.settings import Settings
 from xvectors.errors import ShardError
+from xvectors.files.atomic import parse_json
 from xvectors.results.tables import read_excluded
+from xvectors.run.progress_line import Totals, duration
 from xvectors.run.script_log import ERROR
 from xvectors.sharding.index_shards import Plan, read_plan
 from xvectors.sharding.markers import DoneMarker, Failure, read_marker
 
 SECONDS_PER_HOUR = 3600
+# Scores in the error rates of a trial list, and what they are called.
+KINDS_OF_SCORES = {"score": "by cosine", "normalized_score": "by normalized cosine"}
 MAX_FAILURES_SHOWN = 20
 MAX_SHARDS_SHOWN = 10
 
@@ -28,7 +32,6 @@ def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> I
 
     """
     layout = Layout.of(settings)
-    minutes, seconds = divmod(seconds, 60)
     causes = []
     if not layout.encoder.exists():
         causes += errors_in(layout.log("fetch_encoder", "encoder"), since)
@@ -48,8 +51,8 @@ def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> I
         of_shards = f", {len(undone)} of {plan.n_shards} shards not done" if undone else ""
         yield (
             f"{split}: {done.n_written} embedded, {done.n_skipped} already embedded, "
-            f"{done.n_failed} failed, {hours:.3f} hours of audio embedded, "
-            f"wall time {minutes:.0f} min {seconds:.0f} s{silent}{excluded}{of_shards}"
+            f"{done.n_failed} failed, {hours:.3f} hours of audio embedded"
+            f"{silent}{excluded}{of_shards}"
         )
         for failure in done.failures:
             yield f"{split}: {failure.utt_id}: {failure.reason}"
@@ -62,6 +65,10 @@ def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> I
         log = layout.log("collect_split", split)
         if not undone and not layout.index(split).exists() and is_of_run(log, since):
             yield f"{split}: its tables are not done, see {log}"
+    yield from _equal_error_rates(settings, layout)
+    if layout.overview.exists():
+        yield f"page: {layout.overview}"
+    yield f"results: {layout.root}, total time {duration(seconds)}"
     # What stopped everything else comes last, where people look first.
     yield from causes
 
@@ -75,6 +82,28 @@ def count_excluded(layout: Layout, split: str, plan: Plan) -> int:
     if not is_of_run(table, layout.plan(split).stat().st_mtime_ns):
         return plan.n_excluded
     return sum(1 for _ in read_excluded(table))
+
+
+def interruption(totals: Totals) -> str:
+    """Return the line that ends a run that its user has stopped.
+
+    Jobs may still be writing what they have computed.
+    """
+    n_kept = totals.n_done - totals.n_failed
+    return f"interrupted: at least {n_kept:,} embeddings are kept. Rerun the same command to go on"
+
+
+def _equal_error_rates(settings: Settings, layout: Layout) -> Iterator[str]:
+    for trials in settings.xvector.trials:
+        path = layout.error_rates(trials)
+        if path.exists():
+            found = parse_json(path.read_bytes())
+            rates = [
+                f"EER {found[kind]['eer']:.2%} {name}"
+                for kind, name in KINDS_OF_SCORES.items()
+                if kind in found
+            ]
+            yield f"{trials}: {', '.join(rates)}"
 
 
 def is_of_run(log: Path, since: int) -> bool:

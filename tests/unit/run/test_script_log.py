@@ -61,6 +61,31 @@ def test_a_log_on_a_full_disk_costs_its_lines_alone(tmp_path, capsys):
     with script_log(str(tmp_path / "a.log")):
         log = logger.handlers[-1]
         whole, log.stream = log.stream, FullDisk()
-        logger.info("a line")
+        logger.warning("a line")
         log.stream = whole
     assert capsys.readouterr().err == "a line\n"
+
+
+def test_what_goes_well_is_in_the_log_alone(tmp_path, capsys):
+    logger = logging.getLogger("xvectors")
+    with script_log(str(tmp_path / "a.log")):
+        logger.info("well")
+        logger.warning("odd")
+    assert capsys.readouterr().err == "odd\n"
+    assert [line[-4:] for line in (tmp_path / "a.log").read_text().splitlines()] == ["well", " odd"]
+
+
+def test_an_interrupt_is_in_the_log_alone(tmp_path, capsys):
+    with pytest.raises(SystemExit), script_log(str(tmp_path / "a.log")):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""
+    assert "interrupted" in (tmp_path / "a.log").read_text()
+
+
+def test_a_line_in_a_terminal_takes_the_place_of_the_progress_line(tmp_path, monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stderr", terminal)
+    with script_log(str(tmp_path / "a.log")):
+        logging.getLogger("xvectors").warning("odd")
+    assert terminal.getvalue() == "\r\x1b[Kodd\n"

@@ -1,3 +1,4 @@
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,8 @@ from tests.support.made_split import make_marker
 from tests.support.shards import Shards
 from xvectors.config.resolving import resolve_config
 from xvectors.results.tables import ExcludedRow, write_excluded
-from xvectors.run.summary import MAX_FAILURES_SHOWN, summarize
+from xvectors.run.progress_line import Totals
+from xvectors.run.summary import MAX_FAILURES_SHOWN, interruption, summarize
 from xvectors.sharding.markers import Failure, write_marker
 
 RUN = "this run"
@@ -24,7 +26,13 @@ def shards(corpus, demo_encoder) -> Shards:
 
 
 def lines(shards: Shards) -> list[str]:
-    return list(summarize(resolve_config({"xvector": shards.settings}), RUN, 125.4, SINCE))
+    """Return all lines but the one of the results' place."""
+    lines = summarize(resolve_config({"xvector": shards.settings}), RUN, 125.4, SINCE)
+    return [line for line in lines if line != end(shards)]
+
+
+def end(shards: Shards) -> str:
+    return f"results: {shards.layout.root}, total time 2 min 5 s"
 
 
 def write_log(path: Path, *errors: str, since: int = SINCE) -> None:
@@ -41,23 +49,48 @@ def test_done_before_and_by_this_run(shards):
     write_marker(layout.marker("train", "1-of-2"), make_marker(run="earlier"))
     layout.index("train").touch()
     assert lines(shards) == [
-        "train: 10 embedded, 13 already embedded, 0 failed, 0.011 hours of audio embedded, "
-        "wall time 2 min 5 s"
+        "train: 10 embedded, 13 already embedded, 0 failed, 0.011 hours of audio embedded"
     ]
     silent = make_marker(n_silent=3, run="earlier")
     write_marker(layout.marker("train", "1-of-2"), silent)
-    assert lines(shards)[0].endswith("wall time 2 min 5 s, 3 silent")
+    assert lines(shards)[0].endswith("embedded, 3 silent")
     layout.index("train").unlink()
     write_log(layout.log("collect_split", "train"))
     (_, undone) = lines(shards)
     assert undone.startswith("train: its tables are not done, see ")
 
 
+def test_the_end_names_the_page_error_rates_and_the_place_of_the_results(shards):
+    layout = shards.layout
+    shards.settings["trials"] = {"pairs": "pairs.txt"}
+    layout.overview.touch()
+    settings = resolve_config({"xvector": shards.settings})
+
+    def tail(n_lines: int) -> list[str]:
+        return list(summarize(settings, RUN, 125.4, SINCE))[-n_lines:]
+
+    assert tail(2) == [f"page: {layout.overview}", end(shards)]
+    scores = {"score": {"eer": 0.0125}, "normalized_score": {"eer": 0.01}}
+    layout.error_rates("pairs").write_text(json.dumps({"trials": "pairs.txt", **scores}))
+    assert tail(3) == [
+        "pairs: EER 1.25% by cosine, EER 1.00% by normalized cosine",
+        f"page: {layout.overview}",
+        end(shards),
+    ]
+
+
+def test_an_interruption_tells_what_is_kept():
+    line = interruption(Totals(n_utterances=6000, n_done=1482, n_failed=2))
+    assert (
+        line == "interrupted: at least 1,480 embeddings are kept. Rerun the same command to go on"
+    )
+
+
 def test_excluded_utterances_are_counted(shards):
     layout = shards.layout
     shards.settings["min_seconds"] = 100
     shards.prepare()
-    assert lines(shards)[0].endswith("wall time 2 min 5 s, 6 excluded, 2 of 2 shards not done")
+    assert lines(shards)[0].endswith("embedded, 6 excluded, 2 of 2 shards not done")
     rows = [ExcludedRow("alba_00", "alba_00.wav", 1.0)]
     write_excluded(layout.excluded("train"), rows)
     assert ", 1 excluded, " in lines(shards)[0]
