@@ -121,12 +121,15 @@ def retries_of_shard() -> int | None:
     return 2 if workflow.resource_settings.nodes is not None else None
 
 
-def threads_of_shard() -> int:
-    """Return the number of processors of a shard's job."""
+def threads_of_shard(wildcards: Wildcards) -> int:
+    """Return the number of processors of a shard's job: few shards get several each."""
     xvector = settings.xvector
     # `workflow.cores` raises an error without --cores.
     cores = workflow.resource_settings.cores
-    return processors_of_job(xvector.device, xvector.jobs_per_gpu, cores)
+    # On a cluster, all jobs run at once, and each has what it asks for.
+    is_here = workflow.is_main_process and workflow.resource_settings.nodes is None
+    n_jobs = run.records.n_shards_to_run() if is_here else None
+    return processors_of_job(xvector.device, xvector.jobs_per_gpu, cores, n_jobs)
 
 
 def is_made(path: str) -> bool:

@@ -20,7 +20,7 @@ rule embed_shard:
     retries: retries_of_shard()
     conda:
         "../../envs/xvectors.yaml"
-    threads: threads_of_shard()
+    threads: threads_of_shard
     resources:
         # Only clusters use these.
         **cluster_resources.gpu(settings),

@@ -44,23 +44,28 @@ def visible_gpus() -> list[str]:
     return gpus
 
 
-def processors_of_job(device: str | None, jobs_per_gpu: int, n_cores: int | None) -> int:
-    """Return a job's share of the processors, which is one without GPUs.
+def processors_of_job(
+    device: str | None, jobs_per_gpu: int, n_cores: int | None, n_jobs: int | None
+) -> int:
+    """Return a job's share of the processors.
 
-    With GPUs, as many jobs run at once as `jobs_per_gpu` allows.
+    With GPUs, as many jobs run at once as `jobs_per_gpu` allows. Without, all that there are, and
+    each gets at least one processor.
 
     Args:
         device: As in the configuration.
         jobs_per_gpu: Jobs that may share a GPU.
         n_cores: The processors that Snakemake may use, None if it was not told. Inside a Slurm job
             Snakemake counts all processors of the node, even those that the job does not have.
+        n_jobs: The number of jobs of the run, None if it is unknown.
 
     """
     given = int(os.environ.get("SLURM_CPUS_PER_TASK", n_cores or 1))
     n_processors = min(n_cores or 1, given)
     gpus = [] if device == "cpu" else visible_gpus()
     n_gpus = 1 if gpus and ":" in (device or "") else len(gpus)
-    return max(n_processors // (n_gpus * jobs_per_gpu), 1) if gpus else 1
+    n_at_once = n_gpus * jobs_per_gpu if gpus else n_jobs or n_processors
+    return max(n_processors // n_at_once, 1)
 
 
 def node_name() -> str:

@@ -73,6 +73,7 @@ class Records:
         self._layout = Layout.of(settings)
         self._splits: dict[str, SplitRecords] = {}
         self._told: set[Path] = set()
+        self._counted: dict[str, tuple[SplitRecords, int]] = {}
         # The plan files, by split.
         self._versions: dict[str, object] = {}
 
@@ -104,6 +105,25 @@ class Records:
             self._versions[split] = version
             self._splits[split] = _look(self._settings, split)
         return self._splits[split]
+
+    def n_shards_to_run(self) -> int | None:
+        """Return how many shards of all splits are not done, None if it is not known yet.
+
+        Those of a split are counted once per look at its records.
+        """
+        counts = [self._n_undone(split) for split in self._settings.xvector.splits]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
+
+    def _n_undone(self, split: str) -> int | None:
+        records = self.split(split)
+        if records.n_shards is None:
+            return None
+        if self._counted.get(split, (None, 0))[0] is not records:
+            markers = (self._layout.marker(split, name) for name in shard_names(records.n_shards))
+            n_undone = sum(one in records.stale or not one.exists() for one in markers)
+            self._counted[split] = (records, n_undone)
+        return self._counted[split][1]
 
     @property
     def stale(self) -> frozenset[Path]:

@@ -191,12 +191,20 @@ def test_no_gpu_is_taken_where_none_is_needed(monkeypatch, tmp_path):
 def test_jobs_share_out_the_processors(monkeypatch, shown, device, jobs_per_gpu, share):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-    assert processors_of_job(device, jobs_per_gpu, 16) == share
-    assert processors_of_job(device, jobs_per_gpu, None) == 1
+    assert processors_of_job(device, jobs_per_gpu, 16, None) == share
+    assert processors_of_job(device, jobs_per_gpu, None, None) == 1
+
+
+@pytest.mark.parametrize(("n_jobs", "share"), [(1, 8), (2, 4), (3, 2), (64, 1), (None, 1)])
+def test_without_gpus_few_jobs_have_all_processors(monkeypatch, n_jobs, share):
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert processors_of_job("cpu", 1, 8, n_jobs) == share
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert processors_of_job(None, 1, 8, n_jobs) == 4
 
 
 @pytest.mark.parametrize(("given", "n_cores", "share"), [(4, 128, 4), (32, 32, 32), (8, 2, 2)])
 def test_a_job_of_slurms_has_what_it_was_given(monkeypatch, given, n_cores, share):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", str(given))
-    assert processors_of_job(None, 1, n_cores) == share
+    assert processors_of_job(None, 1, n_cores, None) == share

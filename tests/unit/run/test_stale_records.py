@@ -1,4 +1,5 @@
 import os
+import shutil
 import time
 
 import pytest
@@ -56,6 +57,24 @@ def test_another_line_makes_the_plan_stale_and_the_markers_that_it_touches(shard
 def test_another_encoder_makes_its_description_stale(shards, tmp_path):
     shards.settings["pretrained_model"] = str(tmp_path / "other")
     assert records(shards).stale_encoder == {shards.layout.encoder}
+
+
+def test_shards_that_are_not_done_or_stale_are_to_run(shards):
+    assert records(shards).n_shards_to_run() == 0
+    found = records(shards)
+    shards.layout.marker("train", "1-of-2").unlink()
+    assert found.n_shards_to_run() == 1
+    # It stays while jobs end one after the other.
+    shards.layout.marker("train", "0-of-2").unlink()
+    assert found.n_shards_to_run() == 1
+    assert records(shards).n_shards_to_run() == 2
+
+
+def test_how_many_run_may_be_unknown(shards, monkeypatch):
+    monkeypatch.setattr("xvectors.run.stale_records.MAX_HEADERS", 2)
+    shutil.rmtree(shards.layout.root)
+    shards.settings["n_shards"] = "auto"
+    assert records(shards).n_shards_to_run() is None
 
 
 def test_stale_records_are_told_once(shards):
