@@ -13,7 +13,8 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 ENVS = Path(__file__).resolve().parent
-LOCKS = ("requirements", "requirements-dev", "espnet", "rawnet", "resemblyzer", "onnx", "silero")
+EXTRAS = ("espnet", "rawnet", "resemblyzer", "onnx", "transformers", "silero")
+LOCKS = ("requirements", "requirements-dev", *EXTRAS)
 # SPDX identifiers. MPL-2.0 and the LGPL bind changes to their own files, not what uses them.
 ACCEPTED = {
     "0BSD",

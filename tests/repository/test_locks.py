@@ -9,7 +9,7 @@ import yaml
 import xvectors
 
 ENVS = Path(__file__).resolve().parents[2] / "envs"
-TOOLKITS = ["espnet", "rawnet", "resemblyzer", "onnx"]
+TOOLKITS = ["espnet", "rawnet", "resemblyzer", "onnx", "transformers"]
 PINS = ["requirements", "requirements-dev", *TOOLKITS, "silero", "fuzz", "tools"]
 
 
@@ -64,7 +64,7 @@ def test_the_bill_of_materials_is_that_of_the_locks():
     found = {(c["name"], c["version"]) for c in json.loads(text)["components"]}
     assert found == {
         (package, version)
-        for name in ("requirements", "espnet", "resemblyzer", "onnx", "silero")
+        for name in ("requirements", "espnet", "resemblyzer", "onnx", "transformers", "silero")
         for package, versions in locked(name).items()
         for version in versions
     }, "make sbom"

@@ -293,7 +293,8 @@ class XVectorSettings(_Section):
             "speechbrain",
             description=(
                 "toolkit of the encoder: `speechbrain`, or, after `make <toolkit>`, `espnet`, "
-                "`rawnet`, `resemblyzer` or `onnx`, see [toolkits.md](../docs/toolkits.md)"
+                "`rawnet`, `resemblyzer`, `onnx` or `transformers`, see "
+                "[toolkits.md](../docs/toolkits.md)"
             ),
         )
     )
@@ -309,7 +310,7 @@ class XVectorSettings(_Section):
             "folder; for `espnet` also a `.pth` or `.zip` file (default: "
             "`espnet/voxcelebs12_rawnet3`), for `rawnet` a `.pt` file (no default), for "
             "`resemblyzer` a `.pt` file (default: `resemblyzer`, the one in its package), for "
-            "`onnx` an `.onnx` file (no default). `null` for a "
+            "`onnx` an `.onnx` file (no default; `transformers` has none either). `null` for a "
             "[task of your own](../docs/new_task.md) that needs none. Loading a SpeechBrain "
             "encoder runs the code that its `hyperparams.yaml` names, see "
             "[whom to trust](../docs/toolkits.md#whom-to-trust)"

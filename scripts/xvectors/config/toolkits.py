@@ -104,6 +104,15 @@ TOOLKITS = {
         check="xvectors.encoders.onnx.graph.check_graph",
         has_frontend=True,
     ),
+    "transformers": Toolkit(
+        encoder="xvectors.encoders.transformers.encoder.TransformersEncoder",
+        package="transformers",
+        default_model=None,
+        files=("config.json", "preprocessor_config.json"),
+        # How close the others come has not been measured.
+        precisions=("fp32",),
+        check="xvectors.encoders.transformers.folder.check_folder",
+    ),
 }
 # Suffixes of files that are an encoder by themselves; no hub id ends in one.
 ENCODER_FILES = {suffix for toolkit in TOOLKITS.values() for suffix in toolkit.single_files}

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-from xvectors.errors import EncoderError
+from xvectors.errors import EncoderError, first_line
 
 MAX_REASON = 300
 
@@ -28,6 +30,19 @@ def read_checkpoint(path: Path) -> Mapping[str, object]:
     if not isinstance(content, Mapping):
         raise EncoderError(f"{path}: holds a {type(content).__name__}, not weights by name")
     return content
+
+
+def read_safetensors(path: Path) -> Mapping[str, object]:
+    """Load the tensors of a safetensors file.
+
+    Raises:
+        EncoderError: The file is cut off, or of another kind.
+
+    """
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise EncoderError(f"{path}: cannot be read as weights: {first_line(error)}") from error
 
 
 def load_weights(network: torch.nn.Module, weights: Mapping[str, object], path: Path) -> None:

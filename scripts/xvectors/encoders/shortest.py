@@ -1,5 +1,6 @@
 """The shortest signal that an encoder takes, found by trying."""
 
+import warnings
 from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,10 @@ def find_shortest(
 
     def is_taken(n_samples: int) -> bool:
         try:
-            return bool(embed([noise[:n_samples]]).isfinite().all())
+            with warnings.catch_warnings():
+                # Of a deviation over a single frame, which is not finite.
+                warnings.filterwarnings("ignore", "std\\(\\): degrees of freedom", UserWarning)
+                return bool(embed([noise[:n_samples]]).isfinite().all())
         except UNFIT as error:
             if machine_problem(error):
                 raise

@@ -116,6 +116,9 @@ def test_a_precision_that_a_toolkit_lacks():
         ("onnx", ["campplus.onnx"], "campplus.onnx", None),
         ("onnx", ["campplus.onnx"], "", None),
         ("onnx", ["campplus.pt"], "", r"has no \*.onnx, as encoders have"),
+        ("transformers", ["config.json", "preprocessor_config.json"], "", None),
+        ("transformers", ["config.json"], "", "has no preprocessor_config.json, as encoders have"),
+        ("transformers", ["model.safetensors"], "model.safetensors", "toolkit: give a folder$"),
     ],
 )
 def test_what_is_no_encoder_by_its_names(tmp_path, toolkit, files, source, problem):

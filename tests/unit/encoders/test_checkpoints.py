@@ -1,8 +1,9 @@
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.support.toolkit_models import Trap
-from xvectors.encoders.checkpoints import load_weights, read_checkpoint
+from xvectors.encoders.checkpoints import load_weights, read_checkpoint, read_safetensors
 from xvectors.errors import EncoderError
 
 
@@ -55,3 +56,14 @@ def test_other_weights_are_one_short_line(tmp_path, weights):
     assert message.startswith(f"{tmp_path}/model.pt: not the weights of this network: ")
     assert len(message.splitlines()) == 1
     assert len(message) < 500
+
+
+def test_tensors_of_a_safetensors_file(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"weight": torch.arange(3.0)}, path)
+    assert torch.equal(read_safetensors(path)["weight"], torch.arange(3.0))
+    for content in (path.read_bytes()[:-1], b"", b"rubbish"):
+        path.write_bytes(content)
+        with pytest.raises(EncoderError, match=r"safetensors: cannot be read as weights") as error:
+            read_safetensors(path)
+        assert len(str(error.value).splitlines()) == 1

@@ -1,0 +1,1 @@
+"""Encoders of Hugging Face's transformers: WavLM, UniSpeech-SAT and wav2vec 2.0 with x-vectors."""
