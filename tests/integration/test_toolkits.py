@@ -118,8 +118,8 @@ def test_a_damaged_checkpoint_ends_the_run_with_one_line(checkout, toolkit):
         pytest.skip("a graph is loaded before any job")
     (checkout.root / "model").mkdir()
     model, _ = MAKERS[toolkit](checkout.root / "model")
-    model = model / "model.safetensors" if model.is_dir() else model
-    model.write_bytes(model.read_bytes()[:1000])
+    weights = model / "model.safetensors" if model.is_dir() else model
+    weights.write_bytes(weights.read_bytes()[:1000])
     checkout.xvector |= {"toolkit": toolkit, "pretrained_model": str(model)}
     checkout.run_badly()
     (log, *_) = (checkout.out / ".logs" / "embed_shard" / "train").glob("*.log")
