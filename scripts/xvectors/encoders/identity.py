@@ -12,9 +12,9 @@ from xvectors.files.checksummed_json import canonical_json
 NUMERICS_VERSION = 1
 
 
-def collect_numerics(config: Settings) -> dict[str, Any]:
+def collect_numerics(settings: Settings) -> dict[str, Any]:
     """Return everything that the vectors depend on, except for the encoder and the audio."""
-    xvector = config.xvector
+    xvector = settings.xvector
     frontend = xvector.frontend
     # Embeddings that were made before there was a detector have no such entry.
     vad = {} if xvector.vad is None else {"vad": f"silero {installed_version('silero-vad')}"}
@@ -31,11 +31,11 @@ def collect_numerics(config: Settings) -> dict[str, Any]:
     }
 
 
-def describe_origin(config: Settings) -> dict[str, str]:
+def describe_origin(settings: Settings) -> dict[str, str]:
     """Return the provenance of embeddings as JSON, for the metadata of files that hold many."""
-    encoder = read_fingerprint(Layout.of(config).encoder)
-    provenance = collect_numerics(config) | {
+    encoder = read_fingerprint(Layout.of(settings).encoder)
+    provenance = collect_numerics(settings) | {
         "encoder": encoder,
-        "source": config.xvector.pretrained_model,
+        "source": settings.xvector.pretrained_model,
     }
     return {"provenance": canonical_json(provenance).decode()}

@@ -48,7 +48,7 @@ MIN_READERS = 2
 class _Job:
     """A shard of a split, when the job's process started, and its processors."""
 
-    config: Settings
+    settings: Settings
     split: str
     shard: str
     started: float
@@ -60,16 +60,16 @@ class _Job:
 
     @property
     def layout(self) -> Layout:
-        return Layout.of(self.config)
+        return Layout.of(self.settings)
 
 
-def embed_shard(config: Settings, split: str, shard: str, started: float, threads: int) -> None:
+def embed_shard(settings: Settings, split: str, shard: str, started: float, threads: int) -> None:
     """Embed the utterances of a shard that have no current embedding, then write its marker.
 
     The environment is built once, and not at all when nothing is missing.
 
     Args:
-        config: A resolved configuration.
+        settings: The settings.
         split: Name of the split.
         shard: Name of the shard, ``<k>-of-<n>``.
         started: When the process started, in seconds of ``time.monotonic``.
@@ -83,15 +83,15 @@ def embed_shard(config: Settings, split: str, shard: str, started: float, thread
     # A user's module may ask for GPUs when it is imported, as SpeechBrain does. That would start
     # CUDA, which never notices the GPU that the job leases later.
     os.environ[ASK_DRIVER] = "1"
-    job = _Job(config, split, shard, started, threads)
-    utterances = ShardUtterances(config, split, shard)
-    with closing(storage_of(config, split, shard, utterances.content.utt_ids)) as storage:
+    job = _Job(settings, split, shard, started, threads)
+    utterances = ShardUtterances(settings, split, shard)
+    with closing(storage_of(settings, split, shard, utterances.content.utt_ids)) as storage:
         _embed(job, utterances, storage)
 
 
 def _embed(job: _Job, utterances: ShardUtterances, storage: Storage) -> None:
     """Embed the missing utterances, and write the marker."""
-    if job.config.xvector.storage == "packed":
+    if job.settings.xvector.storage == "packed":
         check_names(job.name, utterances.content.utt_ids)
     watch = RunWatch(job.layout.root)
     outputs = OutputCheck(utterances.target_of, storage, watch.check_at_times)
@@ -108,7 +108,7 @@ def _embed(job: _Job, utterances: ShardUtterances, storage: Storage) -> None:
     _warn_of_durations(job, utterances, tally)
     _report(job, marker)
     watch.check()
-    if marker.n_failed and job.config.xvector.on_error == "fail":
+    if marker.n_failed and job.settings.xvector.on_error == "fail":
         write_marker(job.layout.unfinished(job.split, job.shard), marker)
         names = ", ".join(failure.utt_id for failure in marker.failures[:MAX_NAMES])
         names += ", ..." if marker.n_failed > MAX_NAMES else ""
@@ -140,11 +140,11 @@ def _marker(job: _Job, utterances: ShardUtterances, tally: Tally) -> DoneMarker:
         startup_seconds=round(tally.startup_seconds, 3),
         wall_seconds=round(tally.wall_seconds, 3),
         device=tally.device,
-        precision=job.config.xvector.precision,
+        precision=job.settings.xvector.precision,
         encoder=utterances.source.fingerprint,
         numerics=utterances.source.numerics,
         failures=[failure for _, failure in sorted(tally.failures.items())],
-        storage=job.config.xvector.storage,
+        storage=job.settings.xvector.storage,
         members=hash_members(utterances.content),
         run=RunWatch(job.layout.root).run,
         n_silent=tally.n_silent,
@@ -157,7 +157,7 @@ def _marker(job: _Job, utterances: ShardUtterances, tally: Tally) -> DoneMarker:
 def _finish(job: _Job, utt_ids: list[str], storage: Storage, marker: DoneMarker) -> None:
     """Bring the embeddings into their final form, and then write the marker."""
     layout = job.layout
-    storage.finish(utt_ids, describe_origin(job.config))
+    storage.finish(utt_ids, describe_origin(job.settings))
     # Power loss must not leave a marker whose embeddings were still on their way to the disk.
     flush_to_disk(layout.root)
     failed = {failure.utt_id for failure in marker.failures}
@@ -172,7 +172,7 @@ def _embed_missing(
 ) -> None:
     """Take a GPU if there is one, build the environment, and embed the missing utterances."""
     asked = time.monotonic()
-    xvector = job.config.xvector
+    xvector = job.settings.xvector
     with GpuLease(xvector.device, xvector.jobs_per_gpu) as lease:
         waited = time.monotonic() - asked
         # From here on CUDA itself may be asked, which notices when the driver is too old.
@@ -180,7 +180,7 @@ def _embed_missing(
         if lease.gpu:
             logger.info("%s: on GPU %s of %s", job.name, lease.gpu, node_name())
         provider = _provider(job, utterances.source.fingerprint, lease.gpu)
-        runner = runner_class(job.config)(provider, xvector.batch_size)
+        runner = runner_class(job.settings)(provider, xvector.batch_size)
         env = build_worker_environment(provider)
         if lease.gpu and env.get("device") == "cpu":
             from xvectors.encoders.device import why_no_gpu  # noqa: PLC0415 - imports torch
@@ -201,7 +201,7 @@ def _embed_missing(
 
 def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> EnvironmentProvider:
     """Return the provider, with the fetched copy of the encoder, which is checked to be whole."""
-    config = job.config.as_omegaconf()
+    config = job.settings.as_omegaconf()
     if gpu and config.xvector.device:
         # It is the only one that this process sees now, so its number has changed.
         config.xvector.device = "cuda"
@@ -215,9 +215,9 @@ def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> Environmen
         config.xvector.pretrained_model = str(folder)
     output_dir = job.layout.embeddings(job.split)
     output_dir.mkdir(parents=True, exist_ok=True)
-    manifest = manifest_of(job.config, job.split)
+    manifest = manifest_of(job.settings, job.split)
     params = {"manifest_path": str(manifest), "output_dir": str(output_dir)}
-    return provider_class(job.config)(config, params=params)
+    return provider_class(job.settings)(config, params=params)
 
 
 def _run(

@@ -27,23 +27,23 @@ class ShardUtterances:
 
     """
 
-    def __init__(self, config: Settings, split: str, shard: str) -> None:
+    def __init__(self, settings: Settings, split: str, shard: str) -> None:
         """Read the index shard.
 
         Raises:
             ShardError: It is missing or damaged.
 
         """
-        layout = Layout.of(config)
+        layout = Layout.of(settings)
         self.content = read_index_shard(layout.index_shard(split, shard))
         fingerprint = read_fingerprint(layout.encoder)
         self.source = EmbeddingSource(
-            collect_numerics(config),
+            collect_numerics(settings),
             lambda: fingerprint,
             self.content.wav_paths,
             self.content.segments,
         )
-        self._manifest_path = manifest_of(config, split)
+        self._manifest_path = manifest_of(settings, split)
 
     def __len__(self) -> int:
         """Return the number of utterances."""
@@ -76,6 +76,6 @@ class ShardUtterances:
         return Target(self.content.utt_ids[row], audio_path, self.source.provenance(row))
 
 
-def manifest_of(config: Settings, split: str) -> Path:
+def manifest_of(settings: Settings, split: str) -> Path:
     """Return the manifest of a split."""
-    return Path(config.xvector.manifest_paths[split])
+    return Path(settings.xvector.manifest_paths[split])

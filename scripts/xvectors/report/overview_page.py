@@ -61,22 +61,22 @@ class Encoder(NamedTuple):
     finished: str
 
 
-def draw_overview(config: Settings, markers: list[Path]) -> None:
+def draw_overview(settings: Settings, markers: list[Path]) -> None:
     """Write the overview of all splits and trial lists of a configuration.
 
     Args:
-        config: A resolved configuration. All of its splits must have been collected.
+        settings: The settings. All of its splits must have been collected.
         markers: The done-markers of all splits.
 
     Raises:
         ShardError: A table or a marker is missing or damaged.
 
     """
-    layout, xvector = Layout.of(config), config.xvector
+    layout, xvector = Layout.of(settings), settings.xvector
     values = {
         "tag": xvector.spk_embed_tag,
-        "encoder": _encoder(config, markers),
-        "splits": [_split_line(config, split, markers) for split in xvector.splits],
+        "encoder": _encoder(settings, markers),
+        "splits": [_split_line(settings, split, markers) for split in xvector.splits],
         "trials": [
             TrialsLine(name, layout.trials_page(name).name, _read(layout.error_rates(name)))
             for name in xvector.trials
@@ -86,13 +86,13 @@ def draw_overview(config: Settings, markers: list[Path]) -> None:
     write_atomically(layout.overview, page.encode())
 
 
-def _encoder(config: Settings, markers: list[Path]) -> Encoder:
-    layout = Layout.of(config)
+def _encoder(settings: Settings, markers: list[Path]) -> Encoder:
+    layout = Layout.of(settings)
     about = _read(layout.encoder)
     read = [read_marker(path) for path in markers]
     newest = max(path.stat().st_mtime for path in markers)
     return Encoder(
-        config.xvector.toolkit,
+        settings.xvector.toolkit,
         about["source"],
         about["revision"],
         about["fingerprint"],
@@ -106,12 +106,12 @@ def _named(names: Iterable[str]) -> str:
     return ", ".join(sorted(set(names)))
 
 
-def _split_line(config: Settings, split: str, markers: list[Path]) -> SplitLine:
-    layout, xvector = Layout.of(config), config.xvector
+def _split_line(settings: Settings, split: str, markers: list[Path]) -> SplitLine:
+    layout, xvector = Layout.of(settings), settings.xvector
     # The folder of a split's markers has its name.
     own = [(path.stem, read_marker(path)) for path in markers if path.parent.name == split]
     totals = add_up(read_index(layout.index(split)))
-    excluded = read_excluded(layout.excluded(split)) if Limits.of(config) else None
+    excluded = read_excluded(layout.excluded(split)) if Limits.of(settings) else None
     return SplitLine(
         split=split,
         page=layout.page(split).name,

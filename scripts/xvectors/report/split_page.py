@@ -22,7 +22,7 @@ MAX_ROWS = 20
 
 
 def draw_report(
-    config: Settings, split: str, shards: list[str], n_utterances: int, with_tsne: bool
+    settings: Settings, split: str, shards: list[str], n_utterances: int, with_tsne: bool
 ) -> None:
     """Write the page of a split, ``<split>.report.html``. Arguments are those of `gather`.
 
@@ -30,8 +30,8 @@ def draw_report(
         ShardError: A table, a marker or an embedding is missing or damaged.
 
     """
-    page = Layout.of(config).page(split)
-    content = split_page(gather(config, split, shards, n_utterances, with_tsne)).encode()
+    page = Layout.of(settings).page(split)
+    content = split_page(gather(settings, split, shards, n_utterances, with_tsne)).encode()
     write_atomically(page, content)
     remove_leftovers(page.parent, page.name)
     logger.info("%s: see %s", split, page)

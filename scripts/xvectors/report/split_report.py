@@ -179,12 +179,12 @@ class SplitReport:
 
 
 def gather(
-    config: Settings, split: str, shards: list[str], n_utterances: int, with_tsne: bool
+    settings: Settings, split: str, shards: list[str], n_utterances: int, with_tsne: bool
 ) -> SplitReport:
     """Return the numbers of a split.
 
     Args:
-        config: A resolved configuration.
+        settings: The settings.
         split: Name of the split. It must have been collected.
         shards: Names of its shards.
         n_utterances: The largest number of embeddings to read.
@@ -194,19 +194,19 @@ def gather(
         ShardError: A table, a marker or an embedding is missing or damaged.
 
     """
-    layout = Layout.of(config)
+    layout = Layout.of(settings)
     totals = add_up(read_index(layout.index(split)))
     view = None
-    if makes_embeddings(runner_class(config)) and totals.seconds:
+    if makes_embeddings(runner_class(settings)) and totals.seconds:
         index = read_index(layout.index(split))
         rows = sample_rows(index, totals.n_utterances, n_utterances)
         view = view_speakers(rows, np.stack(list(load_embeddings(rows))), with_tsne)
     markers = [(shard, read_marker(layout.marker(split, shard))) for shard in shards]
     failures = read_failures(layout.failures(split))
-    excluded = read_excluded(layout.excluded(split)) if Limits.of(config) else ()
+    excluded = read_excluded(layout.excluded(split)) if Limits.of(settings) else ()
     shown = list(islice(failures, MAX_FAILURES_SHOWN))
     return SplitReport(
-        tag=config.xvector.spk_embed_tag,
+        tag=settings.xvector.spk_embed_tag,
         split=split,
         totals=totals,
         durations=Histogram(*np.histogram(totals.seconds, N_DURATION_BINS)[::-1]),

@@ -10,17 +10,17 @@ from xvectors.verification.score_summary import PairsReport, ScoreReport
 from xvectors.verification.scoring import Reports
 
 
-def draw_trials(config: Settings, name: str, reports: Reports) -> None:
+def draw_trials(settings: Settings, name: str, reports: Reports) -> None:
     """Write the page of one of the configuration's trial lists.
 
     Args:
-        config: A resolved configuration.
+        settings: The settings.
         name: Name of the list, a key of ``trials``.
         reports: A report on each kind of score.
 
     """
-    page = trials_page(config.xvector.spk_embed_tag, name, reports)
-    write_atomically(Layout.of(config).trials_page(name), page.encode())
+    page = trials_page(settings.xvector.spk_embed_tag, name, reports)
+    write_atomically(Layout.of(settings).trials_page(name), page.encode())
 
 
 def trials_page(tag: str, name: str, reports: Reports) -> str:

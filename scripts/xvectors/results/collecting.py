@@ -69,14 +69,14 @@ class _Checked:
         self.latest = time.monotonic() + LATE_SECONDS
 
 
-def collect_split(config: Settings, split: str, shards: list[str]) -> None:
+def collect_split(settings: Settings, split: str, shards: list[str]) -> None:
     """Check a split's embeddings and write ``<split>.tsv`` and ``<split>.failed.tsv``.
 
     With limits, also write ``<split>.excluded.tsv``. The headers of some recordings are wrong, so
     that utterances beyond the limits were embedded. These are excluded too.
 
     Args:
-        config: A resolved configuration.
+        settings: The settings.
         split: Name of the split.
         shards: Names of its shards, all of them done.
 
@@ -86,12 +86,12 @@ def collect_split(config: Settings, split: str, shards: list[str]) -> None:
             embeds them again.
 
     """
-    layout = Layout.of(config)
-    manifest = read_manifest(Path(config.xvector.manifest_paths[split]))
+    layout = Layout.of(settings)
+    manifest = read_manifest(Path(settings.xvector.manifest_paths[split]))
     checked = _Checked(len(manifest.utterances))
     for number, shard in enumerate(shards):
-        _check_shard(config, split, (number, shard), checked)
-    limits = Limits.of(config)
+        _check_shard(settings, split, (number, shard), checked)
+    limits = Limits.of(settings)
     if limits:
         _exclude(layout.excluded_shard(split), manifest, limits, checked)
     if checked.problems:
@@ -106,8 +106,8 @@ def collect_split(config: Settings, split: str, shards: list[str]) -> None:
         write_excluded(layout.excluded(split), _excluded_rows(manifest, checked))
     else:
         layout.excluded(split).unlink(missing_ok=True)
-    rows = _rows(config, split, shards, manifest, checked)
-    write_index(layout.index(split), rows, with_speech=config.xvector.vad is not None)
+    rows = _rows(settings, split, shards, manifest, checked)
+    write_index(layout.index(split), rows, with_speech=settings.xvector.vad is not None)
     marker = read_marker(layout.marker(split, shards[0]))
     provenance = marker.numerics | {"encoder": marker.encoder}
     folder = layout.embeddings(split)
@@ -121,19 +121,19 @@ def collect_split(config: Settings, split: str, shards: list[str]) -> None:
 
 
 def _check_shard(
-    config: Settings, split: str, numbered: tuple[int, str], checked: _Checked
+    settings: Settings, split: str, numbered: tuple[int, str], checked: _Checked
 ) -> None:
     """Check the embeddings of a shard's utterances, except the failed ones."""
     number, shard = numbered
-    layout = Layout.of(config)
+    layout = Layout.of(settings)
     content = read_index_shard(layout.index_shard(split, shard))
     marker = layout.marker(split, shard)
     account = read_marker(marker)
     failed = {failure.utt_id: failure for failure in account.failures}
     if max(content.positions, default=-1) >= len(checked.shards):
-        raise _changed(Path(config.xvector.manifest_paths[split]))
+        raise _changed(Path(settings.xvector.manifest_paths[split]))
     checked.shards[content.positions] = number
-    storage = storage_of(config, split, shard)
+    storage = storage_of(settings, split, shard)
     columns = (content.positions, content.utt_ids, content.seconds)
     for position, utt_id, seconds in zip(*columns, strict=True):
         checked.names[position] = hash(utt_id)
@@ -184,7 +184,7 @@ def _wait_for(path: Path, latest: float) -> None:
 
 
 def _rows(
-    config: Settings, split: str, shards: list[str], manifest: Manifest, checked: _Checked
+    settings: Settings, split: str, shards: list[str], manifest: Manifest, checked: _Checked
 ) -> Iterator[IndexRow]:
     """Yield the embedded utterances, in manifest order.
 
@@ -192,7 +192,7 @@ def _rows(
         ShardError: The shards do not hold the manifest's utterances.
 
     """
-    storages = [storage_of(config, split, shard) for shard in shards]
+    storages = [storage_of(settings, split, shard) for shard in shards]
     for position, utterance in enumerate(manifest.utterances):
         number, is_excluded = checked.shards[position], checked.is_excluded[position]
         is_known = number >= 0 or is_excluded

@@ -39,11 +39,11 @@ HTML_SUFFIXES = (".html", ".htm")
 HEAD_BYTES = 200
 
 
-def check_config(config: Settings, source: str = "config", made: Collection[str] = ()) -> None:
+def check_config(settings: Settings, source: str = "config", made: Collection[str] = ()) -> None:
     """Check that the manifests, the encoder and the classes of the settings exist.
 
     Args:
-        config: The configuration.
+        settings: The settings.
         source: Where it comes from, for error messages.
         made: Manifests that need not be there, because the same run makes them.
 
@@ -51,14 +51,14 @@ def check_config(config: Settings, source: str = "config", made: Collection[str]
         ConfigError: One line for every key that refers to something missing or unusable.
 
     """
-    for note in config.notes:
+    for note in settings.notes:
         logger.warning("%s: %s", source, note)
-    problems = [f"{source}: {problem}" for problem in _broken_references(config.xvector, made)]
+    problems = [f"{source}: {problem}" for problem in _broken_references(settings.xvector, made)]
     if problems:
         raise ConfigError("\n".join(problems))
 
 
-def check_manifests(config: Settings, made: Collection[str] = ()) -> None:
+def check_manifests(settings: Settings, made: Collection[str] = ()) -> None:
     """Check the manifests that have changed since they were split, except `made` ones to come.
 
     Raises:
@@ -66,12 +66,12 @@ def check_manifests(config: Settings, made: Collection[str] = ()) -> None:
 
     """
     problems = []
-    for split in config.xvector.splits:
-        path = Path(config.xvector.manifest_paths[split])
-        is_made = split in config.xvector.corpora or str(path) in made
+    for split in settings.xvector.splits:
+        path = Path(settings.xvector.manifest_paths[split])
+        is_made = split in settings.xvector.corpora or str(path) in made
         if is_made and not path.exists():
             continue  # The run will make it.
-        plan = read_plan(Layout.of(config).plan(split))
+        plan = read_plan(Layout.of(settings).plan(split))
         if plan is None or plan.manifest != hash_manifest(path):
             try:
                 for warning in read_manifest(path).warnings:
@@ -80,19 +80,19 @@ def check_manifests(config: Settings, made: Collection[str] = ()) -> None:
                 problems.append(str(error))
     if problems:
         raise ManifestError("\n".join(problems))
-    for note in _changed_corpora(config):
+    for note in _changed_corpora(settings):
         logger.warning("%s", note)
-    _check_trials(config)
+    _check_trials(settings)
 
 
-def _changed_corpora(config: Settings) -> Iterator[str]:
+def _changed_corpora(settings: Settings) -> Iterator[str]:
     """Yield a line for each corpus that may have files that its manifest does not list."""
-    root = Layout.of(config).root.absolute()
-    for split in config.xvector.splits:
-        manifest = Path(config.xvector.manifest_paths[split])
-        if split not in config.xvector.corpora or not manifest.exists():
+    root = Layout.of(settings).root.absolute()
+    for split in settings.xvector.splits:
+        manifest = Path(settings.xvector.manifest_paths[split])
+        if split not in settings.xvector.corpora or not manifest.exists():
             continue
-        folder = changed_folder(config.xvector.corpora[split].given(), manifest, [root])
+        folder = changed_folder(settings.xvector.corpora[split].given(), manifest, [root])
         if folder is not None:
             yield (
                 f"xvector.corpora.{split}: {folder} has changed since {manifest} was made. To list "
@@ -100,14 +100,14 @@ def _changed_corpora(config: Settings) -> Iterator[str]:
             )
 
 
-def _check_trials(config: Settings) -> None:
+def _check_trials(settings: Settings) -> None:
     """Check the trial lists that have not been scored since they changed.
 
     Raises:
         TrialsError: A list names an utterance that is in no manifest.
 
     """
-    xvector, layout = config.xvector, Layout.of(config)
+    xvector, layout = settings.xvector, Layout.of(settings)
     manifests = [Path(xvector.manifest_paths[split]) for split in xvector.splits]
     lists = {name: Path(path) for name, path in xvector.trials.items()}
     new = {

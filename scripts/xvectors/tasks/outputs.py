@@ -12,26 +12,26 @@ from xvectors.tasks.runner import BaseRunner
 from xvectors.tasks.xvectors import XVectorRunner
 
 
-def runner_class(config: Settings) -> type[BaseRunner]:
+def runner_class(settings: Settings) -> type[BaseRunner]:
     """Return the runner that a resolved configuration names."""
-    found: type[BaseRunner] = import_class(config.xvector.runner, "xvector.runner")
+    found: type[BaseRunner] = import_class(settings.xvector.runner, "xvector.runner")
     return found
 
 
-def storage_of(config: Settings, split: str, shard: str, utt_ids: Iterable[str] = ()) -> Storage:
+def storage_of(settings: Settings, split: str, shard: str, utt_ids: Iterable[str] = ()) -> Storage:
     """Return the storage of a shard's embeddings.
 
     Args:
-        config: A resolved configuration.
+        settings: The settings.
         split: Name of the split.
         shard: Name of the shard.
         utt_ids: Its utterances, needed to find, save or finish embeddings.
 
     """
-    folder = Layout.of(config).embeddings(split)
-    if config.xvector.storage == "packed":
+    folder = Layout.of(settings).embeddings(split)
+    if settings.xvector.storage == "packed":
         return PackedStorage(folder, shard, utt_ids)
-    runner = runner_class(config)
+    runner = runner_class(settings)
     return FileStorage(folder, runner.output_path, runner.check_output)
 
 

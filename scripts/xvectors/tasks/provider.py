@@ -39,7 +39,7 @@ class EnvironmentProvider(ABC):
         """
 
 
-def provider_class(config: Settings) -> type[EnvironmentProvider]:
+def provider_class(settings: Settings) -> type[EnvironmentProvider]:
     """Return the provider that the settings name."""
-    found: type[EnvironmentProvider] = import_class(config.xvector.provider, "xvector.provider")
+    found: type[EnvironmentProvider] = import_class(settings.xvector.provider, "xvector.provider")
     return found

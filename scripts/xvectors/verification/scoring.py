@@ -60,13 +60,13 @@ class Cohort:
         return cls(normalize_lengths(speakers.means), top)
 
 
-def score_trials(config: Settings, name: str) -> Reports:
+def score_trials(settings: Settings, name: str) -> Reports:
     """Score one of the configuration's trial lists. Write its scores and what follows from them.
 
     That is error rates, or mean and quantiles for a list without labels.
 
     Args:
-        config: A resolved configuration.
+        settings: The settings.
         name: Name of the list, a key of ``trials``.
 
     Returns:
@@ -76,7 +76,7 @@ def score_trials(config: Settings, name: str) -> Reports:
         TrialsError: Lines of the list are wrong, or name missing utterances.
 
     """
-    xvector, layout = config.xvector, Layout.of(config)
+    xvector, layout = settings.xvector, Layout.of(settings)
     path = Path(xvector.trials[name])
     trials, rows = find_utterances(path, read_trials(path), layout, list(xvector.splits))
     cohort = None
