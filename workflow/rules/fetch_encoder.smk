@@ -3,6 +3,8 @@
 Input: the hub, or a local folder. Output: a folder of plain files and their description.
 """
 
+from xvectors.encoders.source import files_version
+
 
 rule fetch_encoder:
     """Copy or download the encoder once, on the submit host, and compute its fingerprint."""

@@ -1,0 +1,93 @@
+"""The configuration, checked, and the start and end of a run."""
+
+import sys
+from logging import LogRecord
+from pathlib import Path
+
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
+from snakemake.exceptions import WorkflowError
+
+here = workflow.current_basedir.get_path_or_uri(secret_free=True)
+scripts = str(Path(here).parents[1] / "scripts")
+if scripts not in sys.path:
+    sys.path.insert(0, scripts)
+
+from omegaconf import OmegaConf
+from xvectors.config.layout import Layout
+from xvectors.config.resolving import resolve_config
+from xvectors.errors import XVectorsError, as_error_lines
+from xvectors.run.python_path import share_package_with_jobs
+from xvectors.run.slurm_workarounds import work_around_slurm
+from xvectors.run.startup import start, start_job
+
+work_around_slurm(workflow.is_main_process)
+share_package_with_jobs()
+# Where a module's prefix puts a path of a rule.
+place = workflow.modifier.path_modifier.replace_prefix
+given_by_hand = ["--config"] if workflow.config_settings.config else []
+config_files = ", ".join([*map(str, workflow.configfiles), *given_by_hand])
+
+
+def refuse(error: XVectorsError) -> WorkflowError:
+    """End the run with an error's message, or return it as the error of a module."""
+    # Snakemake would add the place in this file, which tells a user nothing.
+    if not is_module:
+        sys.exit(as_error_lines(error))
+    return WorkflowError(as_error_lines(error))
+
+
+try:
+    if workflow.is_main_process:
+        run = start(config, config_files, place)
+        settings = run.settings
+        run.quiet.kept.add(NOTHING_TO_BE_DONE_MSG)
+        if not is_module:
+            run.check()
+    else:
+        settings = start_job(config, config_files, place)
+except XVectorsError as error:
+    raise refuse(error) from None
+
+# The rules' paths, to which Snakemake adds a module's prefix itself.
+layout = Layout.of(resolve_config(config))
+manifest_paths = resolve_config(config).xvector.manifest_paths
+# Scripts read this.
+config = OmegaConf.to_container(settings.as_omegaconf(), resolve=False)
+
+
+def quieten() -> None:
+    """Keep Snakemake's blocks of what goes well off the terminal. Its log file has them."""
+    shown = workflow.output_settings
+    if shown.dryrun or shown.verbose or shown.debug_dag or shown.printshellcmds:
+        return
+    for handler in workflow.logger_manager.logger.handlers:
+        if handler.name == "DefaultStreamHandler":
+            handler.addFilter(only_problems)
+
+
+def only_problems(record: LogRecord) -> bool:
+    """Tell whether the terminal shows a message of Snakemake's."""
+    # Commands that only look do not execute, and print what they find.
+    return workflow.execution_settings is None or run.quiet.filter(record)
+
+
+if workflow.is_main_process and not is_module:
+    quieten()
+
+
+onstart:
+    try:
+        if workflow.is_main_process:
+            run.begin()
+    except XVectorsError as error:
+        raise refuse(error) from None
+
+
+onsuccess:
+    if workflow.is_main_process:
+        run.end()
+
+
+onerror:
+    if workflow.is_main_process:
+        run.end()
