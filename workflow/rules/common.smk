@@ -2,8 +2,10 @@
 
 import re
 
+from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
 from xvectors.config.layout import shard_names
+from xvectors.job.gpu_lease import processors_of_job
 from xvectors.run.stale_records import number_of_shards
 from xvectors.sharding.limits import Limits
 from xvectors.tasks.outputs import makes_embeddings, runner_class
@@ -21,6 +23,24 @@ def log_of(rule: str, stem: str) -> str:
     return str(layout.log(rule, stem))
 
 
+def retries_of_shard() -> int | None:
+    """Return how often a shard's job is tried again; None for what ``--retries`` says."""
+    # Snakemake counts nodes only if jobs run elsewhere. There, nodes are lost, and jobs run out of
+    # time and memory.
+    return 2 if workflow.resource_settings.nodes is not None else None
+
+
+def threads_of_shard(wildcards: Wildcards) -> int:
+    """Return the number of processors of a shard's job: few shards get several each."""
+    xvector = settings.xvector
+    # `workflow.cores` raises an error without --cores.
+    cores = workflow.resource_settings.cores
+    # On a cluster, all jobs run at once, and each has what it asks for.
+    is_here = workflow.is_main_process and workflow.resource_settings.nodes is None
+    n_jobs = run.records.n_shards_to_run() if is_here else None
+    return processors_of_job(xvector.device, xvector.jobs_per_gpu, cores, n_jobs)
+
+
 def is_made(path: str) -> bool:
     """Tell whether a rule of this workflow, or of the one that includes it, makes a file."""
     return any(rule.is_producer(path) for rule in workflow.rules)
@@ -33,6 +53,19 @@ def look(wildcards: Wildcards) -> list[str]:
             run.check(filter(is_made, settings.xvector.manifest_paths.values()))
         workflow.dag.forcefiles.update(map(str, run.records.newly_stale()))
     return []
+
+
+def plan_of(wildcards: Wildcards) -> str:
+    """Return the plan of a split. A job needs it, but its time does not matter."""
+    look(wildcards)
+    plan = str(layout.plan(wildcards.split))
+    if workflow.is_main_process:
+        run.records.split(wildcards.split)
+        if layout.marker(wildcards.split, wildcards.shard) in run.records.stale:
+            # Before the plan is made again, Snakemake does not see that a job behind an ancient
+            # input is forced.
+            return plan
+    return ancient(plan)
 
 
 def shards_of(split: str) -> list[str]:
@@ -60,6 +93,11 @@ def manifest_of(wildcards: Wildcards) -> str:
     return local(settings.xvector.manifest_paths[wildcards.split])
 
 
+def given_shards_of(wildcards: Wildcards) -> int | None:
+    """Return the number of shards of a split, None if its hours of audio decide."""
+    return settings.xvector.given_shards(wildcards.split)
+
+
 def excluded_of_split() -> list[str]:
     """Return the table of a split's excluded utterances, if there are limits."""
     return [str(layout.excluded("{split}"))] if Limits.of(settings) else []
@@ -81,6 +119,12 @@ def all_markers(wildcards: Wildcards) -> list[str]:
     ]
 
 
+def speakers_of_cohort(wildcards: Wildcards) -> list[str]:
+    """Return the speaker embeddings that scores are normalized against, if any."""
+    cohort = settings.xvector.cohort
+    return [] if cohort is None else [str(layout.speakers(cohort))]
+
+
 def all_scores() -> list[str]:
     """Return the results of all trial lists."""
     makers = (layout.scores, layout.error_rates, layout.trials_page)
@@ -95,6 +139,13 @@ def all_summaries() -> list[str]:
     if settings.xvector.clusters:
         makers.append(layout.clusters_summary)
     return [str(make(split)) for make in makers for split in settings.xvector.splits]
+
+
+def wanted_scores(wildcards: Wildcards) -> list[str]:
+    """Return the results of all trial lists, of which there must be at least one."""
+    if not settings.xvector.trials:
+        raise WorkflowError("nothing to score: give lists of trials as xvector.trials")
+    return all_scores()
 
 
 def all_products(wildcards: Wildcards) -> list[str]:

@@ -4,22 +4,6 @@ Input: a trial list and the tables of embedded utterances. Output: a score per t
 rates, and a page that shows them.
 """
 
-from snakemake.exceptions import WorkflowError
-from snakemake.iocontainers import Wildcards
-
-
-def speakers_of_cohort(wildcards: Wildcards) -> list[str]:
-    """Return the speaker embeddings that scores are normalized against, if any."""
-    cohort = settings.xvector.cohort
-    return [] if cohort is None else [str(layout.speakers(cohort))]
-
-
-def wanted_scores(wildcards: Wildcards) -> list[str]:
-    """Return the results of all trial lists, of which there must be at least one."""
-    if not settings.xvector.trials:
-        raise WorkflowError("nothing to score: give lists of trials as xvector.trials")
-    return all_scores()
-
 
 rule score_trials:
     """Score a trial list by cosine, normalized against a cohort if there is one."""

@@ -5,13 +5,6 @@ is asked only where nothing else tells the number of shards: with ``n_shards: au
 recordings, or with a manifest that is made by the same run.
 """
 
-from snakemake.iocontainers import Wildcards
-
-
-def given_shards_of(wildcards: Wildcards) -> int | None:
-    """Return the number of shards of a split, None if its hours of audio decide."""
-    return settings.xvector.given_shards(wildcards.split)
-
 
 checkpoint split_manifest:
     """Check a manifest and write its index shards, balanced by duration."""
