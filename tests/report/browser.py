@@ -1,5 +1,6 @@
 """Debian's Chromium, without a window and without a network, driven by Playwright."""
 
+import base64
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,9 +14,20 @@ from tests.support.debian import DebianError, install
 
 PACKAGES = ("chromium", "fonts-dejavu-core", "fonts-wqy-microhei")
 PROGRAM = "chromium"
-WIDTHS = (1280, 800)
+WIDTHS = (1280, 700, 1800)
 HEIGHT = 900
 WAIT_MS = 20_000
+# The contrast of two colours after WCAG 2.2, for the scripts below.
+CONTRAST = """
+    window.contrast = (...colours) => {
+        const [low, high] = colours.map((colour) => {
+            const [r, g, b] = colour.map((one) => one / 255)
+                .map((one) => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        }).sort((a, b) => a - b);
+        return (high + 0.05) / (low + 0.05);
+    };
+"""
 
 
 def reason_to_skip() -> str:
@@ -44,10 +56,15 @@ def running_browser() -> Iterator[Browser]:
 class Window:
     """A window of the browser, offline, which notes what goes wrong in it."""
 
-    def __init__(self, browser: Browser, width: int) -> None:
-        context = browser.new_context(viewport={"width": width, "height": HEIGHT}, offline=True)
+    def __init__(self, browser: Browser, width: int, is_dark: bool = False) -> None:
+        context = browser.new_context(
+            viewport={"width": width, "height": HEIGHT},
+            offline=True,
+            color_scheme="dark" if is_dark else "light",
+        )
         self.page: Page = context.new_page()
         self.page.set_default_timeout(WAIT_MS)
+        self.page.add_init_script(CONTRAST)
         self.problems: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", self._note)
@@ -138,6 +155,43 @@ def n_colours(frame: Frame, chart: str) -> int:
         chart,
     )
     return number
+
+
+def contrasts(frame: Frame, *selectors: str) -> dict[str, float]:
+    """Return the contrast of elements' text with the page's background."""
+    found: dict[str, float] = frame.evaluate(
+        """(selectors) => {
+            const numbers = (colour) => colour.match(/\\d+/g).slice(0, 3).map(Number);
+            const paper = numbers(getComputedStyle(document.body).backgroundColor);
+            return Object.fromEntries(selectors.map((one) => [
+                one, contrast(paper, numbers(getComputedStyle(document.querySelector(one)).color)),
+            ]));
+        }""",
+        selectors,
+    )
+    return found
+
+
+def pixel_contrast(window: Window, selector: str) -> float:
+    """Return the largest contrast with the first pixel of what the screen shows of an element."""
+    picture = base64.b64encode(window.page.locator(selector).screenshot()).decode()
+    found: float = window.page.evaluate(
+        """async (picture) => {
+            const image = new Image();
+            image.src = `data:image/png;base64,${picture}`;
+            await image.decode();
+            const canvas = new OffscreenCanvas(image.width, image.height);
+            const context = canvas.getContext("2d");
+            context.drawImage(image, 0, 0);
+            const { data } = context.getImageData(0, 0, image.width, image.height);
+            let most = 0;
+            for (let i = 0; i < data.length; i += 4)
+                most = Math.max(most, contrast([...data.slice(0, 3)], [...data.slice(i, i + 3)]));
+            return most;
+        }""",
+        picture,
+    )
+    return found
 
 
 def point_at(window: Window, frame: Frame, chart: str, utterance: str) -> str:

@@ -9,14 +9,23 @@ from xvectors.config.layout import Layout, shard_names
 from xvectors.report.charts import OTHERS_COLOUR
 from xvectors.report.page import MAX_PAGE_BYTES
 from xvectors.report.split_page import MAX_ROWS, draw_report
-from xvectors.report.split_report import MAX_FAILURES_SHOWN, MAX_POINTS
+from xvectors.report.split_report import MAX_POINTS, MAX_ROWS_SHOWN
 from xvectors.report.trials_page import trials_page
-from xvectors.results.tables import FailureRow, IndexRow, write_index
+from xvectors.results.tables import ExcludedRow, FailureRow, IndexRow, write_excluded, write_index
 from xvectors.sharding.markers import write_marker
 from xvectors.verification.error_rates import ScoredTrials
 from xvectors.verification.score_summary import MAX_DET_POINTS, report_pairs, report_scores
 
-from .browser import marks_of, n_colours, n_marks, point_at
+from .browser import (
+    WIDTHS,
+    Window,
+    contrasts,
+    marks_of,
+    n_colours,
+    n_marks,
+    pixel_contrast,
+    point_at,
+)
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -40,10 +49,10 @@ def test_pictures_are_drawn_and_say_what_is_pointed_at(tmp_path, window):
     for chart in ("map", "neighbours", "fit"):
         assert n_marks(frame, chart)["symbol"] == 60
         assert n_colours(frame, chart) > 2
-        tooltip = point_at(window, frame, chart, "utt00031")
-        assert "utt00031" in tooltip
-        assert "voice005" in tooltip
-        assert "32.00" in tooltip
+        tooltip = point_at(window, frame, chart, "utt00059")
+        assert "utt00059" in tooltip
+        assert "voice009" in tooltip
+        assert "60.00" in tooltip
     assert n_marks(frame, "similarity")["rect"] > 20
     assert n_marks(frame, "similarity")["rule"] == 1
     assert n_marks(frame, "durations") == {"rect": 40}
@@ -61,6 +70,34 @@ def test_pictures_are_drawn_and_say_what_is_pointed_at(tmp_path, window):
     ]
     assert "all 60 utterances" in frame.locator("figcaption").first.inner_text()
     assert [url for url in window.requests if url.startswith("http")] == []
+
+
+def test_contents_and_counts_lead_to_sections(tmp_path, window):
+    failures = [FailureRow("bad", "bad.wav", "no audio")]
+    config = make_split(tmp_path, *make_voices(3, 4), failures, min_seconds=1)
+    write_excluded(Layout.of(config).excluded("train"), [ExcludedRow("short", "short.wav", 0.5)])
+    frame = window.open(draw(config))
+    targets = frame.locator(".contents a").evaluate_all("(all) => all.map((one) => one.hash)")
+    headings = frame.locator("h2").evaluate_all("(all) => all.map((one) => `#${one.id}`)")
+    assert targets == headings
+    for section, text in (("failures", "bad.wav"), ("excluded", "short.wav")):
+        frame.locator(f".tiles a[href='#{section}']").click()
+        assert frame.evaluate("location.hash") == f"#{section}"
+        frame.locator("td", has_text=text).wait_for()
+    assert_within_width(frame)
+
+
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_texts_and_charts_stand_out_in_both_colour_schemes(tmp_path, browser, is_dark):
+    window = Window(browser, WIDTHS[0], is_dark)
+    frame = window.open(draw(make_split(tmp_path, *make_voices(10, 4))))
+    ratios = contrasts(frame, "h1", "h2", "figcaption", "dt", "th", "td", "a")
+    assert min(ratios.values()) >= 4.5, ratios
+    assert pixel_contrast(window, "#map canvas") > 7
+    lightness = frame.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (lightness != "rgb(255, 255, 255)") == is_dark
+    assert window.problems == []
+    window.close()
 
 
 def test_pointing_at_an_utterance_lights_up_its_speaker(tmp_path, window):
@@ -99,7 +136,7 @@ def test_long_names_stay_within_the_width(tmp_path, window):
     frame = window.open(draw(make_split(tmp_path, names, embeddings, failures)))
     assert_within_width(frame)
     assert "6 others" in frame.locator(".legend").first.inner_text()
-    assert frame.locator("main td", has_text="no audio").count() == MAX_FAILURES_SHOWN
+    assert frame.locator("main td", has_text="no audio").count() == MAX_ROWS_SHOWN
     assert "The first 50 of 60" in frame.locator("main").inner_text()
 
 

@@ -1,10 +1,10 @@
 """The numbers of a split's page, from its tables, markers and a sample of embeddings."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from xvectors.report.embedding_space import (
 )
 from xvectors.report.sampling import Totals, add_up, sample_rows
 from xvectors.results.tables import (
+    ExcludedRow,
     FailureRow,
     IndexRow,
     load_embeddings,
@@ -40,8 +41,10 @@ MAX_POINTS = 5000
 # For same-speaker pairs and for different-speaker pairs.
 MAX_PAIRS = 50_000
 N_DURATION_BINS = 40
-MAX_FAILURES_SHOWN = 50
+# Rows of a table of failed or excluded utterances.
+MAX_ROWS_SHOWN = 50
 MIN_FOR_NEIGHBOUR_MAP = 5
+Row = TypeVar("Row")
 
 
 class ShardSpeed(NamedTuple):
@@ -165,6 +168,7 @@ class SplitReport:
     durations: Histogram
     failures: list[FailureRow]
     n_failures: int
+    excluded: list[ExcludedRow]
     n_excluded: int
     n_silent: int
     n_misstated: int
@@ -202,23 +206,32 @@ def gather(
         rows = sample_rows(index, totals.n_utterances, n_utterances)
         view = view_speakers(rows, np.stack(list(load_embeddings(rows))), with_tsne)
     markers = [(shard, read_marker(layout.marker(split, shard))) for shard in shards]
-    failures = read_failures(layout.failures(split))
-    excluded = read_excluded(layout.excluded(split)) if Limits.of(settings) else ()
-    shown = list(islice(failures, MAX_FAILURES_SHOWN))
+    failures, n_failures = first_rows(read_failures(layout.failures(split)))
+    limited = bool(Limits.of(settings))
+    excluded, n_excluded = first_rows(
+        read_excluded(layout.excluded(split)) if limited else iter(())
+    )
     return SplitReport(
         tag=settings.xvector.spk_embed_tag,
         split=split,
         totals=totals,
         durations=Histogram(*np.histogram(totals.seconds, N_DURATION_BINS)[::-1]),
-        failures=shown,
-        n_failures=len(shown) + sum(1 for _ in failures),
-        n_excluded=sum(1 for _ in excluded),
+        failures=failures,
+        n_failures=n_failures,
+        excluded=excluded,
+        n_excluded=n_excluded,
         n_silent=sum(marker.n_silent for _, marker in markers),
         n_misstated=sum(marker.n_misstated for _, marker in markers),
         n_shards=len(shards),
         speeds=speeds(markers),
         view=view,
     )
+
+
+def first_rows(table: Iterator[Row], limit: int = MAX_ROWS_SHOWN) -> tuple[list[Row], int]:
+    """Return the first rows of a table, and how many it has."""
+    rows = list(islice(table, limit))
+    return rows, len(rows) + sum(1 for _ in table)
 
 
 def view_speakers(rows: list[IndexRow], embeddings: Vectors, with_tsne: bool) -> SpeakerView:

@@ -40,7 +40,10 @@ def test_excluded_utterances_are_shown_only_where_there_are_some(tmp_path):
     layout = Layout.of(config)
     write_excluded(layout.excluded("train"), [])
     draw_report(config, "train", SHARDS, 100, with_tsne=False)
-    assert "<dt>excluded</dt>" not in layout.page("train").read_text()
+    assert 'id="excluded"' not in layout.page("train").read_text()
     write_excluded(layout.excluded("train"), [ExcludedRow("short", "short.wav", 0.5)])
     draw_report(config, "train", SHARDS, 100, with_tsne=False)
-    assert "<dt>excluded</dt><dd>1<small>" in layout.page("train").read_text()
+    page = layout.page("train").read_text()
+    assert '<dt>excluded</dt><dd><a href="#excluded">1</a><small>' in page
+    assert '<h2 id="excluded">' in page
+    assert '<td>short</td><td>short.wav</td><td class="number">0.50</td>' in page

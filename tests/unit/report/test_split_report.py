@@ -6,7 +6,7 @@ from tests.support.made_split import SHARDS, make_marker, make_rows, make_split,
 from xvectors.config.layout import Layout
 from xvectors.errors import ShardError
 from xvectors.report import split_report
-from xvectors.report.split_report import gather, speeds, view_speakers
+from xvectors.report.split_report import first_rows, gather, speeds, view_speakers
 from xvectors.results.tables import FailureRow
 
 
@@ -55,12 +55,17 @@ def test_gathered_from_files(tmp_path):
     assert report.totals.n_utterances == {"voice000": 4, "voice001": 4, "voice002": 4}
     assert report.durations.counts.sum() == 12
     assert (report.durations.edges[0], report.durations.edges[-1]) == (1, 12)
-    assert (len(report.failures), report.n_failures) == (split_report.MAX_FAILURES_SHOWN, 60)
+    assert (len(report.failures), report.n_failures) == (split_report.MAX_ROWS_SHOWN, 60)
     assert report.median_times_real_time == 20
     assert report.view is not None
     assert report.view.dim == 32
     assert report.view.neighbours is not None
     assert report.view.neighbours.shape == (12, 2)
+
+
+@pytest.mark.parametrize(("limit", "rows"), [(0, []), (2, [0, 1]), (9, [0, 1, 2, 3])])
+def test_all_rows_of_a_table_are_counted_but_few_are_kept(limit, rows):
+    assert first_rows(iter(range(4)), limit) == (rows, 4)
 
 
 def test_no_embedding_outside_the_sample_is_read(tmp_path):
