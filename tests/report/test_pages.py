@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.support.made_split import SHARDS, make_marker, make_split, make_voices
+from tests.support.made_split import SHARDS, make_marker, make_split, make_voices, write_labels
 from xvectors.config.layout import Layout, shard_names
 from xvectors.report.charts import OTHERS_COLOUR
 from xvectors.report.page import MAX_PAGE_BYTES
@@ -28,6 +28,8 @@ from .browser import (
 )
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+UNKNOWN = "\N{EN DASH}"
+MINUS_ONE = "\N{MINUS SIGN}1"
 
 
 def draw(config, with_tsne=False, n_utterances=5000):
@@ -70,6 +72,70 @@ def test_pictures_are_drawn_and_say_what_is_pointed_at(tmp_path, window):
     ]
     assert "all 60 utterances" in frame.locator("figcaption").first.inner_text()
     assert [url for url in window.requests if url.startswith("http")] == []
+
+
+def labelled_split(root, n_suspects):
+    """A split with suspect labels and as many failures."""
+    failures = [FailureRow(f"bad{i:03d}", "bad.wav", f"reason {i % 7}") for i in range(n_suspects)]
+    config = make_split(root, *make_voices(3, 4), failures, labels=True)
+    write_labels(Layout.of(config).labels("train"), n_suspects)
+    return config
+
+
+def shown_rows(frame, section):
+    """The first cell of each row of the table below a heading."""
+    cells = frame.locator(f"h2#{section} ~ .table").first.locator("tbody tr:visible td:first-child")
+    return cells.all_inner_texts()
+
+
+def test_tables_sort_by_mouse_and_keyboard(tmp_path, window):
+    frame = window.open(draw(labelled_split(tmp_path, 12)))
+    table = frame.locator("h2#suspects ~ .table").first
+    first, *_, last = (header for header in table.locator("th").all())
+    assert last.get_attribute("aria-sort") == "ascending"
+    names = [f"utt{i:05d}" for i in range(12)]
+    assert shown_rows(frame, "suspects") == names[::-1]
+    last.get_by_role("button").click()
+    assert last.get_attribute("aria-sort") == "descending"
+    assert shown_rows(frame, "suspects") == names
+    first.get_by_role("button").focus()
+    for order, expected in (("ascending", names), ("descending", names[::-1])):
+        window.page.keyboard.press("Enter")
+        assert first.get_attribute("aria-sort") == order
+        assert last.get_attribute("aria-sort") is None
+        assert shown_rows(frame, "suspects") == expected
+    assert_within_width(frame)
+
+
+def test_tables_filter_by_all_words(tmp_path, wide_window):
+    frame = wide_window.open(draw(labelled_split(tmp_path, 20)))
+    assert len(shown_rows(frame, "failures")) == 20
+    line = frame.locator("h2#failures ~ .filter").first
+    line.get_by_label("Filter").fill("REASON 3 bad01")
+    assert shown_rows(frame, "failures") == ["bad010", "bad013", "bad017"]
+    line.get_by_label("Filter").fill("bad.wav 17")
+    assert shown_rows(frame, "failures") == ["bad017"]
+    assert line.get_by_role("status").inner_text() == "1 of 20 rows"
+    assert len(shown_rows(frame, "suspects")) == 20
+    line.get_by_label("Filter").fill("")
+    assert len(shown_rows(frame, "failures")) == 20
+
+
+def test_numbers_sort_by_their_value_and_unknown_ones_come_last(tmp_path, wide_window):
+    rows = "".join(f"<tr><td>{n}</td></tr>" for n in ("10", UNKNOWN, "9.5", MINUS_ONE, "1,000"))
+    header = '<table class="sortable"><thead><tr><th class="number">n</th></tr></thead>'
+    table = f'<div class="table">{header}<tbody>{rows}</tbody></table></div>'
+    html = draw(make_split(tmp_path, *make_voices(2, 2))).read_text()
+    page = tmp_path / "page.html"
+    page.write_text(html.replace("<h2", f'<h2 id="made"></h2>{table}<h2', 1))
+    frame = wide_window.open(page)
+    button = frame.locator("h2#made ~ .table").first.get_by_role("button")
+    for expected in (
+        [MINUS_ONE, "9.5", "10", "1,000", UNKNOWN],
+        ["1,000", "10", "9.5", MINUS_ONE, UNKNOWN],
+    ):
+        button.click()
+        assert shown_rows(frame, "made") == expected
 
 
 def test_contents_and_counts_lead_to_sections(tmp_path, window):
@@ -132,12 +198,12 @@ def test_names_and_reasons_are_text(tmp_path, window):
 def test_long_names_stay_within_the_width(tmp_path, window):
     speakers, embeddings = make_voices(30, 4)
     names = [f"{name}_{'x' * 150}" for name in speakers]
-    failures = [FailureRow("y" * 200, f"/{'z' * 200}.wav", "no audio") for _ in range(60)]
+    failures = [FailureRow("y" * 200, f"/{'z' * 200}.wav", "no audio") for _ in range(130)]
     frame = window.open(draw(make_split(tmp_path, names, embeddings, failures)))
     assert_within_width(frame)
     assert "6 others" in frame.locator(".legend").first.inner_text()
     assert frame.locator("main td", has_text="no audio").count() == MAX_ROWS_SHOWN
-    assert "The first 50 of 60" in frame.locator("main").inner_text()
+    assert "The first 100 of 130" in frame.locator("main").inner_text()
 
 
 def test_a_thousand_speakers(tmp_path, window):

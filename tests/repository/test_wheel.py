@@ -88,8 +88,11 @@ def test_the_pages_templates_are_there(wheel):
     )
     assert python(wheel, "-c", code).split("'")[1::2] == [
         "macros.html.j2",
+        "overview.html.j2",
         "page.html.j2",
+        "pairs.html.j2",
         "split.html.j2",
+        "tables.js.j2",
         "trials.html.j2",
     ]
 

@@ -9,6 +9,7 @@ import torch
 from xvectors.config.layout import Layout, shard_names
 from xvectors.config.resolving import resolve_config
 from xvectors.config.settings import Settings
+from xvectors.results.labels import COLUMNS
 from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
 from xvectors.sharding.markers import DoneMarker, write_marker
 
@@ -39,6 +40,14 @@ def make_marker(**changes) -> DoneMarker:
     content |= {"audio_seconds": 40.0, "startup_seconds": 3.0, "wall_seconds": 2.0}
     content |= {"device": "cpu", "precision": "fp32", "encoder": "0", "numerics": {}}
     return DoneMarker(**(content | changes))
+
+
+def write_labels(path: Path, n_suspects: int, n_ok: int = 1) -> None:
+    """Write a table of labels. The last suspect has the smallest margin."""
+    columns = ("utt{0:05d}", "voice000", "0.1", "voice001", "0.{0:03d}", "-0.{0:03d}", "", "{1}")
+    verdicts = ["suspect"] * n_suspects + ["ok"] * n_ok
+    lines = [COLUMNS, *([c.format(i, v) for c in columns] for i, v in enumerate(verdicts))]
+    path.write_text("".join("\t".join(line) + "\n" for line in lines))
 
 
 def make_split(

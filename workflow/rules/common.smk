@@ -103,6 +103,11 @@ def excluded_of_split() -> list[str]:
     return [str(layout.excluded("{split}"))] if Limits.of(settings) else []
 
 
+def labels_of_split() -> list[str]:
+    """Return the table of a split's labels, if they are checked."""
+    return [str(layout.labels("{split}"))] if settings.xvector.labels else []
+
+
 def markers_of_split(wildcards: Wildcards) -> list[str]:
     """Return the done-markers of a split."""
     shards = shards_of(wildcards.split)

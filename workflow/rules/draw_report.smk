@@ -11,6 +11,7 @@ rule draw_report:
         index=str(layout.index("{split}")),
         failures=str(layout.failures("{split}")),
         excluded=excluded_of_split(),
+        labels=labels_of_split(),
         markers=markers_of_split,
     output:
         page=report(

@@ -35,7 +35,6 @@ class SplitLine(NamedTuple):
     n_failed: int
     n_excluded: int | None
     n_suspects: int | None
-    labels: str
     n_clusters: int | None
     clusters: str
     times_real_time: float | None
@@ -121,7 +120,6 @@ def _split_line(settings: Settings, split: str, markers: list[Path]) -> SplitLin
         n_failed=sum(1 for _ in read_failures(layout.failures(split))),
         n_excluded=None if excluded is None else sum(1 for _ in excluded),
         n_suspects=_read(layout.labels_summary(split))["suspect"] if xvector.labels else None,
-        labels=layout.labels(split).name,
         n_clusters=(
             _read(layout.clusters_summary(split))["n_clusters"] if xvector.clusters else None
         ),

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ def split_page(report: SplitReport) -> str:
         "split.html.j2",
         {
             "report": report,
+            "files": Layout(Path()),
             "view": view,
             "legend": legend,
             "n_points": len(data.get(UTTERANCES, ())),

@@ -21,6 +21,7 @@ from xvectors.report.embedding_space import (
     scored_pairs,
 )
 from xvectors.report.sampling import Totals, add_up, sample_rows
+from xvectors.results.labels import Suspect, read_suspects
 from xvectors.results.tables import (
     ExcludedRow,
     FailureRow,
@@ -41,8 +42,8 @@ MAX_POINTS = 5000
 # For same-speaker pairs and for different-speaker pairs.
 MAX_PAIRS = 50_000
 N_DURATION_BINS = 40
-# Rows of a table of failed or excluded utterances.
-MAX_ROWS_SHOWN = 50
+# Rows of a table of suspect, failed or excluded utterances.
+MAX_ROWS_SHOWN = 100
 MIN_FOR_NEIGHBOUR_MAP = 5
 Row = TypeVar("Row")
 
@@ -160,7 +161,11 @@ class SpeakerView:
 
 @dataclass(frozen=True)
 class SplitReport:
-    """Contents of a split's page. `view` is None unless its files are speaker embeddings."""
+    """Contents of a split's page.
+
+    `view` is None unless its files are speaker embeddings, `n_suspects` unless its labels are
+    checked. `suspects` have the smallest margins of all.
+    """
 
     tag: str
     split: str
@@ -168,6 +173,8 @@ class SplitReport:
     durations: Histogram
     failures: list[FailureRow]
     n_failures: int
+    suspects: list[Suspect]
+    n_suspects: int | None
     excluded: list[ExcludedRow]
     n_excluded: int
     n_silent: int
@@ -211,6 +218,10 @@ def gather(
     excluded, n_excluded = first_rows(
         read_excluded(layout.excluded(split)) if limited else iter(())
     )
+    suspects = sorted(
+        read_suspects(layout.labels(split)) if settings.xvector.labels else (),
+        key=lambda suspect: suspect.margin,
+    )
     return SplitReport(
         tag=settings.xvector.spk_embed_tag,
         split=split,
@@ -218,6 +229,8 @@ def gather(
         durations=Histogram(*np.histogram(totals.seconds, N_DURATION_BINS)[::-1]),
         failures=failures,
         n_failures=n_failures,
+        suspects=suspects[:MAX_ROWS_SHOWN],
+        n_suspects=len(suspects) if settings.xvector.labels else None,
         excluded=excluded,
         n_excluded=n_excluded,
         n_silent=sum(marker.n_silent for _, marker in markers),

@@ -100,6 +100,17 @@ class Threshold:
     n_wrong: int
 
 
+class Suspect(NamedTuple):
+    """An utterance whose label is suspect, as the table of labels has it."""
+
+    utt_id: str
+    speaker_id: str
+    nearest_speaker: str
+    own: float
+    nearest: float
+    margin: float
+
+
 def check_labels(
     index: Path,
     manifest: Path,
@@ -177,14 +188,37 @@ def is_clean_of(manifest: str, summary: Path) -> bool:
     return bool(made_of == str(Path(manifest).absolute()))
 
 
+def read_suspects(table: Path) -> Iterator[Suspect]:
+    """Yield a table's utterances whose labels are suspect, in its order.
+
+    Raises:
+        ShardError: The table is missing or damaged.
+
+    """
+    try:
+        for fields in _read_table(table):
+            utt_id, speaker_id, own, nearest_speaker, nearest, margin, _, verdict = fields
+            if verdict == "suspect":
+                numbers = float(own), float(nearest), float(margin)
+                yield Suspect(utt_id, speaker_id, nearest_speaker, *numbers)
+    except (OSError, ValueError) as error:
+        raise ShardError(
+            f"{table}: missing or damaged. Delete it and rerun the same command"
+        ) from error
+
+
 def _clean_utt_ids(table: Path) -> Iterator[str]:
     """Yield a table's utterances whose labels are not suspect, in its order."""
+    return (fields[0] for fields in _read_table(table) if fields[-1] != "suspect")
+
+
+def _read_table(table: Path) -> Iterator[list[str]]:
+    """Yield the fields of a table's lines."""
     with table.open(encoding="utf-8", newline="\n") as file:
-        next(file)
-        for line in file:
-            fields = line.rstrip("\n").split("\t")
-            if fields[-1] != "suspect":
-                yield fields[0]
+        lines = (line.rstrip("\n").split("\t") for line in file)
+        if next(lines, None) != list(COLUMNS):
+            raise ValueError(f"{table}: has no header")
+        yield from lines
 
 
 def read_labelled(index: Path, store: Any) -> Labelled:

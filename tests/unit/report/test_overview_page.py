@@ -60,7 +60,7 @@ def test_every_split_and_trial_list_has_a_line_and_links(config):
         "#encoder",
         "train.report.html",
         "train.report.html#failures",
-        "train.labels.tsv",
+        "train.report.html#suspects",
         "train.clusters.tsv",
         *["vox.scores.html"],
         *["sim.scores.html"] * 2,

@@ -1,4 +1,6 @@
-from tests.support.made_split import SHARDS, make_marker, make_split, make_voices
+import pytest
+
+from tests.support.made_split import SHARDS, make_marker, make_split, make_voices, write_labels
 from xvectors.config.layout import Layout
 from xvectors.report.split_page import draw_report
 from xvectors.results.tables import ExcludedRow, write_excluded
@@ -47,3 +49,19 @@ def test_excluded_utterances_are_shown_only_where_there_are_some(tmp_path):
     assert '<dt>excluded</dt><dd><a href="#excluded">1</a><small>' in page
     assert '<h2 id="excluded">' in page
     assert '<td>short</td><td>short.wav</td><td class="number">0.50</td>' in page
+
+
+@pytest.mark.parametrize(("n_suspects", "tile"), [(0, "0"), (2, '<a href="#suspects">2</a>')])
+def test_suspect_labels_are_shown_only_where_labels_are_checked(tmp_path, n_suspects, tile):
+    speakers, embeddings = make_voices(2, 3)
+    plain = make_split(tmp_path / "plain", speakers, embeddings)
+    draw_report(plain, "train", SHARDS, 100, with_tsne=False)
+    assert 'id="suspects"' not in Layout.of(plain).page("train").read_text()
+    config = make_split(tmp_path / "checked", speakers, embeddings, labels=True)
+    layout = Layout.of(config)
+    write_labels(layout.labels("train"), n_suspects)
+    draw_report(config, "train", SHARDS, 100, with_tsne=False)
+    page = layout.page("train").read_text()
+    assert f"<dt>suspect labels</dt><dd>{tile}</dd>" in page
+    assert page.count('<td class="number against">') >= n_suspects
+    assert '<a href="train.labels.tsv">train.labels.tsv</a>' in page

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.made_split import SHARDS, make_marker, make_rows, make_split, make_voices
+from tests.support.made_split import (
+    SHARDS,
+    make_marker,
+    make_rows,
+    make_split,
+    make_voices,
+    write_labels,
+)
 from xvectors.config.layout import Layout
 from xvectors.errors import ShardError
 from xvectors.report import split_report
@@ -48,14 +55,17 @@ def test_a_swapped_label_is_the_first_doubt_and_its_speakers_are_loose():
 
 def test_gathered_from_files(tmp_path):
     speakers, embeddings = make_voices(3, 4)
-    failures = [FailureRow(f"bad{i}", "bad.wav", "no audio") for i in range(60)]
+    n_failures = split_report.MAX_ROWS_SHOWN + 10
+    failures = [FailureRow(f"bad{i}", "bad.wav", "no audio") for i in range(n_failures)]
     config = make_split(tmp_path, speakers, embeddings, failures)
     report = gather(config, "train", SHARDS, 100, with_tsne=True)
     assert (report.tag, report.split, report.n_shards) == ("tag", "train", 2)
     assert report.totals.n_utterances == {"voice000": 4, "voice001": 4, "voice002": 4}
     assert report.durations.counts.sum() == 12
     assert (report.durations.edges[0], report.durations.edges[-1]) == (1, 12)
-    assert (len(report.failures), report.n_failures) == (split_report.MAX_ROWS_SHOWN, 60)
+    assert report.failures == failures[: split_report.MAX_ROWS_SHOWN]
+    assert report.n_failures == n_failures
+    assert report.n_suspects is None
     assert report.median_times_real_time == 20
     assert report.view is not None
     assert report.view.dim == 32
@@ -66,6 +76,16 @@ def test_gathered_from_files(tmp_path):
 @pytest.mark.parametrize(("limit", "rows"), [(0, []), (2, [0, 1]), (9, [0, 1, 2, 3])])
 def test_all_rows_of_a_table_are_counted_but_few_are_kept(limit, rows):
     assert first_rows(iter(range(4)), limit) == (rows, 4)
+
+
+def test_suspects_with_the_smallest_margins_come_first(tmp_path):
+    config = make_split(tmp_path, *make_voices(2, 3), labels=True)
+    n_suspects = split_report.MAX_ROWS_SHOWN + 5
+    write_labels(Layout.of(config).labels("train"), n_suspects)
+    report = gather(config, "train", SHARDS, 100, with_tsne=False)
+    assert report.n_suspects == n_suspects
+    assert len(report.suspects) == split_report.MAX_ROWS_SHOWN
+    assert report.suspects[0] == ("utt00104", "voice000", "voice001", 0.1, 0.104, -0.104)
 
 
 def test_no_embedding_outside_the_sample_is_read(tmp_path):

@@ -10,6 +10,7 @@ from xvectors.results.labels import (
     choose_threshold,
     is_clean_of,
     judge,
+    read_suspects,
     score_labels,
     write_clean_manifest,
 )
@@ -134,6 +135,8 @@ def test_the_files_of_a_split(split, tmp_path):
     assert margin == pytest.approx(own - nearest, abs=2e-6)
     assert rows[-1][2] == rows[-1][5] == ""
     assert [row[6] for row in rows] == ["utt00008" if i == 9 else "" for i in range(16)]
+    (suspect,) = read_suspects(table)
+    assert suspect == ("utt00000", "voice001", "voice000", own, nearest, margin)
     assert is_clean_of(str(manifest), summary)
     assert not is_clean_of(str(tmp_path / "elsewhere" / "train.tsv"), summary)
     content = json.loads(summary.read_text())
@@ -165,3 +168,12 @@ def test_the_clean_manifest_may_be_used_where_it_lies(split, tmp_path):
     (tmp_path / "train.tsv").write_text("utt00001\tx.wav\tword\tvoice\n")
     with pytest.raises(ShardError, match="has changed"):
         write_clean_manifest(tmp_path / "train.tsv", table, clean)
+
+
+@pytest.mark.parametrize("content", [None, "", "no header\n", "\t".join(COLUMNS) + "\na\tb\n"])
+def test_a_damaged_table_is_named(tmp_path, content):
+    table = tmp_path / "train.labels.tsv"
+    if content is not None:
+        table.write_text(content)
+    with pytest.raises(ShardError, match=r"train\.labels\.tsv: missing or damaged\. Delete it"):
+        list(read_suspects(table))
