@@ -81,7 +81,7 @@ class FfmpegRecording(Recording):
         self._is_pcm = track.codec_context.name.startswith("pcm_")
         self.rate, self._n_channels = 0, 0
         self._blocks = self._decode()
-        self._rest = next(self._blocks, numpy.empty(0, numpy.float32))
+        self._rest = next(self._blocks, numpy.empty((0, 1), numpy.float32))
         self.rate = self.rate or int(track.rate or 0)
         seconds = self._stated_seconds() if names & WITH_LENGTH and not is_chained else None
         self.n_samples = round(seconds * self.rate) if seconds else UNKNOWN_FRAMES
@@ -95,7 +95,7 @@ class FfmpegRecording(Recording):
         return None
 
     def _decode(self) -> Iterator[Samples]:
-        """Yield blocks of samples, (samples,), from where the container is."""
+        """Yield blocks of samples, (samples, channels), from where the container is."""
         for packet in self._container.demux(self._track):
             # A last block of PCM may be a smaller one.
             if packet.is_corrupt and not self._is_pcm:
@@ -118,15 +118,15 @@ class FfmpegRecording(Recording):
         kind = frame.format.name.removesuffix("p")
         samples = SCALES[kind](frame.to_ndarray())
         if frame.format.is_planar:
-            return mix(samples.T)
-        return mix(samples.reshape(-1, n_channels))
+            return samples.T
+        return samples.reshape(-1, n_channels)
 
     def read(self, n_samples: int) -> Samples:
         """Return the next samples."""
         parts, missing = [], n_samples
         with self._errors("damaged"):
             while missing > 0 and len(self._rest):
-                parts.append(self._rest[:missing])
+                parts.append(mix(self._rest[:missing], self.channels))
                 self._rest = self._rest[missing:]
                 missing -= len(parts[-1])
                 if len(self._rest) == 0:

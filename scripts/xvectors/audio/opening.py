@@ -5,10 +5,18 @@ from typing import BinaryIO
 
 from xvectors.audio.ffmpeg import FfmpegRecording
 from xvectors.audio.files import open_file
+from xvectors.audio.flac import MARK as FLAC_MARK
+from xvectors.audio.flac import with_true_length
 from xvectors.audio.frames import Frames, read_head, scan
 from xvectors.audio.lengths import stated_bytes
 from xvectors.audio.ogg import CAPTURE, is_chained, read_pages
-from xvectors.audio.recording import MAX_MISSING_SECONDS, PIECE_SECONDS, UNKNOWN_FRAMES, Recording
+from xvectors.audio.recording import (
+    MAX_MISSING_SECONDS,
+    PIECE_SECONDS,
+    UNKNOWN_FRAMES,
+    Channels,
+    Recording,
+)
 from xvectors.audio.sndfile import UNREADABLE, SndfileRecording, not_audio
 from xvectors.audio.versions import check_audio
 from xvectors.errors import UtteranceError
@@ -23,15 +31,21 @@ HEADER_READERS = 16
 MAGIC_BYTES = 12
 
 
-def open_recording(path: str) -> Recording:
+def open_recording(path: str, channels: Channels = "mean") -> Recording:
     """Open an audio file.
+
+    Args:
+        path: The file, or a member of a container.
+        channels: What is taken of several channels.
 
     Raises:
         UtteranceError: It is not audio, damaged, or beyond what a recording of speech is.
         OSError: The machine cannot read it.
 
     """
-    return _open(path, open_file(path), is_read=True)
+    recording = _open(path, open_file(path), is_read=True)
+    recording.channels = channels
+    return recording
 
 
 def _open(path: str, file: BinaryIO, *, is_read: bool) -> Recording:
@@ -55,7 +69,9 @@ def _choose(path: str, file: BinaryIO, *, is_read: bool) -> Recording:
     if magic.startswith(CAPTURE):
         return _open_ogg(path, file, is_read=is_read)
     stated = stated_bytes(file)
-    if stated is not None or magic.startswith(b"fLaC"):
+    if is_read and magic.startswith(FLAC_MARK):
+        file = with_true_length(file)
+    if stated is not None or magic.startswith(FLAC_MARK):
         try:
             recording = SndfileRecording(path, file, stated)
         except UNREADABLE as error:

@@ -13,6 +13,7 @@ from xvectors.audio.recording import (
     PIECE_SECONDS,
     SECONDS_PER_HOUR,
     UNKNOWN_FRAMES,
+    Channels,
     Recording,
 )
 from xvectors.audio.signal import Decoded, Segment, Signal, is_silent
@@ -30,7 +31,12 @@ READ_BYTES = 2**20
 MAX_OVERSHOOT_SECONDS = 0.1
 
 
-def read_signal(path: str, normalizer: "Normalizer", segment: Segment | None = None) -> Signal:
+def read_signal(
+    path: str,
+    normalizer: "Normalizer",
+    segment: Segment | None = None,
+    channels: Channels = "mean",
+) -> Signal:
     """Decode a file, or a segment of it, and bring it to an encoder's rate, mono.
 
     Args:
@@ -39,6 +45,7 @@ def read_signal(path: str, normalizer: "Normalizer", segment: Segment | None = N
             that is longer than a minute, in overlapping pieces whose margins are cut off
             again, which gives the same samples, as no resampling filter is longer than a margin.
         segment: The part that is wanted, and which alone is decoded; None for all.
+        channels: What is taken of several channels: their mean, or the first.
 
     Returns:
         A signal, on the CPU, at the normalizer's rate, or at its own where the normalizer leaves
@@ -53,7 +60,7 @@ def read_signal(path: str, normalizer: "Normalizer", segment: Segment | None = N
 
     before = check_audio(path)
     try:
-        with open_recording(path) as recording:
+        with open_recording(path, channels) as recording:
             n_samples = _begin(recording, segment)
             rate, pieces, n_read = normalizer.sample_rate, [], 0
             for samples, margins in _pieces(recording, n_samples):

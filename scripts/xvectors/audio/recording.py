@@ -1,7 +1,7 @@
 """Audio files that are opened: read forwards, mono, a few megabytes at a time."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ BLOCK_NUMBERS = 2**20
 # So much may be missing of what a header states, as times in it are rounded.
 MAX_MISSING_SECONDS = 0.1
 Samples = NDArray[numpy.float32]
+# How several channels become one.
+Channels = Literal["mean", "first"]
 
 
 class Recording(ABC):
@@ -30,6 +32,7 @@ class Recording(ABC):
         is_forward_only: Whether samples depend on all samples before them, so that a segment is
             only reached by decoding what is before it.
         is_length_certain: Whether `n_samples` follows from the size of the file.
+        channels: What `read` takes of several channels: their mean, or the first.
 
     """
 
@@ -39,10 +42,11 @@ class Recording(ABC):
     problem: str | None = None
     is_forward_only: bool = True
     is_length_certain: bool = False
+    channels: Channels = "mean"
 
     @abstractmethod
     def read(self, n_samples: int) -> Samples:
-        """Return the next samples, (n_samples,), the mean of all channels; fewer at the end."""
+        """Return the next samples, (n_samples,), of all channels as one; fewer at the end."""
 
     def go_to(self, sample: int) -> None:
         """Go to a sample from the beginning of the file, exactly."""
@@ -75,10 +79,12 @@ class Recording(ABC):
         return self.n_samples / self.rate
 
 
-def mix(samples: NDArray[Any]) -> Samples:
-    """Return the mean of the channels of samples, (samples, channels)."""
+def mix(samples: NDArray[Any], channels: Channels = "mean") -> Samples:
+    """Return the mean of the channels of samples, (samples, channels), or the first of them."""
     if samples.shape[1] == 1:
         return samples[:, 0]
+    if channels == "first":
+        return samples[:, 0].copy()
     with numpy.errstate(all="ignore"):  # What is not finite is found later.
         return numpy.asarray(samples.mean(1, dtype=numpy.float32))
 

@@ -12,6 +12,7 @@ from xvectors.audio.lengths import StatedBytes
 from xvectors.audio.recording import (
     BLOCK_NUMBERS,
     MAX_MISSING_SECONDS,
+    UNKNOWN_FRAMES,
     Recording,
     Samples,
     join,
@@ -59,8 +60,10 @@ class SndfileRecording(Recording):
         # Opus never comes to the samples again that it gives when it is read from the beginning.
         self.is_forward_only = self._file.format == "MP3" or self._file.subtype == "OPUS"
         # A decoder that reads on, or searches, would meet what follows in the archive.
-        self._rest = self.n_samples if is_open_ended(file) else None
-        self.is_forward_only |= self._rest is not None
+        self.is_forward_only |= is_open_ended(file)
+        # FLAC's decoder takes a tag behind the last frame for damage if it reads on.
+        stops = is_open_ended(file) or self._file.format == "FLAC"
+        self._rest = self.n_samples if stops and self.n_samples < UNKNOWN_FRAMES else None
         self.problem = self._missing(stated) if stated else None
         has_length = stated is not None and stated.stated is not None and not stated.missing_part
         self.is_length_certain = has_length and self._file.subtype in UNCOMPRESSED
@@ -83,7 +86,7 @@ class SndfileRecording(Recording):
         for start in range(0, n_samples, block):
             wanted = min(block, n_samples - start)
             samples = self._read_block(wanted)
-            parts.append(mix(samples))
+            parts.append(mix(samples, self.channels))
             if self._rest is not None:
                 self._rest -= len(samples)
             if len(samples) < wanted:
@@ -113,6 +116,8 @@ class SndfileRecording(Recording):
             return
         try:
             self._file.seek(sample)
+            if self._rest is not None:
+                self._rest = self.n_samples - sample
         except UNREADABLE as error:
             self._raise_input_error()
             raise not_audio(self.path, error) from error

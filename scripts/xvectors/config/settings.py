@@ -21,6 +21,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -258,6 +259,18 @@ class Frontend(_Section):
     subtract_mean: Switch = Field(
         True, description="whether the utterance's mean is subtracted from its frames, for `fbank`"
     )
+    channels: Literal["first", "mean"] = Field(
+        "first",
+        description="what is taken of several channels. Default: `first` for `fbank`, else `mean`",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_channels(cls, given: Any) -> Any:
+        """Take what the projects' own scripts take of several channels."""
+        if isinstance(given, Mapping) and given.get("features", "fbank") != "fbank":
+            return {"channels": "mean", **given}
+        return given
 
 
 # Front ends by the projects whose encoders have them.

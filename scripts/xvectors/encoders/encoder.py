@@ -8,6 +8,7 @@ from threading import Lock
 import torch
 
 from xvectors.audio.reading import read_signal
+from xvectors.audio.recording import Channels
 from xvectors.audio.resampling import Normalizer
 from xvectors.audio.signal import Segment, Signal
 from xvectors.config.imports import import_class
@@ -31,11 +32,13 @@ class Encoder(ABC):
     Attributes:
         sample_rate: Rate in Hz of the signals that it embeds.
         min_samples: Length in samples of the shortest signal that it can embed.
+        channels: What it hears of a recording with several channels: their mean, or the first.
 
     """
 
     sample_rate: int
     min_samples: int
+    channels: Channels = "mean"
 
     def __init__(self, device: str, precision: str) -> None:
         """Set the device and the precision."""
@@ -110,7 +113,7 @@ class Encoder(ABC):
 
         """
         self._use_safe_threads()
-        signal = read_signal(path, self.normalizer, segment)
+        signal = read_signal(path, self.normalizer, segment, self.channels)
         if self._detector is not None:
             signal = self._detector.keep_speech(signal, path)
         n_samples = self.normalizer.n_samples(signal)

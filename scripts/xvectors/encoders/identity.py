@@ -10,6 +10,8 @@ from xvectors.files.checksummed_json import canonical_json
 
 # Increase this when the vectors change by more than rounding.
 NUMERICS_VERSION = 1
+# Toolkits whose vectors alone have changed since. 2: onnx takes the first of several channels.
+TOOLKIT_VERSIONS = {"onnx": 2}
 
 
 def collect_numerics(settings: Settings) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def collect_numerics(settings: Settings) -> dict[str, Any]:
         "precision": xvector.precision,
         "provider": xvector.provider,
         "runner": xvector.runner,
-        "numerics": NUMERICS_VERSION,
+        "numerics": TOOLKIT_VERSIONS.get(xvector.toolkit, NUMERICS_VERSION),
         # Without one, the encoder's files tell, which the fingerprint is of.
         **({"frontend": frontend.model_dump(mode="json")} if frontend else {}),
     }

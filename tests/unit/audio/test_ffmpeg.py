@@ -1,3 +1,4 @@
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -45,6 +46,22 @@ def test_aac_lies_where_its_source_does(tmp_path, rate, channels):
     found, expected = (one[: min(len(found), len(expected))] for one in (found, expected))
     # The low-frequency channel of six has lost what is not low.
     assert (found - expected).square().mean() < 0.05 * expected.square().mean()
+
+
+@pytest.mark.parametrize("codec", ["alac", "aac"])
+def test_the_first_channel_alone(tmp_path, monkeypatch, codec):
+    samples = np.concatenate([sweep(3.3, RATE), sweep(3.3, RATE)[::-1]], 1)
+    write_m4a(tmp_path / "a.m4a", samples, RATE, codec)
+    with av.open(str(tmp_path / "a.m4a")) as container:
+        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+    first = torch.from_numpy(np.concatenate(frames, 1)[0])
+    expected = first * 2.0**-31 if codec == "alac" else first
+    for piece_seconds in (60, 2):
+        monkeypatch.setattr(signals, "PIECE_SECONDS", piece_seconds)
+        found = read_signal(str(tmp_path / "a.m4a"), normalizer, channels="first")
+        assert torch.equal(found.samples, expected)
+    segment = read_signal(str(tmp_path / "a.m4a"), normalizer, Segment(1, 3), channels="first")
+    assert torch.equal(segment.samples, expected[RATE : 3 * RATE])
 
 
 def test_bare_aac_does_not_state_its_length(tmp_path):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import torchaudio
 from speechbrain.dataio.preprocess import AudioNormalizer
 
+from tests.support.containers import PACKERS
 from xvectors.audio import reading as signals
 from xvectors.audio import recording as recordings
 from xvectors.audio.opening import durations, open_recording
@@ -260,6 +262,36 @@ def test_eight_channels_are_mixed(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")
     expected = AudioNormalizer(RATE)(torch.from_numpy(samples), 44100)
     torch.testing.assert_close(read(tmp_path / "a.wav"), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["wav", "float.wav", "flac", "mp3", "ogg"])
+@pytest.mark.parametrize("rate", [RATE, 44100])
+def test_the_first_channel_alone(tmp_path, monkeypatch, kind, rate):
+    path = tmp_path / f"a.{kind}"
+    left, right = speechlike(7.3, rate), speechlike(7.3, rate)[::-1]
+    subtype = "FLOAT" if "float" in kind else None
+    soundfile.write(path, np.concatenate([left, right], 1), rate, subtype)
+    decoded, _ = soundfile.read(path, dtype="float32")
+    expected = torch.from_numpy(decoded[:, 0].copy())
+    if rate != RATE:
+        expected = torchaudio.transforms.Resample(rate, RATE)(expected)
+    (member,) = PACKERS["tar"]([path], tmp_path / "all.tar")
+    monkeypatch.setattr(recordings, "BLOCK_NUMBERS", 5000)
+    for piece_seconds in (60, 2):
+        monkeypatch.setattr(signals, "PIECE_SECONDS", piece_seconds)
+        for name in (str(path), member):
+            found = read_signal(name, Normalizer(RATE), channels="first")
+            torch.testing.assert_close(found.samples, expected, rtol=0, atol=1e-6)
+            segment = read_signal(name, Normalizer(RATE), Segment(1, 6), channels="first")
+            margin = RATE // 10
+            torch.testing.assert_close(
+                segment.samples[margin:-margin],
+                expected[RATE + margin : 6 * RATE - margin],
+                rtol=0,
+                atol=1e-6,
+            )
+    mean = read_signal(str(path), Normalizer(RATE)).samples
+    assert (mean - expected).abs().max() > 0.1
 
 
 def test_a_header_that_states_days(tmp_path):

@@ -49,6 +49,14 @@ def test_channels_are_averaged():
     assert np.isnan(mix(np.array([[np.inf, -np.inf]], dtype=np.float32)))[0]
 
 
+def test_the_first_channel():
+    stereo = np.array([[1, np.inf], [-1, 1]], dtype=np.float32)
+    assert mix(stereo, "first").tolist() == [1, -1]
+    # It does not keep the others in memory.
+    assert mix(stereo, "first").base is None
+    assert mix(stereo[:, :1], "first").tolist() == [1, -1]
+
+
 def test_parts_are_joined_and_a_single_one_is_not_copied():
     one = np.ones(3, dtype=np.float32)
     assert join([one]) is one

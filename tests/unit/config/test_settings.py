@@ -61,9 +61,13 @@ def test_a_front_end_is_a_name_or_a_map(given, meant):
 
 def test_front_ends_of_the_projects():
     kaldi = {"features": "fbank", "sample_rate": 16000, "mel_bins": 80, "subtract_mean": True}
+    kaldi |= {"channels": "first"}
     mine = kaldi | {"window": "povey", "normalize_samples": True}
     assert FRONTENDS["3dspeaker"].model_dump() == FRONTENDS["cosyvoice"].model_dump() == mine
     assert FRONTENDS["wespeaker"].model_dump() == kaldi | {
         "window": "hamming",
         "normalize_samples": False,
     }
+    for name in ("nemo", "raw"):
+        assert FRONTENDS[name] == Frontend.model_validate({"features": name, "channels": "mean"})
+        assert Frontend.model_validate({"features": name, "channels": "first"}).channels == "first"

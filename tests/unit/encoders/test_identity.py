@@ -24,6 +24,9 @@ def test_a_front_end_is_part_of_it_by_its_settings():
         return collect_numerics(resolve_config({"xvector": base | {"frontend": frontend}}))
 
     assert "frontend" not in found(None)
+    # The mean of several channels was taken before.
+    assert found(None)["numerics"] == 2
     assert found("cosyvoice") == found("3dspeaker") == found({"window": "povey"})
-    different = [found(one) for one in ("wespeaker", "cosyvoice", "raw", {"subtract_mean": False})]
+    maps = [{"subtract_mean": False}, {"channels": "mean"}]
+    different = [found(one) for one in ("wespeaker", "cosyvoice", "raw", *maps)]
     assert all(one != other for one in different for other in different if one is not other)

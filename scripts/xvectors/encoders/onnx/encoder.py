@@ -34,6 +34,7 @@ class OnnxEncoder(Encoder):
         """
         self.graph = Graph(source, frontend, device)
         self.sample_rate = self.graph.frontend.sample_rate
+        self.channels = self.graph.frontend.channels
         super().__init__(device, precision)
         self.extract = make_extractor(self.graph.frontend, self.device)
         self.max_seconds = CPU_SECONDS if self.device.type == "cpu" else GPU_SECONDS

@@ -14,6 +14,7 @@ if missing_packages("onnx") or not (find_spec("onnx") and find_spec("kaldi_nativ
     )
 
 from speechbrain.dataio.preprocess import AudioNormalizer
+from torchaudio.transforms import Resample
 
 from tests.support.checkout import DEMO
 from tests.support.closeness import assert_close
@@ -93,16 +94,41 @@ def test_metadata_tell_the_front_end(tmp_path, metadata, frontend):
     assert_close(encoder.embed(signals), embed_alone(path, frontend, signals))
 
 
-def test_a_file_of_another_rate_with_two_channels(campplus, tmp_path):
+def write_stereo(path: Path) -> torch.Tensor:
+    """Write two different channels at 44.1 kHz, and return what libsndfile decodes of them."""
     samples, _ = soundfile.read(ALBA, dtype="float32")
-    stereo = np.stack([samples, samples[::-1] / 2], axis=1)
-    soundfile.write(tmp_path / "stereo.mp3", stereo, 44100)
-    encoder = OnnxEncoder(campplus, "cpu", "fp32", FRONTENDS["cosyvoice"])
-    decoded, rate = soundfile.read(tmp_path / "stereo.mp3", dtype="float32")
+    soundfile.write(path, np.stack([samples, samples[::-1] / 2], axis=1), 44100)
+    decoded, rate = soundfile.read(path, dtype="float32")
     assert rate == 44100
-    signal = AudioNormalizer()(torch.from_numpy(decoded), rate)
-    found = encoder.embed([encoder.read(str(tmp_path / "stereo.mp3"))])
-    assert_close(found, embed_alone(campplus, "cosyvoice", [signal]))
+    return torch.from_numpy(decoded.T)
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "mp3"])
+@pytest.mark.parametrize("frontend", KALDI_FRONTENDS)
+def test_the_first_channel_is_heard_as_in_the_projects_scripts(campplus, tmp_path, frontend, kind):
+    """All channels are resampled, and torchaudio's fbank takes the first."""
+    decoded = write_stereo(tmp_path / f"a.{kind}")
+    signal = Resample(44100, 16000)(decoded)[0]
+    encoder = OnnxEncoder(campplus, "cpu", "fp32", KALDI_FRONTENDS[frontend])
+    expected = embed_alone(campplus, frontend, [signal])
+    assert_close(encoder.embed([encoder.read(str(tmp_path / f"a.{kind}"))]), expected)
+    # The mean of both gives another vector.
+    mean = KALDI_FRONTENDS[frontend].model_copy(update={"channels": "mean"})
+    encoder = OnnxEncoder(campplus, "cpu", "fp32", mean)
+    found = encoder.embed([encoder.read(str(tmp_path / f"a.{kind}"))])
+    assert_close(found, embed_alone(campplus, frontend, [AudioNormalizer()(decoded.T, 44100)]))
+    assert (found - expected).abs().max() > 0.01 * expected.abs().max()
+
+
+@pytest.mark.parametrize("channels", [None, "first"])
+def test_channels_of_samples_as_they_are(tmp_path, channels):
+    path = export(Waveform(), tmp_path / "raw.onnx", names=(["wav"], ["embs"]))
+    decoded = write_stereo(tmp_path / "a.flac")
+    settings = {"features": "raw"} | ({"channels": channels} if channels else {})
+    encoder = OnnxEncoder(path, "cpu", "fp32", Frontend.model_validate(settings))
+    signal = Resample(44100, 16000)(decoded[0] if channels else decoded.mean(0))
+    found = encoder.embed([encoder.read(str(tmp_path / "a.flac"))])
+    assert_close(found, embed_alone(path, "raw", [signal]))
 
 
 def test_a_front_end_of_another_rate(tmp_path):
