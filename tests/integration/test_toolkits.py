@@ -100,6 +100,8 @@ def test_a_corpus_of_many_kinds(checkout, toolkit):
     assert ("short" in vectors) == (n_failed == 0)
     for name, vector in vectors.items():
         samples, rate = soundfile.read(checkout.audio(name), dtype="float32", always_2d=True)
+        # 3D-Speaker's script takes the first channel.
+        samples = samples[:, :1] if toolkit == "onnx" else samples
         expected = embed(AudioNormalizer()(torch.from_numpy(samples), rate))
         assert vector.dtype == torch.float32
         assert vector.shape == expected.shape == (24,)
