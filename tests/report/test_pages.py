@@ -3,13 +3,14 @@ import time
 
 import numpy as np
 import pytest
+import soundfile
 
 from tests.support.made_split import SHARDS, make_marker, make_split, make_voices, write_labels
 from xvectors.config.layout import Layout, shard_names
 from xvectors.report.charts import OTHERS_COLOUR
 from xvectors.report.page import MAX_PAGE_BYTES
-from xvectors.report.split_page import MAX_ROWS, draw_report
-from xvectors.report.split_report import MAX_POINTS, MAX_ROWS_SHOWN
+from xvectors.report.split_page import draw_report
+from xvectors.report.split_report import MAX_DOUBTS, MAX_POINTS, MAX_ROWS_SHOWN
 from xvectors.report.trials_page import trials_page
 from xvectors.results.tables import ExcludedRow, FailureRow, IndexRow, write_excluded, write_index
 from xvectors.sharding.markers import write_marker
@@ -28,6 +29,8 @@ from .browser import (
 )
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+# HTMLMediaElement.NETWORK_IDLE: nothing is being loaded.
+IDLE = 1
 UNKNOWN = "\N{EN DASH}"
 MINUS_ONE = "\N{MINUS SIGN}1"
 
@@ -61,7 +64,7 @@ def test_pictures_are_drawn_and_say_what_is_pointed_at(tmp_path, window):
     assert n_marks(frame, "speeds") == {"rect": 2, "text": 2}
     assert_within_width(frame)
     assert frame.locator(".legend").first.locator("li").count() == 10
-    assert frame.locator("main tbody tr").count() == MAX_ROWS + 10
+    assert frame.locator("main tbody tr").count() == MAX_DOUBTS + 10
     assert frame.locator("h2").all_inner_texts() == [
         "Map of the utterances",
         "Same and different speakers",
@@ -85,7 +88,7 @@ def labelled_split(root, n_suspects):
 def shown_rows(frame, section):
     """The first cell of each row of the table below a heading."""
     cells = frame.locator(f"h2#{section} ~ .table").first.locator("tbody tr:visible td:first-child")
-    return cells.all_inner_texts()
+    return [text.split()[0] for text in cells.all_inner_texts()]
 
 
 def test_tables_sort_by_mouse_and_keyboard(tmp_path, window):
@@ -105,6 +108,33 @@ def test_tables_sort_by_mouse_and_keyboard(tmp_path, window):
         assert last.get_attribute("aria-sort") is None
         assert shown_rows(frame, "suspects") == expected
     assert_within_width(frame)
+
+
+@pytest.mark.parametrize("moved", ["both", "page"])
+def test_players_play_the_audio_beside_the_page(tmp_path, wide_window, moved):
+    original = tmp_path / "original"
+    page = draw(make_split(original, *make_voices(2, 2)))
+    audio = original / "corpus" / "wavs" / "utt00000.wav"
+    audio.parent.mkdir()
+    soundfile.write(audio, np.random.default_rng(0).normal(0, 0.1, 8000), 16000)
+    here = tmp_path / "here"
+    if moved == "both":
+        original.rename(here)
+    else:
+        (original / "tag").rename(here)
+    frame = wide_window.open(here / page.relative_to(original if moved == "both" else page.parent))
+    player = frame.get_by_label("utt00000")
+    assert player.evaluate("(one) => one.networkState") == IDLE
+    seconds = player.evaluate(
+        """async (one) => {
+            await one.play();
+            return one.duration;
+        }"""
+    )
+    assert seconds == pytest.approx(0.5)
+    if moved == "page":
+        assert [problem for problem in wide_window.problems if "NOT_FOUND" not in problem] == []
+        wide_window.problems.clear()
 
 
 def test_tables_filter_by_all_words(tmp_path, wide_window):

@@ -57,16 +57,23 @@ def make_split(
     failures: Sequence[FailureRow] = (),
     **settings: object,
 ) -> Settings:
-    """Write the split ``train``, of two shards, below `root`, and return its configuration."""
-    config = resolve_config(
-        {"xvector": {"save_path": str(root), "spk_embed_tag": "tag", "n_shards": 2, **settings}}
-    )
+    """Write the split ``train``, of two shards, below `root`, and return its configuration.
+
+    The manifest names audio that does not exist.
+    """
+    manifest = root / "corpus" / "train.tsv"
+    xvector = {"save_path": str(root), "spk_embed_tag": "tag", "n_shards": 2}
+    xvector |= {"manifest_paths": {"train": str(manifest)}, **settings}
+    config = resolve_config({"xvector": xvector})
     layout = Layout.of(config)
     layout.embeddings("train").mkdir(parents=True)
     rows = make_rows(speakers, layout.embeddings("train"))
     for row, embedding in zip(rows, embeddings, strict=True):
         torch.save(torch.from_numpy(embedding), row.path)
     write_index(layout.index("train"), rows)
+    manifest.parent.mkdir()
+    lines = (f"{row.utt_id}\twavs/{row.utt_id}.wav\ttext\t{row.speaker_id}\n" for row in rows)
+    manifest.write_text("".join(lines))
     write_failures(layout.failures("train"), failures)
     layout.index_shard("train", SHARDS[0]).parent.mkdir(parents=True)
     for shard in SHARDS:

@@ -8,6 +8,8 @@ Snakemake's report includes.
 rule draw_report:
     """Draw maps, similarities, doubtful utterances, durations, speed and failures of a split."""
     input:
+        # Says where the audio is.
+        manifest=manifest_of,
         index=str(layout.index("{split}")),
         failures=str(layout.failures("{split}")),
         excluded=excluded_of_split(),

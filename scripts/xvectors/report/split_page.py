@@ -19,7 +19,7 @@ from xvectors.verification.error_rates import N_DRAWS
 
 logger = logging.getLogger(__name__)
 
-MAX_ROWS = 20
+MAX_SPEAKERS = 20
 
 
 def draw_report(
@@ -29,6 +29,7 @@ def draw_report(
 
     Raises:
         ShardError: A table, a marker or an embedding is missing or damaged.
+        ManifestError: The split's manifest cannot be read.
 
     """
     page = Layout.of(settings).page(split)
@@ -64,8 +65,7 @@ def split_page(report: SplitReport) -> str:
             "view": view,
             "legend": legend,
             "n_points": len(data.get(UTTERANCES, ())),
-            "doubts": view.doubts(MAX_ROWS) if view else [],
-            "loose": view.loose_speakers(MAX_ROWS) if view else [],
+            "loose": view.loose_speakers(MAX_SPEAKERS) if view else [],
             "charts": specs,
             "others_colour": OTHERS_COLOUR,
             "n_draws": N_DRAWS,

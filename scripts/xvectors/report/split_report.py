@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +21,7 @@ from xvectors.report.embedding_space import (
     principal_components,
     scored_pairs,
 )
+from xvectors.report.recordings import Recording, find_recordings
 from xvectors.report.sampling import Totals, add_up, sample_rows
 from xvectors.results.labels import Suspect, read_suspects
 from xvectors.results.tables import (
@@ -44,6 +46,7 @@ MAX_PAIRS = 50_000
 N_DURATION_BINS = 40
 # Rows of a table of suspect, failed or excluded utterances.
 MAX_ROWS_SHOWN = 100
+MAX_DOUBTS = 20
 MIN_FOR_NEIGHBOUR_MAP = 5
 Row = TypeVar("Row")
 
@@ -164,7 +167,8 @@ class SplitReport:
     """Contents of a split's page.
 
     `view` is None unless its files are speaker embeddings, `n_suspects` unless its labels are
-    checked. `suspects` have the smallest margins of all.
+    checked. `suspects` and `doubts` have the smallest margins, of all and of the sample.
+    `recordings` holds the audio of both.
     """
 
     tag: str
@@ -175,6 +179,8 @@ class SplitReport:
     n_failures: int
     suspects: list[Suspect]
     n_suspects: int | None
+    doubts: list[Doubt]
+    recordings: dict[str, Recording]
     excluded: list[ExcludedRow]
     n_excluded: int
     n_silent: int
@@ -203,6 +209,7 @@ def gather(
 
     Raises:
         ShardError: A table, a marker or an embedding is missing or damaged.
+        ManifestError: The split's manifest cannot be read.
 
     """
     layout = Layout.of(settings)
@@ -222,6 +229,8 @@ def gather(
         read_suspects(layout.labels(split)) if settings.xvector.labels else (),
         key=lambda suspect: suspect.margin,
     )
+    worst = suspects[:MAX_ROWS_SHOWN]
+    doubts = view.doubts(MAX_DOUBTS) if view else []
     return SplitReport(
         tag=settings.xvector.spk_embed_tag,
         split=split,
@@ -229,7 +238,13 @@ def gather(
         durations=Histogram(*np.histogram(totals.seconds, N_DURATION_BINS)[::-1]),
         failures=failures,
         n_failures=n_failures,
-        suspects=suspects[:MAX_ROWS_SHOWN],
+        suspects=worst,
+        doubts=doubts,
+        recordings=find_recordings(
+            Path(settings.xvector.manifest_paths[split]),
+            {*(one.utt_id for one in worst), *(one.utt_id for one in doubts)},
+            layout.page(split).parent.absolute(),
+        ),
         n_suspects=len(suspects) if settings.xvector.labels else None,
         excluded=excluded,
         n_excluded=n_excluded,

@@ -65,3 +65,17 @@ def test_suspect_labels_are_shown_only_where_labels_are_checked(tmp_path, n_susp
     assert f"<dt>suspect labels</dt><dd>{tile}</dd>" in page
     assert page.count('<td class="number against">') >= n_suspects
     assert '<a href="train.labels.tsv">train.labels.tsv</a>' in page
+
+
+def test_doubtful_utterances_have_their_path_and_a_player(tmp_path):
+    config = make_split(tmp_path, *make_voices(2, 3))
+    layout = Layout.of(config)
+    manifest = tmp_path / "corpus" / "train.tsv"
+    manifest.write_text(manifest.read_text().replace("wavs/utt00001.wav", "wavs.tar:1+2"))
+    draw_report(config, "train", SHARDS, 100, with_tsne=False)
+    page = layout.page("train").read_text()
+    assert page.count("<audio") == 5
+    assert page.count('preload="none"') == 5
+    assert '<source src="../corpus/wavs/utt00003.wav"><source src="file:///' in page
+    assert '<div class="path">wavs/utt00003.wav</div>' in page
+    assert '<div class="path">wavs.tar:1+2</div>' in page

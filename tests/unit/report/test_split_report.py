@@ -85,6 +85,8 @@ def test_suspects_with_the_smallest_margins_come_first(tmp_path):
     report = gather(config, "train", SHARDS, 100, with_tsne=False)
     assert report.n_suspects == n_suspects
     assert len(report.suspects) == split_report.MAX_ROWS_SHOWN
+    assert len(report.doubts) == 6
+    assert report.recordings.keys() == {row.utt_id for row in make_rows(["a"] * 6)}
     assert report.suspects[0] == ("utt00104", "voice000", "voice001", 0.1, 0.104, -0.104)
 
 
