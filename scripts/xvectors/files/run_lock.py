@@ -4,8 +4,11 @@ import fcntl
 import logging
 import math
 import os
+import shlex
 import socket
+import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,8 +16,9 @@ from xvectors.errors import ShardError, XVectorsError
 
 logger = logging.getLogger(__name__)
 
-# The jobs of a run learn from this variable to which run they belong.
+# The jobs of a run learn from these variables to which run they belong, and its command.
 RUN_VARIABLE = "XVECTORS_RUN"
+COMMAND_VARIABLE = "XVECTORS_COMMAND"
 SINCE = " since "
 ENDED = "ended"
 # So long another job of the same run may take to write down that it holds the lock.
@@ -24,16 +28,31 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def name_run() -> str:
-    """Give this process's run a name that its jobs inherit, and return it."""
+    """Give this process's run a name that its jobs inherit, with the command, and return it."""
     now = datetime.now().astimezone().isoformat(timespec="microseconds")
     name = f"process {os.getpid()} on {socket.gethostname()}{SINCE}{now}"
     os.environ[RUN_VARIABLE] = name
+    os.environ[COMMAND_VARIABLE] = command_line(sys.argv)
     return name
 
 
 def current_run() -> str:
     """Return the name of the run to which this process belongs, an empty text for none."""
     return os.environ.get(RUN_VARIABLE, "")
+
+
+def current_command() -> str:
+    """Return the command of the run to which this process belongs, an empty text for none."""
+    # Arguments may hold bytes that are not text.
+    return os.environ.get(COMMAND_VARIABLE, "").encode(errors="replace").decode()
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return a process's arguments as one would type them."""
+    program = Path(arguments[0])
+    is_module = program.name == "__main__.py"
+    start = ["python", "-m", program.parent.name] if is_module else [program.name]
+    return shlex.join([*start, *arguments[1:]])
 
 
 class RunLock:

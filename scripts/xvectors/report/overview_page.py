@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from time import time
 from typing import Any, NamedTuple
 
 from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings
 from xvectors.errors import ShardError
 from xvectors.files.atomic import parse_json, write_atomically
+from xvectors.files.run_lock import current_command
 from xvectors.report.page import render
 from xvectors.report.sampling import add_up
 from xvectors.report.split_report import speeds
@@ -38,6 +40,13 @@ class SplitLine(NamedTuple):
     n_clusters: int | None
     clusters: str
     times_real_time: float | None
+
+
+class Origin(NamedTuple):
+    """The command whose run drew the page, an empty text if it is not known, and the time."""
+
+    command: str
+    drawn: str
 
 
 class TrialsLine(NamedTuple):
@@ -75,6 +84,7 @@ def draw_overview(settings: Settings, markers: list[Path]) -> None:
     values = {
         "tag": xvector.spk_embed_tag,
         "encoder": _encoder(settings, markers),
+        "origin": Origin(current_command(), _minute(time())),
         "splits": [_split_line(settings, split, markers) for split in xvector.splits],
         "trials": [
             TrialsLine(name, layout.trials_page(name).name, _read(layout.error_rates(name)))
@@ -97,8 +107,12 @@ def _encoder(settings: Settings, markers: list[Path]) -> Encoder:
         about["fingerprint"],
         _named(marker.device for marker in read),
         _named(marker.precision for marker in read),
-        datetime.fromtimestamp(newest, UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        _minute(newest),
     )
+
+
+def _minute(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _named(names: Iterable[str]) -> str:

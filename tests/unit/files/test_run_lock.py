@@ -7,7 +7,16 @@ from contextlib import contextmanager
 import pytest
 
 from xvectors.errors import ShardError, XVectorsError
-from xvectors.files.run_lock import ENDED, RUN_VARIABLE, RunLock, RunWatch, name_run
+from xvectors.files.run_lock import (
+    COMMAND_VARIABLE,
+    ENDED,
+    RUN_VARIABLE,
+    RunLock,
+    RunWatch,
+    command_line,
+    current_command,
+    name_run,
+)
 
 HOLD = """
 import sys, time
@@ -135,3 +144,23 @@ def test_a_job_of_a_newer_run_takes_the_lock(tmp_path):
     lock = RunLock(tmp_path)
     lock.join()
     assert lock.holder() == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["/venv/bin/snakemake", "--cores", "4"], "snakemake --cores 4"),
+        (["/lib/snakemake/__main__.py", "-n"], "python -m snakemake -n"),
+        (["snakemake", "--config", "a=b c"], "snakemake --config 'a=b c'"),
+    ],
+)
+def test_a_command_is_as_one_would_type_it(arguments, expected):
+    assert command_line(arguments) == expected
+
+
+def test_a_run_s_jobs_know_its_command(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/bin/snakemake", "\udcff"])
+    monkeypatch.setenv(COMMAND_VARIABLE, "")
+    monkeypatch.setenv(RUN_VARIABLE, "")
+    name_run()
+    assert current_command() == "snakemake '?'"

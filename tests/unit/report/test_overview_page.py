@@ -1,11 +1,14 @@
 import json
+import os
 import re
+from datetime import UTC, datetime
 
 import pytest
 
 from tests.support.made_split import SHARDS, make_split, make_voices
 from xvectors.config.layout import Layout
 from xvectors.errors import ShardError
+from xvectors.files.run_lock import COMMAND_VARIABLE
 from xvectors.report.overview_page import draw_overview
 from xvectors.results.tables import FailureRow
 
@@ -58,6 +61,7 @@ def test_every_split_and_trial_list_has_a_line_and_links(config):
         "#splits",
         "#trial-lists",
         "#encoder",
+        "#run",
         "train.report.html",
         "train.report.html#failures",
         "train.report.html#suspects",
@@ -67,6 +71,23 @@ def test_every_split_and_trial_list_has_a_line_and_links(config):
     ]
     for text in ("&lt;b&gt;/model", "f00d", "fp32", "cpu"):
         assert [text] in found
+
+
+def test_the_command_and_the_dates_are_named(config, monkeypatch):
+    monkeypatch.setenv(COMMAND_VARIABLE, "snakemake --config 'a=<b>'")
+    for shard in SHARDS:
+        os.utime(Layout.of(config).marker("train", shard), (0, 86_400 * 365))
+    before = datetime.now(UTC).replace(second=0, microsecond=0)
+    found = drawn(config)
+    assert ["snakemake --config &#39;a=&lt;b&gt;&#39;"] in rows(found)
+    embedded, page = (
+        datetime.strptime(text, "%Y-%m-%d %H:%M UTC").replace(tzinfo=UTC)
+        for text in re.findall("<td>(.* UTC)</td>", found)
+    )
+    assert embedded == datetime(1971, 1, 1, tzinfo=UTC)
+    assert before <= page <= datetime.now(UTC)
+    monkeypatch.delenv(COMMAND_VARIABLE)
+    assert "<th>command</th>" not in drawn(config)
 
 
 def test_the_page_is_small_without_the_charts_library(config):
