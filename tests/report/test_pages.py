@@ -1,3 +1,4 @@
+import json
 import resource
 import time
 
@@ -8,6 +9,7 @@ import soundfile
 from tests.support.made_split import SHARDS, make_marker, make_split, make_voices, write_labels
 from xvectors.config.layout import Layout, shard_names
 from xvectors.report.charts import OTHERS_COLOUR
+from xvectors.report.overview_page import draw_overview
 from xvectors.report.page import MAX_PAGE_BYTES
 from xvectors.report.split_page import draw_report
 from xvectors.report.split_report import MAX_DOUBTS, MAX_POINTS, MAX_ROWS_SHOWN
@@ -135,6 +137,24 @@ def test_players_play_the_audio_beside_the_page(tmp_path, wide_window, moved):
     if moved == "page":
         assert [problem for problem in wide_window.problems if "NOT_FOUND" not in problem] == []
         wide_window.problems.clear()
+
+
+def test_the_overview_shows_all_columns_and_leads_to_sections(tmp_path, window):
+    failures = [FailureRow("bad", "bad.wav", "no audio")]
+    config = make_split(tmp_path, *make_voices(3, 4), failures, splits=["train"])
+    layout = Layout.of(config)
+    layout.encoder.parent.mkdir()
+    about = {"source": "a/model", "revision": None, "fingerprint": "f00d"}
+    layout.encoder.write_text(json.dumps(about))
+    draw(config)
+    draw_overview(config, [layout.marker("train", shard) for shard in SHARDS])
+    frame = window.open(layout.overview)
+    for table in frame.locator(".table").all():
+        assert table.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+    assert_within_width(frame)
+    frame.get_by_role("link", name="1", exact=True).click()
+    window.page.wait_for_url("**/train.report.html#failures")
+    frame.locator("td", has_text="bad.wav").wait_for()
 
 
 def test_tables_filter_by_all_words(tmp_path, wide_window):
