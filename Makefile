@@ -57,6 +57,7 @@ audio-table: $(VENV)/.dev
 benchmark: $(VENV)/.dev
 	python tests/benchmark/run.py --output docs/measurements/benchmark-cpu.json
 	python tests/benchmark/picture.py docs/measurements/benchmark-cpu.json docs/measurements/benchmark-cpu.svg
+	python tests/benchmark/commands.py
 
 # What only a GPU shows, PASS or FAIL a line; ten minutes at most on one H200.
 gpu-check: $(VENV)/.dev $(VENV)/.espnet

@@ -1,0 +1,121 @@
+"""Whole commands, from the start of a process to its end, against SpeechBrain's own loop.
+
+Prints a table of medians for small corpora of short recordings.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+from corpus import REPOSITORY, make_full_size_encoder, write_manifests, write_speech
+
+SECONDS = 0.4
+CORES = 2
+
+
+class Case(NamedTuple):
+    """A corpus of so many recordings in all, in so many splits."""
+
+    n_recordings: int
+    n_splits: int
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        splits = "one split" if self.n_splits == 1 else f"{self.n_splits} splits"
+        return f"{self.n_recordings} recordings in {splits}"
+
+
+CASES = (Case(60, 1), Case(60, 3), Case(600, 1), Case(2400, 1))
+
+
+def write_case(folder: Path, case: Case, encoder: Path) -> None:
+    """Write a corpus, its manifests, and the configuration for it."""
+    paths = write_speech(folder / "wav", numpy.full(case.n_recordings, SECONDS))
+    write_manifests(folder, paths, case.n_splits)
+    write_manifests(folder / "all", paths, 1)
+    splits = [f"part{number}" for number in range(case.n_splits)]
+    settings = {
+        "pretrained_model": str(encoder),
+        "device": "cpu",
+        "spk_embed_tag": "tag",
+        "save_path": str(folder / "out"),
+        "splits": splits,
+        "manifest_paths": {split: str(folder / f"{split}.tsv") for split in splits},
+    }
+    # JSON is YAML.
+    (folder / "my.yaml").write_text(json.dumps({"xvector": settings}), encoding="utf-8")
+
+
+def run_loop(folder: Path, encoder: Path) -> float:
+    """Return the seconds of SpeechBrain's loop over all recordings."""
+    output = folder / "loop"
+    output.mkdir()
+    script = Path(__file__).with_name("candidate.py")
+    command = [sys.executable, str(script), "loop", "--encoder", str(encoder)]
+    command += ["--manifest", str(folder / "all" / "part0.tsv"), "--threads", str(CORES)]
+    seconds = timed(command, f"{output}\n")
+    shutil.rmtree(output)
+    return seconds
+
+
+def run_workflow(folder: Path) -> tuple[float, float]:
+    """Return the seconds of the workflow's command, and of the same command once more."""
+    command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile")]
+    command += ["--cores", str(CORES), "--configfile", "my.yaml"]
+    command += ["--directory", str(folder)]
+    seconds = timed(command, cwd=folder), timed(command, cwd=folder)
+    shutil.rmtree(folder / "out")
+    shutil.rmtree(folder / ".snakemake")
+    return seconds
+
+
+def timed(command: Sequence[str], given: str = "", cwd: Path | None = None) -> float:
+    begun = time.monotonic()
+    subprocess.run(command, input=given, cwd=cwd, text=True, capture_output=True, check=True)
+    return time.monotonic() - begun
+
+
+def measure(case: Case, encoder: Path, n_rounds: int) -> str:
+    """Return a line of the table for a case."""
+    loops, runs, repeats = [], [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_case(folder, case, encoder)
+        for _ in range(n_rounds):
+            loops.append(run_loop(folder, encoder))
+            run, again = run_workflow(folder)
+            runs.append(run)
+            repeats.append(again)
+    ratio = statistics.median(loop / run for loop, run in zip(loops, runs, strict=True))
+    loop, run, again = (statistics.median(one) for one in (loops, runs, repeats))
+    return f"| {case} | {loop:.1f} s | {run:.1f} s | {ratio:.2f} | {again:.1f} s |"
+
+
+def main() -> None:
+    """Measure all cases, or those of so many recordings at most."""
+    assert __doc__
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--most", type=int, default=max(case.n_recordings for case in CASES))
+    arguments = parser.parse_args()
+    print("| corpus | SpeechBrain's loop | workflow | ratio | nothing to do |")
+    print("|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        encoder = Path(name) / "encoder"
+        make_full_size_encoder(encoder)
+        for case in CASES:
+            if case.n_recordings <= arguments.most:
+                print(measure(case, encoder, arguments.rounds), flush=True)
+
+
+if __name__ == "__main__":
+    main()
