@@ -46,6 +46,12 @@ def jobs_in(printed):
     return sorted((rule, *names.findall(block)) for rule, block in blocks)
 
 
+def jobs_of_run(checkout):
+    """Run the workflow, and return its jobs."""
+    checkout.run_well()
+    return jobs_in(checkout.snakemake_log())
+
+
 def test_questions_with_other_settings_change_nothing_and_take_no_lock(done):
     before = everything(done.root / "out", done.corpus)
     # As held by a run.
@@ -103,7 +109,7 @@ def test_a_dry_run_names_the_jobs_of_the_run(done, change, n_embed_jobs):
     change(done)
     asked = jobs_in(done.run_well("-n"))
     assert sum(job[0] == "embed_shard" for job in asked) == n_embed_jobs
-    assert jobs_in(done.run_well()) == asked
+    assert jobs_of_run(done) == asked
     assert "Nothing to be done" in done.run_well()
 
 
@@ -130,7 +136,7 @@ def test_a_corpus_that_grows_past_a_threshold_embeds_only_what_is_new(checkout):
     with checkout.manifest.open("a") as file:
         file.write(f"late\t{checkout.audio('alba_00').name}\twords\talba\tseconds=90\n")
     asked = jobs_in(checkout.run_well("-n"))
-    assert jobs_in(checkout.run_well()) == asked
+    assert jobs_of_run(checkout) == asked
     assert changed(before, checkout.times()) == {"late"}
     assert len(list((checkout.out / ".shards" / "train").glob("*-of-2.done"))) == 2
 

@@ -48,11 +48,12 @@ def test_a_moved_folder_is_as_good_as_before(done):
     own = done.vectors()
     (done.root / "out").rename(done.root / "moved")
     done.xvector["save_path"] = "moved"
-    output = done.run_well()
+    done.run_well()
+    jobs = done.snakemake_log()
     moved = done.root / "moved" / "tag"
     # Of all that lies there, Kaldi's files alone hold absolute paths.
-    assert "export_kaldi" in output
-    assert "embed_shard" not in output
+    assert "rule export_kaldi" in jobs
+    assert "rule embed_shard" not in jobs
     assert is_same(read_vectors(moved / "train.kaldi" / "xvector.scp"), own)
     assert len(list((done.root / "moved" / "tag_train").glob("*.pt"))) == 8
     assert "Nothing to be done" in done.run_well()

@@ -158,6 +158,11 @@ class Checkout:
         assert result.returncode == 0, result.stdout
         return result.stdout
 
+    def snakemake_log(self) -> str:
+        """Return what Snakemake logged in its last run, of which the terminal shows little."""
+        logs = (self.root / ".snakemake" / "log").glob("*.log")
+        return max(logs, key=lambda path: path.name).read_text()
+
     def run_badly(self, *arguments: str) -> list[str]:
         """Run the workflow, expect an error without a traceback, and return its lines.
 
