@@ -19,6 +19,8 @@ from tests.support.closeness import TOLERANCE
 TESTS = Path(__file__).parent
 
 
+# Before pytest-xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process, which shares fixtures, and so those of Slurm."""
     for item in items:
