@@ -18,7 +18,7 @@ run: $(VENV)/.run
 	@echo Open results/x_vectors/demo/overview.html in a browser.
 
 test: $(VENV)/.dev
-	pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Faults for as long as one likes: make soak ROUNDS=200 SEED=1, or MINUTES=30, or ONLY='SIG.* job'.
 soak: $(VENV)/.dev

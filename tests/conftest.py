@@ -16,18 +16,6 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from tests.support.checkout import DEMO, QUICK_TASK, Checkout
 from tests.support.closeness import TOLERANCE
 
-TESTS = Path(__file__).parent
-
-
-# Before pytest-xdist reads the groups.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, which shares fixtures, and so those of Slurm."""
-    for item in items:
-        place = item.path.relative_to(TESTS)
-        group = "slurm" if place.parts[0] == "slurm" else str(place)
-        item.add_marker(pytest.mark.xdist_group(group))
-
 
 @pytest.fixture(scope="session")
 def demo_encoder() -> Path:
