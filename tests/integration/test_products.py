@@ -21,7 +21,7 @@ def produced(embedded, tmp_path_factory):
     checkout.add_utterance("alba_07", "alba_07")
     (checkout.root / "trials.txt").write_text("1 alba_00 alba_07\n0 alba_00 hugo_04\n")
     checkout.xvector["trials"] = {"mine": "trials.txt"}
-    assert "mine: cosine of 2 trials: EER 0.00%" in checkout.run_well()
+    assert "mine: EER 0.00% by cosine" in checkout.run_well()
     return checkout
 
 
@@ -89,7 +89,7 @@ def test_scoring_alone_and_lengths_normalized_when_asked(full):
     full.xvector |= {"length_normalize": True}
     (full.out / "train.parquet").unlink()
     (full.out / "mine.scores.html").unlink()
-    assert "mine: cosine of 2 trials" in full.run_well("--", "score")
+    assert "mine: EER 0.00% by cosine" in full.run_well("--", "score")
     assert not (full.out / "train.parquet").exists()
     assert (full.out / "mine.scores.html").exists()
     # Of one utterance; of several, unit vectors are averaged.

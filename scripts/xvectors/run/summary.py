@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from xvectors.config.layout import Layout, shard_names
 from xvectors.config.settings import Settings
@@ -65,7 +66,7 @@ def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> I
         log = layout.log("collect_split", split)
         if not undone and not layout.index(split).exists() and is_of_run(log, since):
             yield f"{split}: its tables are not done, see {log}"
-    yield from _equal_error_rates(settings, layout)
+    yield from _results_of_trials(settings, layout)
     if layout.overview.exists():
         yield f"page: {layout.overview}"
     yield f"results: {layout.root}, total time {duration(seconds)}"
@@ -93,17 +94,22 @@ def interruption(totals: Totals) -> str:
     return f"interrupted: at least {n_kept:,} embeddings are kept. Rerun the same command to go on"
 
 
-def _equal_error_rates(settings: Settings, layout: Layout) -> Iterator[str]:
+def _results_of_trials(settings: Settings, layout: Layout) -> Iterator[str]:
     for trials in settings.xvector.trials:
         path = layout.error_rates(trials)
         if path.exists():
             found = parse_json(path.read_bytes())
-            rates = [
-                f"EER {found[kind]['eer']:.2%} {name}"
+            figures = [
+                f"{_figure(found[kind])} {name}"
                 for kind, name in KINDS_OF_SCORES.items()
                 if kind in found
             ]
-            yield f"{trials}: {', '.join(rates)}"
+            yield f"{trials}: {', '.join(figures)}"
+
+
+def _figure(result: dict[str, Any]) -> str:
+    """Return the equal error rate, or, of a list without labels, the median."""
+    return f"EER {result['eer']:.2%}" if "eer" in result else f"median {result['median']:.4f}"
 
 
 def is_of_run(log: Path, since: int) -> bool:

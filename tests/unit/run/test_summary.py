@@ -77,6 +77,9 @@ def test_the_end_names_the_page_error_rates_and_the_place_of_the_results(shards)
         f"page: {layout.overview}",
         end(shards),
     ]
+    unlabelled = {"trials": "pairs.txt", "score": {"mean": 0.4, "median": 0.51234}}
+    layout.error_rates("pairs").write_text(json.dumps(unlabelled))
+    assert tail(3)[0] == "pairs: median 0.5123 by cosine"
 
 
 def test_an_interruption_tells_what_is_kept():
