@@ -46,7 +46,7 @@ QUICK_TASK = (
     + """
 import shutil
 
-import soundfile
+from xvectors.audio.opening import open_recording
 
 
 class Runner(BaseRunner):
@@ -56,8 +56,8 @@ class Runner(BaseRunner):
         for position in positions:
             utterance = manifest.utterances[position]
             try:
-                soundfile.info(locate_audio(manifest.path, utterance.wav_path))
-            except soundfile.LibsndfileError as error:
+                open_recording(locate_audio(manifest.path, utterance.wav_path)).close()
+            except UtteranceError as error:
                 raise UtteranceError(f"cannot be read: {error}") from error
             shutil.copy("template.pt", output_dir / f"{utterance.utt_id}.pt")
         return [None] * len(positions) if isinstance(idx, list) else None
