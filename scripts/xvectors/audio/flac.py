@@ -19,7 +19,7 @@ MARK = b"fLaC"
 # The mark, and the first block of metadata, STREAMINFO.
 HEAD_BYTES = 42
 SYNC = re.compile(rb"\xff[\xf8\xf9]")
-# A frame's header is no longer.
+# Longest header of a frame.
 FRAME_HEAD_BYTES = 16
 # Bytes at the end that are searched for frames: at first, and at most, where tags follow them.
 MAX_FIRST_BYTES = 2**17

@@ -44,7 +44,7 @@ class ParquetColumn:
         """Read the file's metadata.
 
         Raises:
-            UtteranceError: There is no such column.
+            UtteranceError: The column does not exist.
             ArrowException: It is not a Parquet file.
             OSError: It cannot be read.
 
@@ -80,7 +80,7 @@ class ParquetColumn:
         """Return a row's file, None if it is null.
 
         Raises:
-            UtteranceError: There is no such row.
+            UtteranceError: The row does not exist.
             ArrowException, OSError: The file is damaged, or the machine cannot read it.
 
         """

@@ -19,7 +19,7 @@ class Progress:
     def __init__(
         self, path: Path, run: str, seconds: list[float], missing: list[int], tally: Tally
     ) -> None:
-        """Count what is done before.
+        """Start with what earlier runs have done.
 
         Args:
             path: The file for the run's progress line.

@@ -158,7 +158,7 @@ def test_what_only_ffmpeg_reads(tmp_path, kind, codec):
     signal = read(tmp_path / "a")
     assert signal.decoded.seconds == pytest.approx(SECONDS, abs=0.2)
     assert signal.rate == RATE
-    # Whatever FFmpeg says of it, among others that input or output failed.
+    # FFmpeg gives various reasons, including input/output errors.
     for place in (40, 100, 300, 600, 700, 1000, len(content) // 3, len(content) // 2):
         (tmp_path / "a").write_bytes(content[:place])
         with pytest.raises(UtteranceError, match=r"cut off|damaged|not audio|zero samples"):

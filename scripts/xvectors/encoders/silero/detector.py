@@ -73,7 +73,7 @@ class SileroDetector:
             path: The file, for messages.
 
         Raises:
-            UtteranceError: There is no speech.
+            UtteranceError: No speech was found.
 
         """
         parts = self.find(signal.samples, signal.rate)
