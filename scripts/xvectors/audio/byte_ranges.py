@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from xvectors.audio.containers import ByteRange
 from xvectors.audio.lengths import stated_bytes
+from xvectors.audio.wrapped_file import WrappedFile
 from xvectors.errors import UtteranceError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ FLAC_HEAD_BYTES = 42
 FLAC_EXCESS, FLAC_TAG_BYTES = 1.25, 2**20
 
 
-class RangeFile(io.RawIOBase):
+class RangeFile(WrappedFile):
     """A range of bytes of a file, as if it were a file. It closes the file that it is part of.
 
     `is_open_ended` tells that other bytes may follow the recording, whose end is not known.
@@ -32,16 +33,8 @@ class RangeFile(io.RawIOBase):
 
     def __init__(self, file: io.FileIO, start: int, size: int) -> None:
         """Take a file, and the range's first byte and size. The file may end earlier."""
-        self._file, self._start, self._size = file, start, size
-        self._place = 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
+        super().__init__(file)
+        self._start, self._size, self._place = start, size, 0
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         """Read the next bytes, fewer or none at the end."""
@@ -68,11 +61,6 @@ class RangeFile(io.RawIOBase):
     def narrow(self, start: int, size: int) -> None:
         """Keep only a range of the bytes, and go to its beginning."""
         self._start, self._size, self._place = self._start + start, size, 0
-
-    def close(self) -> None:
-        """Close the file."""
-        super().close()
-        self._file.close()
 
 
 def open_range(file: io.FileIO, member: ByteRange) -> io.BufferedReader:

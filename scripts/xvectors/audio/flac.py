@@ -4,13 +4,13 @@ libFLAC stops at the number of samples that the header states, without a word if
 """
 # ruff: noqa: PLR2004 - numbers of the format, which have no names
 
-import io
 import os
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from xvectors.audio.byte_ranges import is_open_ended
+from xvectors.audio.wrapped_file import WrappedFile
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -68,23 +68,15 @@ def with_true_length(file: BinaryIO) -> BinaryIO:
     return cast("BinaryIO", RestatedFile(file, head, found))
 
 
-class RestatedFile(io.RawIOBase):
+class RestatedFile(WrappedFile):
     """A file of FLAC with another number of samples in its header. It closes the file."""
 
     def __init__(self, file: BinaryIO, head: bytes, n_samples: int) -> None:
         """Take the file, its header, and the number; go to its beginning."""
-        self._file = file
+        super().__init__(file)
         file.seek(0)
         fields = int.from_bytes(head[18:26], "big") >> 36 << 36 | n_samples
         self._head = head[:18] + fields.to_bytes(8, "big") + head[26:]
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         """Read the next bytes, none at the end."""
@@ -102,11 +94,6 @@ class RestatedFile(io.RawIOBase):
     def tell(self) -> int:
         """Return the place."""
         return self._file.tell()
-
-    def close(self) -> None:
-        """Close the file."""
-        super().close()
-        self._file.close()
 
 
 def _end(file: BinaryIO, head: bytes) -> int:

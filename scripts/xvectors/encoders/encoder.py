@@ -14,6 +14,7 @@ from xvectors.audio.signal import Segment, Signal
 from xvectors.config.imports import import_class
 from xvectors.config.settings import Frontend
 from xvectors.config.toolkits import precision_problem, toolkit_named
+from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.device import float32_products, has_bf16, record_event, tf32_products
 from xvectors.encoders.silero.detector import SileroDetector
 from xvectors.encoders.threads import use_safe_threads
@@ -161,6 +162,18 @@ def embed_by_length(
         found = network(torch.stack([items[i] for i in alike]))
         embeddings.update(zip(alike, found, strict=True))
     return torch.stack([embeddings[i] for i in range(len(items))])
+
+
+def embed_by_length_within(
+    budget: BatchBudget,
+    network: Callable[[torch.Tensor], torch.Tensor],
+    signals: Sequence[torch.Tensor],
+) -> torch.Tensor:
+    """Return the embeddings as `embed_by_length` does, in batches that fit into memory."""
+    found = budget.run(
+        lambda batch: embed_by_length(network, batch), signals, [len(one) for one in signals]
+    )
+    return torch.stack(found)
 
 
 def load_encoder(

@@ -10,7 +10,7 @@ import yaml
 from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import float32_products
-from xvectors.encoders.encoder import Encoder, embed_by_length
+from xvectors.encoders.encoder import Encoder, embed_by_length_within
 from xvectors.encoders.espnet.workarounds import Speech2Embedding
 from xvectors.encoders.shortest import find_shortest
 from xvectors.encoders.source import unpacked
@@ -43,12 +43,7 @@ class EspnetEncoder(Encoder):
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
-        found = self.budget.run(
-            lambda batch: embed_by_length(self._embed_batch, batch),
-            signals,
-            [len(signal) for signal in signals],
-        )
-        return torch.stack(found)
+        return embed_by_length_within(self.budget, self._embed_batch, signals)
 
     def _embed_batch(self, signals: torch.Tensor) -> torch.Tensor:
         """Return the embeddings, (utterances, dim), of (utterances, samples).

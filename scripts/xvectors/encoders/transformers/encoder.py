@@ -10,7 +10,7 @@ import transformers
 from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint, read_safetensors
 from xvectors.encoders.device import float32_products
-from xvectors.encoders.encoder import Encoder, embed_by_length
+from xvectors.encoders.encoder import Encoder, embed_by_length_within
 from xvectors.encoders.shortest import find_shortest
 from xvectors.encoders.transformers.folder import CONFIG, EncoderFolder, read_folder
 from xvectors.errors import EncoderError, UtteranceError, first_line
@@ -53,12 +53,7 @@ class TransformersEncoder(Encoder):
         """Embed signals of any lengths, each as if it were alone."""
         if self.is_normalized:
             signals = [_normalized(signal) for signal in signals]
-        found = self.budget.run(
-            lambda batch: embed_by_length(self._embed_batch, batch),
-            signals,
-            [len(signal) for signal in signals],
-        )
-        return torch.stack(found)
+        return embed_by_length_within(self.budget, self._embed_batch, signals)
 
     def _embed_batch(self, signals: torch.Tensor) -> torch.Tensor:
         with float32_products():
