@@ -13,13 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
+from made_vectors import made_vectors  # beside this script
 
 from xvectors.results.clusters import agreement, find_clusters
 from xvectors.results.labels import read_labelled
-
-DIM = 192
-UTTERANCES_PER_SPEAKER = 100
-ROWS_AT_A_TIME = 10_000
 
 
 def measure_agreement(indexes: list[Path]) -> None:
@@ -46,23 +43,16 @@ def measure_speed(sizes: list[int]) -> None:
     print("| utterances | speakers | clusters | alone | purity | NMI | seconds | peak memory |")
     print("|---|---|---|---|---|---|---|---|")
     for size in sizes:
-        n_speakers = size // UTTERANCES_PER_SPEAKER
-        random = np.random.default_rng(0)
-        centers = random.normal(size=(n_speakers, DIM)).astype(np.float32)
-        labels = random.integers(n_speakers, size=size)
-        with TemporaryFile() as store:
-            for start in range(0, size, ROWS_AT_A_TIME):
-                rows = centers[labels[start : start + ROWS_AT_A_TIME]]
-                rows = rows + random.normal(size=rows.shape).astype(np.float32)
-                store.write((rows / np.linalg.norm(rows, axis=1, keepdims=True)).tobytes())
-            store.flush()
-            vectors = np.memmap(store, np.float32, "r", shape=(size, DIM))
+        with made_vectors(size) as made:
             begun = time.perf_counter()
-            clusters = find_clusters(vectors, np.full(size, -1))
+            clusters = find_clusters(made.vectors, np.full(size, -1))
             seconds = time.perf_counter() - begun
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        found = f"{len(clusters.means):,} | {scores(labels, clusters.numbers)}"
-        print(f"| {size:,} | {n_speakers:,} | {found} {seconds:.0f} | {peak:.2f} GiB |", flush=True)
+        found = f"{len(clusters.means):,} | {scores(made.labels, clusters.numbers)}"
+        print(
+            f"| {size:,} | {len(made.centers):,} | {found} {seconds:.0f} | {peak:.2f} GiB |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -16,14 +16,13 @@ from statistics import mean
 from tempfile import TemporaryFile
 
 import numpy as np
+from made_vectors import made_vectors  # beside this script
 
 from xvectors.results.labels import choose_threshold, judge, read_labelled, score_labels
 
 SHARES = (0.0, 0.01, 0.05, 0.2)
 N_SEEDS = 20
 RATE = 0.05
-DIM = 192
-UTTERANCES_PER_SPEAKER = 100
 
 
 def swap(index: Path) -> None:
@@ -75,23 +74,14 @@ def speed(sizes: list[int]) -> None:
     print("| utterances | speakers | seconds | labels / product | peak memory |")
     print("|---|---|---|---|---|")
     for size in sizes:
-        n_speakers = size // UTTERANCES_PER_SPEAKER
-        random = np.random.default_rng(0)
-        centers = random.normal(size=(n_speakers, DIM)).astype(np.float32)
-        labels = random.integers(n_speakers, size=size)
-        with TemporaryFile() as store:
-            for start in range(0, size, 10_000):
-                part = centers[labels[start : start + 10_000]]
-                part = part + random.normal(size=part.shape).astype(np.float32)
-                store.write((part / np.linalg.norm(part, axis=1, keepdims=True)).tobytes())
-            store.flush()
-            vectors = np.memmap(store, np.float32, "r", shape=(size, DIM))
+        with made_vectors(size) as made:
+            n_speakers = len(made.centers)
             begun = time.perf_counter()
-            choose_threshold(score_labels(vectors, labels, n_speakers).margin, RATE)
+            choose_threshold(score_labels(made.vectors, made.labels, n_speakers).margin, RATE)
             ours = time.perf_counter() - begun
             begun = time.perf_counter()
             for start in range(0, size, 4096):
-                vectors[start : start + 4096] @ centers.T
+                made.vectors[start : start + 4096] @ made.centers.T
             product = time.perf_counter() - begun
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         times = f"{ours:.1f} | {ours / product:.1f}"

@@ -176,27 +176,9 @@ def similarity_chart(summary: ScoreSummary, axis: str) -> Spec:
 
 def pairs_chart(report: PairsReport) -> Spec:
     """Return a histogram of the scores of pairs without labels, with mean and median."""
-    rows = [
-        {"from": low, "to": high, "pairs": count}
-        for low, high, count in zip(
-            report.edges, report.edges[1:], report.counts.tolist(), strict=False
-        )
-        if count
-    ]
-    bars = (
-        alt.Chart(_values(rows))
-        .mark_bar(color=PLAIN_COLOUR, binSpacing=0)
-        .encode(
-            x=alt.X("from:Q", bin="binned", title=report.kind, scale=alt.Scale(zero=False)),
-            x2="to:Q",
-            y=alt.Y("pairs:Q", title="pairs"),
-            tooltip=[
-                alt.Tooltip("from:Q", format=".3f"),
-                alt.Tooltip("to:Q", format=".3f"),
-                alt.Tooltip("pairs:Q", format=","),
-            ],
-        )
-    )
+    axis = alt.X("from:Q", bin="binned", title=report.kind, scale=alt.Scale(zero=False))
+    tooltip = [alt.Tooltip("from:Q", format=".3f"), alt.Tooltip("to:Q", format=".3f")]
+    bars = _histogram(Histogram(report.edges, report.counts), "pairs", axis, tooltip, spacing=0)
     averages = [
         {"kind": "mean", "value": report.mean},
         {"kind": "median", "value": report.median},
@@ -219,28 +201,28 @@ def pairs_chart(report: PairsReport) -> Spec:
 
 def duration_chart(durations: Histogram) -> Spec:
     """Return a histogram of durations in seconds."""
-    rows = [
-        {"from": low, "to": high, "utterances": count}
-        for low, high, count in zip(
-            durations.edges, durations.edges[1:], durations.counts.tolist(), strict=False
-        )
-        if count
+    axis = alt.X("from:Q", bin="binned", title="duration, seconds")
+    tooltip = [
+        alt.Tooltip("from:Q", title="from, s", format=".2f"),
+        alt.Tooltip("to:Q", title="to, s", format=".2f"),
     ]
-    chart = (
-        alt.Chart(_values(rows))
-        .mark_bar(color=PLAIN_COLOUR, binSpacing=1)
-        .encode(
-            x=alt.X("from:Q", bin="binned", title="duration, seconds"),
-            x2="to:Q",
-            y=alt.Y("utterances:Q", title="utterances"),
-            tooltip=[
-                alt.Tooltip("from:Q", title="from, s", format=".2f"),
-                alt.Tooltip("to:Q", title="to, s", format=".2f"),
-                alt.Tooltip("utterances:Q", format=","),
-            ],
-        )
+    return _spec(_histogram(durations, "utterances", axis, tooltip, spacing=1), height=200)
+
+
+def _histogram(
+    histogram: Histogram, unit: str, axis: alt.X, tooltip: list[alt.Tooltip], *, spacing: int
+) -> alt.Chart:
+    """Return bars of a histogram of things that `unit` names."""
+    bins = zip(histogram.edges, histogram.edges[1:], histogram.counts.tolist(), strict=False)
+    rows = [{"from": low, "to": high, unit: count} for low, high, count in bins if count]
+    bars = alt.Chart(_values(rows)).mark_bar(color=PLAIN_COLOUR, binSpacing=spacing)
+    chart: alt.Chart = bars.encode(
+        x=axis,
+        x2="to:Q",
+        y=alt.Y(f"{unit}:Q", title=unit),
+        tooltip=[*tooltip, alt.Tooltip(f"{unit}:Q", format=",")],
     )
-    return _spec(chart, height=200)
+    return chart
 
 
 def speed_chart(speeds: Sequence[ShardSpeed]) -> Spec:
