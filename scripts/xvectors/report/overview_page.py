@@ -81,11 +81,12 @@ def draw_overview(settings: Settings, markers: list[Path]) -> None:
 
     """
     layout, xvector = Layout.of(settings), settings.xvector
+    read = {path: read_marker(path) for path in markers}
     values = {
         "tag": xvector.spk_embed_tag,
-        "encoder": _encoder(settings, markers),
+        "encoder": _encoder(settings, read),
         "origin": Origin(current_command(), _minute(time())),
-        "splits": [_split_line(settings, split, markers) for split in xvector.splits],
+        "splits": [_split_line(settings, split, read) for split in xvector.splits],
         "trials": [
             TrialsLine(name, layout.trials_page(name).name, _read(layout.error_rates(name)))
             for name in xvector.trials
@@ -95,18 +96,16 @@ def draw_overview(settings: Settings, markers: list[Path]) -> None:
     write_atomically(layout.overview, page.encode())
 
 
-def _encoder(settings: Settings, markers: list[Path]) -> Encoder:
-    layout = Layout.of(settings)
-    about = _read(layout.encoder)
-    read = [read_marker(path) for path in markers]
+def _encoder(settings: Settings, markers: dict[Path, DoneMarker]) -> Encoder:
+    about = _read(Layout.of(settings).encoder)
     newest = max(path.stat().st_mtime for path in markers)
     return Encoder(
         settings.xvector.toolkit,
         about["source"],
         about["revision"],
         about["fingerprint"],
-        _named(marker.device for marker in read),
-        _named(marker.precision for marker in read),
+        _named(marker.device for marker in markers.values()),
+        _named(marker.precision for marker in markers.values()),
         _minute(newest),
     )
 
@@ -119,10 +118,10 @@ def _named(names: Iterable[str]) -> str:
     return ", ".join(sorted(set(names)))
 
 
-def _split_line(settings: Settings, split: str, markers: list[Path]) -> SplitLine:
+def _split_line(settings: Settings, split: str, markers: dict[Path, DoneMarker]) -> SplitLine:
     layout, xvector = Layout.of(settings), settings.xvector
     # The folder of a split's markers has its name.
-    own = [(path.stem, read_marker(path)) for path in markers if path.parent.name == split]
+    own = [(path.stem, marker) for path, marker in markers.items() if path.parent.name == split]
     totals = add_up(read_index(layout.index(split)))
     excluded = read_excluded(layout.excluded(split)) if Limits.of(settings) else None
     return SplitLine(
