@@ -17,7 +17,6 @@ MAX_PLACE = 2**40
 W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 W64_HEADER_BYTES = 40
 NIST_HEADER_BYTES = 1024
-AU_HEADER_BYTES = 24
 
 
 class StatedBytes(NamedTuple):
