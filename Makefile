@@ -9,8 +9,11 @@ BIN := $(CURDIR)/$(VENV)/bin
 # Snakemake and the tests find the environment's tools (snakefmt's shfmt among them) on PATH.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test soak lint format espnet rawnet resemblyzer onnx transformers silero fuzz audio-table lock \
-	sbom audit benchmark gpu-check scale demo picture clean
+# The toolkits besides SpeechBrain, and the detector of speech: packages that only some users need.
+EXTRAS := espnet rawnet resemblyzer onnx transformers silero
+
+.PHONY: run test soak lint format extras $(EXTRAS) fuzz audio-table lock sbom audit benchmark gpu-check \
+	scale demo picture clean
 
 run: $(VENV)/.run
 	snakemake --cores 4
@@ -40,8 +43,9 @@ format: $(VENV)/.dev
 	ruff format .
 	snakefmt Snakefile workflow
 
-# The packages of the toolkits besides SpeechBrain, and of the detector of speech.
-espnet rawnet resemblyzer onnx transformers silero: %: $(VENV)/.%
+extras: $(EXTRAS)
+
+$(EXTRAS): %: $(VENV)/.%
 
 # Feeds every reader with what a search for bugs comes up with; an hour in all.
 fuzz: $(VENV)/.dev $(VENV)/.fuzz
@@ -104,8 +108,7 @@ $(VENV)/.dev: $(VENV)/.run envs/requirements-dev.lock
 	touch $@
 
 # Without what ESPnet requires and its speaker encoders do not use, see envs/espnet.txt.
-$(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.resemblyzer $(VENV)/.onnx $(VENV)/.transformers \
-		$(VENV)/.silero $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.run envs/%.lock
+$(EXTRAS:%=$(VENV)/.%) $(VENV)/.fuzz: $(VENV)/.%: $(VENV)/.run envs/%.lock
 	$(INSTALL) --no-deps -r envs/$*.lock
 	touch $@
 
@@ -124,22 +127,21 @@ lock: $(VENV)/.tools
 	$(COMPILE) envs/requirements.txt -o envs/requirements.lock
 	$(COMPILE) envs/requirements-dev.txt -c envs/requirements.lock -o envs/requirements-dev.lock
 	echo setuptools | $(COMPILE) - -c envs/requirements.lock -o envs/build.lock
-	for extra in espnet rawnet resemblyzer onnx transformers silero fuzz; do \
+	for extra in $(EXTRAS) fuzz; do \
 		$(COMPILE) --no-deps envs/$$extra.txt -o envs/$$extra.lock || exit 1; done
 	$(COMPILE) envs/tools.txt -o envs/tools.lock
 
 # What the workflow and its toolkits run with, as CycloneDX; needs no network once the tools are there.
+# RawNet3's one package is among ESPnet's.
 sbom: $(VENV)/.tools
-	cat envs/requirements.lock envs/espnet.lock envs/resemblyzer.lock envs/onnx.lock \
-		envs/transformers.lock envs/silero.lock \
+	cat envs/requirements.lock $(patsubst %,envs/%.lock,$(filter-out rawnet,$(EXTRAS))) \
 		| $(TOOLS)/bin/cyclonedx-py requirements \
 		--index-url pkg:pypi --pyproject pyproject.toml --output-reproducible -o - - \
 		| $(TOOLS)/bin/python envs/sbom.py > envs/sbom.cdx.json
 
 # Licences of all that is installed, and known vulnerabilities; fails where a package cannot be asked
 # about, so that silence never passes for a clean result.
-audit: $(VENV)/.tools $(VENV)/.dev $(VENV)/.espnet $(VENV)/.rawnet $(VENV)/.resemblyzer $(VENV)/.onnx \
-		$(VENV)/.transformers $(VENV)/.silero
+audit: $(VENV)/.tools $(VENV)/.dev $(EXTRAS:%=$(VENV)/.%)
 	python -m envs.licences docs/licences.md
-	for lock in requirements-dev espnet rawnet resemblyzer onnx transformers silero; do \
+	for lock in requirements-dev $(EXTRAS); do \
 		$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r envs/$$lock.lock || exit 1; done

@@ -7,13 +7,15 @@ lists every package of the locks that is installed here.
 
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from email.message import Message
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 ENVS = Path(__file__).resolve().parent
-EXTRAS = ("espnet", "rawnet", "resemblyzer", "onnx", "transformers", "silero")
+PROJECT = tomllib.loads((ENVS.parent / "pyproject.toml").read_text(encoding="utf-8"))
+EXTRAS = tuple(PROJECT["tool"]["setuptools"]["dynamic"]["optional-dependencies"])
 LOCKS = ("requirements", "requirements-dev", *EXTRAS)
 # SPDX identifiers. MPL-2.0 and the LGPL bind changes to their own files, not what uses them.
 ACCEPTED = {

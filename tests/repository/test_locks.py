@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 import xvectors
+from envs.licences import EXTRAS
 
 ENVS = Path(__file__).resolve().parents[2] / "envs"
-TOOLKITS = ["espnet", "rawnet", "resemblyzer", "onnx", "transformers"]
-PINS = ["requirements", "requirements-dev", *TOOLKITS, "silero", "fuzz", "tools"]
+PINS = ["requirements", "requirements-dev", *EXTRAS, "fuzz", "tools"]
 
 
 def pinned(name):
@@ -26,6 +26,12 @@ def locked(name):
     ):
         versions.setdefault(package, set()).add(version)
     return versions
+
+
+def test_make_installs_every_extra():
+    makefile = (ENVS.parent / "Makefile").read_text()
+    (names,) = re.findall(r"^EXTRAS := (.+)$", makefile, re.MULTILINE)
+    assert names.split() == list(EXTRAS)
 
 
 def test_conda_and_pip_have_the_same_versions():
@@ -54,7 +60,7 @@ def test_locks_have_hashes_and_name_no_host(name):
 
 def test_one_environment_takes_the_same_versions_from_every_lock():
     common = locked("requirements")
-    for name in ("requirements-dev", "build", *TOOLKITS, "silero"):
+    for name in ("requirements-dev", "build", *EXTRAS):
         for package, versions in locked(name).items():
             assert versions == common.get(package, versions), f"{name}: {package}"
 
@@ -64,7 +70,7 @@ def test_the_bill_of_materials_is_that_of_the_locks():
     found = {(c["name"], c["version"]) for c in json.loads(text)["components"]}
     assert found == {
         (package, version)
-        for name in ("requirements", "espnet", "resemblyzer", "onnx", "transformers", "silero")
+        for name in ("requirements", *EXTRAS)
         for package, versions in locked(name).items()
         for version in versions
     }, "make sbom"

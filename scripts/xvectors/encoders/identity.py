@@ -8,9 +8,9 @@ from xvectors.config.toolkits import TOOLKITS, installed_version
 from xvectors.encoders.fetching import read_fingerprint
 from xvectors.files.checksummed_json import canonical_json
 
-# Increase this when the vectors change by more than rounding.
+# Increase this, and all of `TOOLKIT_VERSIONS`, when all vectors change by more than rounding.
 NUMERICS_VERSION = 1
-# Toolkits whose vectors alone have changed since. 2: onnx takes the first of several channels.
+# Toolkits whose vectors changed alone. onnx 2: takes the first of several channels.
 TOOLKIT_VERSIONS = {"onnx": 2}
 
 
