@@ -4,8 +4,8 @@ The table in ``config/README.md`` is made from it (``python -m xvectors.config.t
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -146,6 +146,11 @@ def _some(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _in_code(names: Iterable[str]) -> str:
+    """Return names as Markdown shows code."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
 _NAME = "letters, digits, '_', '.' or '-', beginning with a letter or digit"
 _PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -163,6 +168,7 @@ ClassName = Annotated[str, must_be("a class as package.module.Class", _PYTHON_NA
 Split = Annotated[str, must_be(f"{_NAME}, and not end in {', '.join(RESERVED_ENDINGS)}", _is_split)]
 Auto = Literal["auto"]
 Shards = Annotated[int, Field(ge=1, le=MAX_SHARDS, strict=False)]
+# Each name is also that of the method of `Layout` that gives its path.
 Export = Literal["kaldi", "safetensors", "parquet", "numpy", "cosyvoice", "espnet3"]
 
 
@@ -305,9 +311,8 @@ class XVectorSettings(_Section):
         Field(
             "speechbrain",
             description=(
-                "toolkit of the encoder: `speechbrain`, or, after `make <toolkit>`, `espnet`, "
-                "`rawnet`, `resemblyzer`, `onnx` or `transformers`, see "
-                "[toolkits.md](../docs/toolkits.md)"
+                f"[toolkit](../docs/toolkits.md) of the encoder: {_in_code(TOOLKITS)}; all but the "
+                "first after `make <toolkit>`"
             ),
         )
     )
@@ -320,13 +325,11 @@ class XVectorSettings(_Section):
         "speechbrain/spkrec-ecapa-voxceleb",
         description=(
             "the encoder: a Hugging Face hub id, optionally pinned as `id@revision`, or a local "
-            "folder; for `espnet` also a `.pth` or `.zip` file (default: "
-            "`espnet/voxcelebs12_rawnet3`), for `rawnet` a `.pt` file (no default), for "
-            "`resemblyzer` a `.pt` file (default: `resemblyzer`, the one in its package), for "
-            "`onnx` an `.onnx` file (no default; `transformers` has none either). `null` for a "
-            "[task of your own](../docs/new_task.md) that needs none. Loading a SpeechBrain "
-            "encoder runs the code that its `hyperparams.yaml` names, see "
-            "[whom to trust](../docs/toolkits.md#whom-to-trust)"
+            "folder or file. What a toolkit takes, and its default: "
+            "[toolkits.md](../docs/toolkits.md). `null` for a [task of your "
+            "own](../docs/new_task.md) that needs none. Loading a SpeechBrain encoder runs the "
+            "code that its `hyperparams.yaml` names: [whom to "
+            "trust](../SECURITY.md#what-is-trusted)"
         ),
     )
     frontend: Annotated[
@@ -334,10 +337,9 @@ class XVectorSettings(_Section):
     ] = Field(
         None,
         description=(
-            "for `onnx`, the features that the encoder was trained with: `wespeaker`, "
-            "`3dspeaker`, `cosyvoice`, `nemo`, `raw`, or a map of settings, see "
-            "[toolkits.md](../docs/toolkits.md#front-ends); `null` takes what the file's own "
-            "metadata say, and refuses a file that has none"
+            f"for `onnx`, the features that the encoder was trained with: {_in_code(FRONTENDS)}, "
+            "or a map of settings, see [toolkits.md](../docs/toolkits.md#front-ends); `null` reads "
+            "the file's own metadata, and refuses a file that has none"
         ),
     )
     device: Annotated[
@@ -351,9 +353,9 @@ class XVectorSettings(_Section):
     jobs_per_gpu: Count = Field(
         1,
         description=(
-            "shard jobs that may share a GPU at a time; further ones wait for a free one. Leave it "
-            "at 1 on Slurm, where every job has a GPU of its own and more would only halve its "
-            "processors. Values above 1 have not been benchmarked with the current code"
+            "shard jobs that may share a GPU at a time; further ones wait. Leave it at 1 on Slurm, "
+            "where every job has its own GPU and 2 would only halve its processors. Values above "
+            "1 have not been benchmarked with the current code"
         ),
     )
     precision: Literal["fp32", "tf32", "bf16"] = Field(
@@ -404,7 +406,7 @@ class XVectorSettings(_Section):
         DEFAULT_N_SHARDS,
         description=(
             "jobs per split: `auto`, a number, or a map from split to these. It does not change "
-            "vectors. `auto` goes by the hours of audio: one shard up to 10 minutes, 3 for an "
+            "vectors. `auto` depends on the hours of audio: one shard up to 10 minutes, 3 for an "
             "hour, 8 for 10 hours, 25 for 100 hours, and one per 8 hours from 384 hours on"
         ),
     )
@@ -458,8 +460,8 @@ class XVectorSettings(_Section):
         True,
         description=(
             "whether each speaker's mean embedding is written, see "
-            "[results.md](../docs/results.md); `false` where there are too many for one file "
-            "(`exports: [kaldi]` and `cohort` need the means and compute them regardless)"
+            "[results.md](../docs/results.md#speakers); `false` where there are too many for one "
+            "file (`exports: [kaldi]` and `cohort` need the means and compute them regardless)"
         ),
     )
     length_normalize: Switch = Field(
@@ -469,8 +471,8 @@ class XVectorSettings(_Section):
     labels: Switch = Field(
         False,
         description=(
-            "whether the speaker labels are held against the embeddings: a table with a verdict "
-            "on each, and a manifest without those that may be wrong, see "
+            "whether speaker labels are compared with the embeddings: writes a table with a "
+            "verdict on each, and a manifest without those that may be wrong, see "
             "[results.md](../docs/results.md#labels)"
         ),
     )
@@ -495,8 +497,8 @@ class XVectorSettings(_Section):
     ] = Field(
         (),
         description=(
-            "formats in which each split is written as well: `kaldi`, `safetensors`, `parquet`, "
-            "`numpy`, `cosyvoice`, `espnet3`, see [results.md](../docs/results.md)"
+            f"formats in which each split is written too: {_in_code(get_args(Export))}, see "
+            "[results.md](../docs/results.md#exports)"
         ),
     )
     trials: Annotated[Mapping[Name, PathText], _map_to("name to trial list")] = Field(
@@ -516,7 +518,7 @@ class XVectorSettings(_Section):
     cohort_size: Annotated[int, must_be("an integer from 2 on", lambda number: number > 1)] = Field(
         300,
         description=(
-            "number of closest cohort speakers used to normalize a score (top-N adaptive s-norm)"
+            "number of closest cohort speakers that normalize a score (top-N adaptive s-norm)"
         ),
     )
     provider: ClassName = Field(
@@ -526,12 +528,10 @@ class XVectorSettings(_Section):
     runner: ClassName = Field(
         "xvectors.XVectorRunner", description="class that processes utterances"
     )
-    report: Switch = Field(
-        True, description="whether each split gets a [page](../docs/report.md) to look at"
-    )
+    report: Switch = Field(True, description="whether each split gets a [page](../docs/report.md)")
     report_utterances: Count = Field(
         5000,
-        description="maximum number of utterances sampled for the [page](../docs/report.md)",
+        description="largest number of utterances in the sample that the page shows",
     )
     report_tsne: Switch = Field(False, description="whether the page has a map by t-SNE too")
     async_mode: object = Field(None, description="accepted from ESPnet3's files, without effect")
