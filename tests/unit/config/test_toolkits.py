@@ -37,7 +37,7 @@ def test_every_toolkit_can_be_installed(name):
         pinned = [line for line in requirements if not line.startswith("#")]
         assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in pinned)
         assert toolkit.package in {line.partition("==")[0] for line in pinned}
-        assert re.search(rf"^(\w+ )*{name}( \w+)*: ", makefile, re.MULTILINE)
+        assert re.search(rf"^EXTRAS := (\w+ )*{name}( \w+)*$", makefile, re.MULTILINE)
     if not missing_packages(name):
         assert issubclass(import_class(toolkit.encoder, "toolkit"), Encoder)
 
