@@ -4,7 +4,7 @@ espeak-ng speaks random words with made-up voices, none of them a voice of the d
 SpeechBrain's ECAPA-TDNN learns to tell them apart. ``encoder/hyperparams.yaml`` says what is
 trained, and how many voices there are; its folder gets the trained parameters, in the layout of
 ``speechbrain/spkrec-ecapa-voxceleb`` on the Hugging Face hub. What the result is worth is in
-``docs/demo_encoder.md``.
+``docs/measurements/demo_encoder.md``.
 
 Run it as ``python config/demo/train_encoder.py``; it needs Debian's ``espeak-ng`` and half an
 hour on one core.
