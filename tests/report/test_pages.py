@@ -139,6 +139,21 @@ def test_players_play_the_audio_beside_the_page(tmp_path, wide_window, moved):
         wide_window.problems.clear()
 
 
+def test_players_play_clips_when_the_audio_has_gone(tmp_path, wide_window):
+    config = make_split(tmp_path, *make_voices(2, 2))
+    audio = tmp_path / "corpus" / "wavs" / "utt00000.wav"
+    audio.parent.mkdir()
+    soundfile.write(audio, np.random.default_rng(0).normal(0, 0.1, 8000), 16000)
+    page = draw(config)
+    audio.unlink()
+    seconds = (
+        wide_window.open(page)
+        .get_by_label("utt00000")
+        .evaluate("async (one) => { await one.play(); return one.duration; }")
+    )
+    assert seconds == pytest.approx(0.5, abs=0.1)
+
+
 def test_the_overview_shows_all_columns_and_leads_to_sections(tmp_path, window):
     failures = [FailureRow("bad", "bad.wav", "no audio")]
     config = make_split(tmp_path, *make_voices(3, 4), failures, splits=["train"])

@@ -534,6 +534,12 @@ class XVectorSettings(_Section):
         description="largest number of utterances in the sample that the page shows",
     )
     report_tsne: Switch = Field(False, description="whether the page has a map by t-SNE too")
+    report_audio: Switch = Field(
+        True,
+        description=(
+            "whether the page holds a short clip of each utterance that it doubts, 5 MB at most"
+        ),
+    )
     async_mode: object = Field(None, description="accepted from ESPnet3's files, without effect")
 
     @field_validator("max_seconds")

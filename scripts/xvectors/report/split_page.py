@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xvectors.audio.clips import CLIP_SECONDS
 from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings
 from xvectors.files.atomic import remove_leftovers, write_atomically
@@ -39,7 +40,9 @@ def draw_report(
     logger.info("%s: see %s", split, page)
     if len(content) > MAX_PAGE_BYTES:
         logger.warning(
-            "%s: too large for Snakemake's report in Chromium. Open the file directly", page
+            "%s: too large for Snakemake's report in Chromium. Open the file directly%s",
+            page,
+            ", or set xvector.report_audio to false" if settings.xvector.report_audio else "",
         )
 
 
@@ -69,9 +72,11 @@ def split_page(report: SplitReport) -> str:
             "charts": specs,
             "others_colour": OTHERS_COLOUR,
             "n_draws": N_DRAWS,
+            "clip_seconds": CLIP_SECONDS,
         },
         specs,
         data,
+        report.clips,
     )
 
 

@@ -21,7 +21,7 @@ from xvectors.report.embedding_space import (
     principal_components,
     scored_pairs,
 )
-from xvectors.report.recordings import Recording, find_recordings
+from xvectors.report.recordings import Recording, cut_clips, find_recordings
 from xvectors.report.sampling import Totals, add_up, sample_rows
 from xvectors.results.labels import Suspect, read_suspects
 from xvectors.results.tables import (
@@ -77,6 +77,11 @@ class Doubt(NamedTuple):
     own: float
     nearest_id: str
     other: float
+
+    @property
+    def margin(self) -> float:
+        """The first cosine less the second."""
+        return self.own - self.other
 
 
 class LooseSpeaker(NamedTuple):
@@ -168,7 +173,7 @@ class SplitReport:
 
     `view` is None unless its files are speaker embeddings, `n_suspects` unless its labels are
     checked. `suspects` and `doubts` have the smallest margins, of all and of the sample.
-    `recordings` holds the audio of both.
+    `recordings` says where the audio of both is, and `clips` holds the beginning of it as MP3.
     """
 
     tag: str
@@ -181,6 +186,7 @@ class SplitReport:
     n_suspects: int | None
     doubts: list[Doubt]
     recordings: dict[str, Recording]
+    clips: dict[str, bytes]
     excluded: list[ExcludedRow]
     n_excluded: int
     n_silent: int
@@ -231,6 +237,11 @@ def gather(
     )
     worst = suspects[:MAX_ROWS_SHOWN]
     doubts = view.doubts(MAX_DOUBTS) if view else []
+    margins = {one.utt_id: one.margin for one in (*doubts, *worst)}
+    recordings = find_recordings(
+        Path(settings.xvector.manifest_paths[split]), margins, layout.page(split).parent.absolute()
+    )
+    wanted = sorted(margins, key=margins.__getitem__) if settings.xvector.report_audio else []
     return SplitReport(
         tag=settings.xvector.spk_embed_tag,
         split=split,
@@ -240,11 +251,8 @@ def gather(
         n_failures=n_failures,
         suspects=worst,
         doubts=doubts,
-        recordings=find_recordings(
-            Path(settings.xvector.manifest_paths[split]),
-            {*(one.utt_id for one in worst), *(one.utt_id for one in doubts)},
-            layout.page(split).parent.absolute(),
-        ),
+        recordings=recordings,
+        clips=cut_clips(recordings, wanted),
         n_suspects=len(suspects) if settings.xvector.labels else None,
         excluded=excluded,
         n_excluded=n_excluded,

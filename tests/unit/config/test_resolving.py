@@ -91,6 +91,7 @@ def test_an_empty_configuration_is_the_contracts_default():
             "report": True,
             "report_utterances": 5000,
             "report_tsne": False,
+            "report_audio": True,
             "async_mode": None,
         },
     }

@@ -18,10 +18,12 @@ def template(tmp_path, monkeypatch) -> str:
 
 
 def test_charts_and_data_are_packed_with_what_draws_them(template):
-    html = render(template, {"title": "a"}, {"map": {"mark": "point"}}, {"rows": [1, 2]})
+    chart, rows = {"map": {"mark": "point"}}, {"rows": [1, 2]}
+    html = render(template, {"title": "a"}, chart, rows, {"utt": b"abc"})
     (packed,) = re.findall("<script>(.*)</script>", html)
     found = json.loads(gzip.decompress(base64.b64decode(packed)))
-    assert found.keys() == {"library", "charts", "data"}
+    assert found.keys() == {"library", "charts", "data", "clips"}
+    assert found["clips"] == {"utt": "YWJj"}
     assert "vegaEmbed" in found["library"]
     assert (found["charts"], found["data"]) == ({"map": {"mark": "point"}}, {"rows": [1, 2]})
 

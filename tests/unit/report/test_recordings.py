@@ -1,9 +1,13 @@
+import logging
 from urllib.parse import unquote, urljoin, urlsplit
 
+import numpy as np
 import pytest
+import soundfile
 
 from xvectors.errors import ManifestError
-from xvectors.report.recordings import find_recordings
+from xvectors.report import recordings
+from xvectors.report.recordings import cut_clips, find_recordings
 
 
 @pytest.fixture
@@ -54,3 +58,19 @@ def test_audio_in_containers_has_no_links(manifest, tmp_path):
 def test_a_missing_manifest_is_named(tmp_path):
     with pytest.raises(ManifestError, match=r"train\.tsv: cannot be read"):
         find_recordings(tmp_path / "train.tsv", ["a"], tmp_path)
+
+
+def test_clips_are_cut_until_there_are_enough(manifest, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    (tmp_path / "corpus" / "wavs").mkdir()
+    for name in ("corpus/wavs/call.flac", "other.wav", "corpus/x.wav"):
+        soundfile.write(tmp_path / name, np.random.default_rng(0).normal(0, 0.1, 48000), 16000)
+    found = find_recordings(manifest, ["whole", "part", "absolute", "another"], tmp_path)
+    wanted = ["part", "whole", "unknown", "absolute", "part", "another"]
+    clips = cut_clips(found, wanted)
+    assert list(clips) == ["part", "absolute", "another"]
+    assert len(clips["part"]) < len(clips["absolute"])
+    assert "whole: no clip for the page: " in caplog.text
+    room = len(clips["part"]) + len(clips["absolute"])
+    monkeypatch.setattr(recordings, "MAX_CLIP_BYTES", room)
+    assert list(cut_clips(found, wanted)) == ["part", "absolute"]

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import soundfile
 
 from tests.support.made_split import SHARDS, make_marker, make_split, make_voices, write_labels
 from xvectors.config.layout import Layout
@@ -77,5 +79,19 @@ def test_doubtful_utterances_have_their_path_and_a_player(tmp_path):
     assert page.count("<audio") == 5
     assert page.count('preload="none"') == 5
     assert '<source src="../corpus/wavs/utt00003.wav"><source src="file:///' in page
-    assert '<div class="path">wavs/utt00003.wav</div>' in page
+    assert '<a href="../corpus/wavs/utt00003.wav">wavs/utt00003.wav</a>' in page
     assert '<div class="path">wavs.tar:1+2</div>' in page
+
+
+@pytest.mark.parametrize("with_audio", [True, False])
+def test_doubtful_utterances_have_a_clip_unless_it_is_not_wanted(tmp_path, with_audio):
+    config = make_split(tmp_path, *make_voices(2, 3), report_audio=with_audio)
+    wavs = tmp_path / "corpus" / "wavs"
+    wavs.mkdir()
+    soundfile.write(wavs / "utt00001.wav", np.random.default_rng(0).normal(0, 0.1, 8000), 16000)
+    draw_report(config, "train", SHARDS, 100, with_tsne=False)
+    page = Layout.of(config).page("train").read_text()
+    assert page.count("<audio") == 6
+    assert page.count("data-clip=") == with_audio
+    assert page.count(' data-clip="utt00001"') == with_audio
+    assert ("Players have the first 8 seconds" in page) == with_audio
