@@ -14,8 +14,7 @@ def test_one_command_from_corpora_of_every_kind_to_tables(quick):
     quick.xvector["splits"] = list(corpora)
     quick.xvector["corpora"] = {kind: corpus.options for kind, corpus in corpora.items()}
     quick.xvector["n_shards"] = 1
-    printed = quick.run_well()
-    assert "data/manifest/libritts.tsv: 3 utterances, 2 speakers" in printed
+    quick.run_well()
     for kind, corpus in corpora.items():
         table = quick.rows(f"{kind}.tsv")[1:]
         assert [row[0] for row in table] == [want.utt_id for want in corpus.utterances]

@@ -76,7 +76,7 @@ class Checkout:
         for name in CHECKOUT:
             source, target = REPOSITORY / name, root / name
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, target)
             else:
                 shutil.copy(source, target)
         self.corpus = root / "corpus"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xvectors.errors import first_line
 from xvectors.files.atomic import hash_versions
@@ -24,7 +24,7 @@ class FileStorage(Storage):
         self,
         folder: Path,
         output_path: Callable[[Path, str], Path],
-        check_output: Callable[[Path], Any],
+        check_output: Callable[[Path], None],
     ) -> None:
         """Take the folder of a split's embeddings, and a runner's two methods."""
         self.folder = folder

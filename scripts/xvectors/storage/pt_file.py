@@ -159,19 +159,20 @@ def load_vector(path: Path) -> NDArray[np.float32]:
     return np.asarray(tensor.numpy())
 
 
-def load_tensor(path: Path) -> Any:
-    """Return the object that `torch.save` has written, on the CPU.
+def load_any(path: Path) -> Any:
+    """Return what `torch.save` has written.
+
+    A float32 vector comes as an array, shape (dim,), without importing PyTorch; anything else as
+    ``torch.load`` returns it, on the CPU.
 
     Raises:
         ValueError: The file is damaged.
         Exception: Any exception of ``torch.load``, for a file of another kind.
 
     """
-    import torch  # noqa: PLC0415
-
     content = path.read_bytes()
     vector = _vector(content)
-    return _load_anything(content) if vector is None else torch.from_numpy(vector)
+    return _load_anything(content) if vector is None else vector
 
 
 def read_comment(content: bytes) -> bytes | None:

@@ -9,7 +9,7 @@ import torch
 from xvectors.storage import pt_file as embedding_file
 from xvectors.storage.pt_file import (
     discard,
-    load_tensor,
+    load_any,
     load_vector,
     read_provenance,
     save_embedding,
@@ -54,7 +54,7 @@ def test_a_file_holds_what_torchs_own_does():
 )
 def test_anything_else_is_left_to_torch(content, tmp_path):
     torch.save(content, tmp_path / "a.pt")
-    loaded = load_tensor(tmp_path / "a.pt")
+    loaded = load_any(tmp_path / "a.pt")
     assert torch.equal(loaded, content) if torch.is_tensor(content) else loaded == content
 
 
@@ -66,7 +66,7 @@ def test_a_tensor_of_more_dimensions_is_no_vector(tmp_path):
 
 def test_a_tensor_in_pytorchs_earlier_format_is_loaded(tmp_path):
     torch.save(torch.ones(3), tmp_path / "a.pt", _use_new_zipfile_serialization=False)
-    assert torch.equal(load_tensor(tmp_path / "a.pt"), torch.ones(3))
+    assert load_any(tmp_path / "a.pt").tolist() == [1, 1, 1]
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -79,11 +79,11 @@ def test_no_flipped_bit_makes_another_vector(tmp_path):
         flipped[place] ^= 1 << place % 8
         path.write_bytes(flipped)
         try:
-            loaded = load_tensor(path)
+            loaded = load_any(path)
         except Exception:  # torch raises many kinds
             n_found += 1
         else:
-            assert loaded.numpy().tobytes() == vector(24).tobytes()
+            assert np.asarray(loaded).tobytes() == vector(24).tobytes()
     # The others are in padding.
     assert n_found > len(whole) / 3
 

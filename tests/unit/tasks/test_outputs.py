@@ -21,7 +21,7 @@ def test_a_runner_of_ones_own_may_leave_any_tensor(tmp_path):
     path = tmp_path / "a.pt"
     for tensor in (torch.full((2, 3), -float("inf")), torch.tensor(7), torch.tensor(True)):
         torch.save(tensor, path)
-        assert BaseRunner.check_output(path).shape == tensor.shape
+        BaseRunner.check_output(path)
     torch.save([1.0], path)
     with pytest.raises(ValueError, match="holds no tensor"):
         BaseRunner.check_output(path)
