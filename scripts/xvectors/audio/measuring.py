@@ -1,4 +1,4 @@
-"""Durations of recordings that no wrong header can change."""
+"""Durations of recordings that do not depend on what headers state."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -14,7 +14,7 @@ MAX_HOURS = 12
 SECONDS_PER_HOUR = 3600
 # Numbers that are decoded at a time, of all channels.
 BLOCK_NUMBERS = 2**20
-# So much may be missing of what a header states, as times in it are rounded.
+# How much may be missing of what a header states, because times in it are rounded.
 MAX_MISSING_SECONDS = 0.1
 Samples = NDArray[numpy.float32]
 # How several channels become one.
@@ -66,7 +66,7 @@ class Recording(ABC):
         """Close the file."""
 
     def __enter__(self) -> "Recording":
-        """Return itself."""
+        """Return the recording."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,7 +90,7 @@ def mix(samples: NDArray[Any], channels: Channels = "mean") -> Samples:
 
 
 def join(parts: list[Samples]) -> Samples:
-    """Return parts in a row, without a copy of a single one."""
+    """Return parts joined in a row; a single one is not copied."""
     return parts[0] if len(parts) == 1 else numpy.concatenate([*parts, numpy.empty(0, "float32")])
 
 

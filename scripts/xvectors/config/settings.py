@@ -181,7 +181,7 @@ class _Section(BaseModel):
 class Corpus(_Section):
     """A corpus that a manifest is made from.
 
-    Which of the options a kind has is told by its reader, see `xvectors.corpora.kinds`.
+    Its reader determines which options a kind has, see `xvectors.corpora.kinds`.
     """
 
     kind: Literal[

@@ -22,7 +22,7 @@ def key_table() -> str:
 
 
 def with_key_table(page: str) -> str:
-    """Return `page` with the table between its markers written anew."""
+    """Return `page` with the table between its markers replaced."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{key_table()}\n\n{END}{after}"

@@ -141,7 +141,7 @@ class Tar:
         self.problem: str | None = None
 
     def __enter__(self) -> "Tar":
-        """Return itself."""
+        """Return the tar."""
         return self
 
     def __exit__(self, *_: object) -> None:

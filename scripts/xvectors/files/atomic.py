@@ -53,7 +53,7 @@ def unwritable(path: Path, error: OSError) -> WriteError:
 
 
 def _remove(temporary: Path) -> None:
-    # If this fails too, the reason why it could not be written says more.
+    # If this fails too, the first error says more.
     with suppress(OSError):
         temporary.unlink(missing_ok=True)
 

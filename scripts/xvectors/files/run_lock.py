@@ -21,7 +21,7 @@ RUN_VARIABLE = "XVECTORS_RUN"
 COMMAND_VARIABLE = "XVECTORS_COMMAND"
 SINCE = " since "
 ENDED = "ended"
-# So long another job of the same run may take to write down that it holds the lock.
+# How long another job of the same run may take to write down that it holds the lock.
 WRITING_SECONDS = 5
 JOINING_SECONDS = 0.05
 SECONDS_BETWEEN_LOOKS = 1.0

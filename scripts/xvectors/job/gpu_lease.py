@@ -118,7 +118,7 @@ class GpuLease:
             os.environ["CUDA_VISIBLE_DEVICES"] = self._shown
 
     def __enter__(self) -> "GpuLease":
-        """Return itself."""
+        """Return the lease."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,9 +10,9 @@ from xvectors.sharding.markers import Failure
 from xvectors.tasks.incremental import failure_reason
 from xvectors.tasks.runner import Outcome
 
-# So many unexpected failures without a single success are a defect of the task.
+# This many unexpected failures before the first success are a defect of the task.
 MAX_FAILURES_AT_FIRST = 10
-# Durations that differ by no more are the same.
+# Durations that differ by no more count as equal.
 ROUNDING_SECONDS = 0.001
 # A stated duration is worth a warning if it differs by more than both.
 NOTABLE_SECONDS = 0.1

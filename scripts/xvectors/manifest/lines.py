@@ -109,7 +109,7 @@ def line_starts(path: Path) -> NDArray[np.int64]:
             is_end = characters[:-1] == ord("\n")
             is_end |= (characters[:-1] == ord("\r")) & (characters[1:] != ord("\n"))
             begins = np.flatnonzero(is_end)
-            # Few lines begin as a blank one may; those are looked at.
+            # Few lines begin as a blank one may; only those are read.
             suspects = np.isin(characters[begins + 1], np.frombuffer(b" \r\n\xef", dtype=np.uint8))
             for i in np.flatnonzero(suspects):
                 suspects[i] = _is_blank_at(path, start + int(begins[i]))

@@ -36,7 +36,7 @@ def is_header(line: bytes) -> bool:
 
 
 def other_kind(line: bytes) -> str | None:
-    """Return what a manifest's first line says of the whole file, None if nothing is wrong.
+    """Return a hint if a manifest's first line shows a file of another kind, None otherwise.
 
     Args:
         line: The first line that is not blank, which was refused.
@@ -81,7 +81,7 @@ class Oddities:
             self._odd_speakers[plain].add(speaker)
 
     def warnings(self, path: Path) -> list[str]:
-        """Return a line for each kind of oddity; the manifest is read again only if need be."""
+        """Return a line for each kind of oddity; the manifest is read again only if necessary."""
         found = []
         if 0 < self._n_stray < self._n_lines:
             numbers = ", ".join(map(str, self._stray))

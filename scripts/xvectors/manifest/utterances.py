@@ -1,4 +1,4 @@
-"""The utterances of a manifest, read from disk when they are asked for."""
+"""The utterances of a manifest, read from disk on demand."""
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from xvectors.errors import ManifestError
 from xvectors.manifest.lines import Utterance, line_content, line_starts, parse_line, version_of
 
-# The lines that were asked for last stay in memory: each is asked for several times.
+# The last lines stay in memory, because each is needed several times.
 N_REMEMBERED = 256
 
 
 class Utterances(Sequence[Utterance]):
-    """The utterances of a manifest, in order, each read from the file when it is asked for.
+    """The utterances of a manifest, in order, each read from the file on demand.
 
     Only the places where lines begin are in memory: 8 bytes per utterance, however long its line.
     """
@@ -111,7 +111,7 @@ class Utterances(Sequence[Utterance]):
 
 
 class LazyColumn(Sequence[Any]):
-    """A value of each utterance, made from its line when it is asked for."""
+    """A value of each utterance, made from its line on demand."""
 
     def __init__(self, utterances: Utterances, value: Callable[[Utterance], Any]) -> None:
         """Take the utterances, and the function that returns an utterance's value."""
@@ -134,7 +134,7 @@ class LazyColumn(Sequence[Any]):
 
 
 class UtterancesOfSpeakers(Mapping[str, list[str]]):
-    """The utt_ids of each speaker, in order, gathered when they are first asked for."""
+    """The utt_ids of each speaker, in order, gathered on first use."""
 
     def __init__(self, utterances: Utterances) -> None:
         """Take all utterances."""

@@ -1,4 +1,4 @@
-"""Average linkage of unit vectors by cosine, in memory that grows with their number alone.
+"""Average linkage of unit vectors by cosine, in memory that is linear in their number.
 
 The average cosine between two clusters is the product of the means of their vectors. So clusters
 are kept as means, and no matrix of all pairs is needed. Each round merges all pairs of clusters
@@ -25,7 +25,7 @@ MAX_ROWS_AT_ONCE = 20_000
 PART_ROWS = 5_000
 # Rows from which the centers of the parts are learnt, per part.
 ROWS_PER_CENTER = 256
-# Cosines that differ less are equal but for rounding.
+# Cosines that differ by less count as equal, because of rounding.
 MIN_RANGE = 1e-3
 
 

@@ -2,15 +2,15 @@
 
 An utterance with a wrong label is closer to another speaker than to its own. Its margin is its
 cosine to its own speaker's mean less its cosine to the nearest other speaker's. Wrong labels spoil
-the means that they are held against, so there are two rounds: the second one takes the means
+the means that they are compared with, so there are two rounds: the second one takes the means
 without the utterances that the first one found closer to another speaker.
 
 How low a margin must be follows from the margins of the split. Most labels are right, so the
 upper half of the margins, which wrong labels hardly reach, tells how the margins of right labels
 spread (an empirical null, Efron 2004, doi:10.1198/016214504000000089). The threshold is the
 largest margin at which no more than a given share of the utterances below it are expected to have
-a right label (Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x). No utterance
-is suspect that is closer to its own speaker than to any other.
+a right label (Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x). An utterance
+that is closer to its own speaker than to any other is never suspect.
 """
 
 import json

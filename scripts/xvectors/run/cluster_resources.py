@@ -16,8 +16,8 @@ MEGABYTES = 4000
 GPU_PROCESSORS = 4
 # Starting up: the environment and the encoder from a slow file system.
 STARTUP_MINUTES = 20
-# Times real time that any machine should reach; a full-size ECAPA-TDNN made 25 and 50 on one core
-# of two machines (docs/performance.md).
+# Times real time that any machine should reach; a full-size ECAPA-TDNN reached 25 and 50 on one
+# core of two machines.
 SLOWEST_CPU = 10
 SLOWEST_GPU = 50
 
@@ -25,7 +25,7 @@ SLOWEST_GPU = 50
 def gpu(settings: Settings) -> dict[str, int | str]:
     """Return the request for a GPU. It is empty if the configuration wants the CPU.
 
-    Kubernetes takes a GPU of 0 for one, too, and wants to know the manufacturer.
+    Kubernetes counts a request of 0 as a GPU, too, and wants to know the manufacturer.
     """
     return {"gpu": 1, "gpu_manufacturer": "nvidia"} if _wants_gpu(settings) else {}
 

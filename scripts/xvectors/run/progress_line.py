@@ -1,4 +1,4 @@
-"""One line that tells how far a whole run is: a bar in a terminal, a line now and then in a log."""
+"""The progress of a whole run: a bar in a terminal, a line every 30 seconds in a log."""
 
 import logging
 import sys
@@ -18,9 +18,9 @@ from xvectors.sharding.shard_progress import read_progress
 SECONDS_PER_HOUR = 3600
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LINES = 30.0
-# From so many hours on, hundredths of an hour say nothing.
+# From this many hours on, hundredths of an hour are not shown.
 MANY_HOURS = 10
-# Looking takes at most this part of the time, also where there are thousands of shards.
+# Largest share of the time that looking may take, even with thousands of shards.
 LOOKING_PART = 0.05
 BAR_FORMAT = "{percentage:3.0f}% |{bar:10}| {desc}"
 

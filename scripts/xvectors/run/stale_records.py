@@ -44,7 +44,7 @@ from xvectors.tasks.outputs import storage_of
 
 logger = logging.getLogger(__name__)
 
-# So many audio files are opened to tell in advance how a split will be divided.
+# Audio files that are opened at most to tell in advance how a split will be divided.
 MAX_HEADERS = 2000
 
 
@@ -65,7 +65,7 @@ class SplitRecords:
 
 
 class Records:
-    """The records in an output folder, each looked at when it is first asked for."""
+    """The records in an output folder, each read on first use."""
 
     def __init__(self, settings: Settings) -> None:
         """Take settings; nothing is read yet."""
@@ -156,9 +156,9 @@ def number_of_shards(settings: Settings, split: str) -> int | None:
 
 
 def return_from_future(layout: Layout, splits: Iterable[str]) -> None:
-    """Give the present time to all files but embeddings that lie in the future by a wrong clock.
+    """Date files from the future, which a wrong clock has made, to the present, except embeddings.
 
-    Snakemake takes files made now from such a file for outdated, and their job for failed.
+    Snakemake would take files that are made from them for outdated, and their job for failed.
     """
     now = time.time_ns()
     folders = {layout.root, layout.encoder.parent}

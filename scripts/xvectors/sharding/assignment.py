@@ -1,10 +1,10 @@
 """Sharding: which job embeds which utterances.
 
-Shards are balanced by duration, and an utterance keeps its shard when others come or go, as
-far as balance allows, so that a changed manifest re-runs few jobs. Long utterances choose
-first: each stays in the shard that it had, if that has room, and else takes the emptiest one
-(without earlier shards this is longest-processing-time-first scheduling, Graham 1969,
-doi:10.1137/0117039, whose fullest shard is at most one utterance above a fair share).
+Shards are balanced by duration. An utterance keeps its shard when others come or go, as far as
+balance allows, so that a changed manifest re-runs few jobs. Long utterances choose first: each
+stays in its earlier shard if that has room, and otherwise takes the emptiest one. Without earlier
+shards this is longest-processing-time-first scheduling (Graham 1969, doi:10.1137/0117039), whose
+fullest shard is at most one utterance above a fair share.
 
 Utterances in one container, such as a tar, stay together in pieces that are far smaller than a
 shard, so that few jobs read it, and each of them forwards.
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-# Seconds of audio that the handling of one file is worth, whatever its length.
+# Cost of handling one file of any length, in seconds of audio.
 FILE_OVERHEAD = 0.1
 # How far above a fair share, apart from its longest utterance, a shard may grow over time
 # before utterances move.
@@ -104,7 +104,7 @@ def _group(containers: Numbers, weights: Floats, most: float) -> Numbers:
 
 
 def utterance_key(utt_id: str) -> int:
-    """Return a hash of an utterance's name, 64 bits, the same at all times."""
+    """Return a 64-bit hash of an utterance's name, the same in every process."""
     digest = hashlib.blake2b(utt_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
 

@@ -73,8 +73,8 @@ def read_plan(path: Path) -> Plan | None:
 def hash_members(shard: IndexShard) -> str:
     """Return a hash of which utterances a shard has and of their audio as it was.
 
-    Durations that the manifest states are part of it, because a done-marker tells in which of them
-    the decoded ones differ.
+    Durations that the manifest states are part of it, because a done-marker lists the decoded ones
+    that differ from them.
     """
     digest = hashlib.sha256(shard.audio.encode())
     for utt_id, segment in zip(shard.utt_ids, shard.segments, strict=True):

@@ -1,4 +1,4 @@
-"""Done-markers: what a shard job accounts for."""
+"""Done-markers: the accounts of finished shard jobs."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

@@ -3,10 +3,10 @@
 import math
 
 SECONDS_PER_HOUR = 3600
-# Up to so much audio a split is one shard: starting a second job would take longer than it saves.
+# A split of no more audio is one shard: starting a second job would take longer than it saves.
 SMALLEST_SHARD = SECONDS_PER_HOUR / 6
-# No shard gets more than this on average: twenty minutes on a CPU core, and little is lost with
-# a job.
+# No shard gets more than this on average. It takes some twenty minutes on a CPU core, so that a
+# failed job loses little.
 LARGEST_SHARD = 8 * SECONDS_PER_HOUR
 
 

@@ -34,7 +34,7 @@ class ShardProgress:
 def write_progress(path: Path, progress: ShardProgress) -> None:
     """Write how far a job is. Does nothing if the file cannot be written.
 
-    Where nothing can be written, the job itself fails soon, and says more.
+    The job itself will fail soon then, with a message that says more.
     """
     with suppress(WriteError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

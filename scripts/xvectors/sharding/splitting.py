@@ -1,10 +1,4 @@
-"""Splitting a manifest: which job embeds which utterances.
-
-Shards are balanced by duration. An utterance keeps its shard when others come or go, as far as
-balance allows, so a changed manifest re-runs few jobs. Long utterances choose first: each stays in
-its earlier shard if that has room, and otherwise takes the emptiest one. Without earlier shards
-this is longest-processing-time-first scheduling (Graham 1969, doi:10.1137/0117039), whose fullest
-shard is at most one utterance above a fair share.
+"""Splitting a manifest into index shards, see `xvectors.sharding.assignment` for their balance.
 
 Utterances that are too short or too long are in no shard. No header decides that: a recording that
 seems to be beyond a limit is measured.
@@ -38,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 # Audio files whose headers are read at a time.
 FILES_AT_A_TIME = 100_000
-# Recordings that are measured where a run only looks.
+# Recordings that are measured at most when a run only looks.
 MAX_MEASURED = 2000
-# Assumed for the number of shards where no header tells.
+# Assumed where no header states a duration, to choose the number of shards.
 UNKNOWN_SECONDS = 5.0
 Flags = NDArray[np.bool_]
 
@@ -89,7 +83,7 @@ def split_manifest(
 
 
 class EarlierShards:
-    """The shards of an earlier split: who was where, and durations that need not be read again."""
+    """The earlier shards of a split: which utterance was where, and durations that are known."""
 
     def __init__(self, manifest_path: Path, folder: Path) -> None:
         """Read the index shards in `folder`; damaged ones count as missing."""
@@ -150,7 +144,7 @@ class _Durations:
 
 
 class TooManyHeadersError(Exception):
-    """More headers of audio files are to be read than was allowed."""
+    """More audio files would have to be opened than allowed."""
 
 
 class _Listed(NamedTuple):

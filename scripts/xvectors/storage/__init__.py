@@ -1,1 +1,1 @@
-"""How embeddings lie on the disk: a file each, or packed into one for each shard."""
+"""How embeddings are stored: one file each, or one pack per shard."""

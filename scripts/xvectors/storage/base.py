@@ -1,4 +1,4 @@
-"""Storage: how the embeddings of a shard are kept, a file each or packed into one."""
+"""The interface of storage: one file per embedding, or one pack per shard."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -47,13 +47,13 @@ class Storage(ABC):
         """Look for an embedding, and compare its provenance. Change nothing."""
 
     def choose(self, utt_id: str, wanted: Provenance) -> None:  # noqa: B027 - files need no choice
-        """Keep, where there are several embeddings, the current one."""
+        """Keep only the current embedding, if there are several."""
 
     @abstractmethod
     def update_provenance(self, utt_id: str, provenance: Provenance) -> None:
-        """Give an embedding of the same audio content this provenance.
+        """Replace the provenance of an embedding of the same audio content.
 
-        What was decoded stays as it is there.
+        Its facts about the decoded audio are kept.
         """
 
     @abstractmethod
@@ -64,7 +64,7 @@ class Storage(ABC):
     def save(
         self, utt_id: str, embedding: "torch.Tensor", provenance: Provenance | None = None
     ) -> None:
-        """Keep an embedding, shape (dim,), and its provenance, whole or not at all."""
+        """Store an embedding, shape (dim,), and its provenance, whole or not at all."""
 
     @abstractmethod
     def verify_and_stamp(self, utt_id: str, provenance: Provenance) -> str | None:
@@ -93,4 +93,4 @@ class Storage(ABC):
 
     @abstractmethod
     def version(self, utt_ids: Iterable[str]) -> str | None:
-        """Return a hash of the embeddings' versions, None if one is missing. Read none."""
+        """Return a hash of the embeddings' versions, None if one is missing. Read none of them."""

@@ -1,4 +1,4 @@
-"""A file for all embeddings of a shard."""
+"""Storage with one file for all embeddings of a shard."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
@@ -35,7 +35,7 @@ class PackedStorage(Storage):
         Args:
             folder: Where packs and journals are.
             shard: Name of the shard.
-            utt_ids: Its utterances. Without them only `path`, `check` and `version` serve.
+            utt_ids: Its utterances. Without them only `path`, `check` and `version` work.
 
         """
         self.folder = folder
@@ -107,7 +107,7 @@ class PackedStorage(Storage):
         self._is_changed = True
 
     def reload(self) -> None:
-        """Take the rows of journals that are new."""
+        """Add the rows of new journals."""
         for path, shard in journal.list_journals(self.folder).items():
             if shard == self.shard and path not in self._seen:
                 self._rows.update((utt_id, [row]) for utt_id, row in read_journal(path))

@@ -35,13 +35,13 @@ ROWS = "rows"
 # they are not known.
 _PROVENANCE = struct.Struct("<8s8sq16sd?d")
 PROVENANCE_BYTES = _PROVENANCE.size
-# Earlier versions had no seconds of speech; those before them nothing decoded; the first ones two
-# hashes only, of which the second one is the one of everything.
+# Earlier versions lacked the seconds of speech, those before them everything decoded. The first
+# ones had two hashes only, the second of everything.
 _SPEECHLESS_PROVENANCE = struct.Struct("<8s8sq16sd?")
 EARLIER_PROVENANCE_BYTES = _SPEECHLESS_PROVENANCE.size
 _EARLIER_PROVENANCE = struct.Struct("<8s8sq16s")
 _EARLIEST_PROVENANCE = struct.Struct("<8s8s")
-# The metadata of a pack have for every row its provenance and the checksum of its bytes.
+# The metadata of a pack hold, for every row, its provenance and the checksum of its bytes.
 _CHECKSUM = struct.Struct("<I")
 _ROW_SIZES = [
     kind.size + _CHECKSUM.size
@@ -186,7 +186,7 @@ def _read_contents(path: Path) -> _Contents:
 
 
 def describe(path: Path) -> tuple[bytes | None, list[str]]:
-    """Return the provenance that all of a pack has, None without a header, and its names."""
+    """Return the provenance that all rows of a pack share, None without a header, and all names."""
     try:
         entries, _ = read_header(path)
         return str(entries.pop(METADATA)["provenance"]).encode(), list(entries)

@@ -6,8 +6,8 @@ it is written, moved and lost together with the vector, and a file that was cut 
 Files of another kind, which a custom runner may leave, have a hidden file beside them that holds
 it.
 
-Part of it is a hash of the audio file's content. Where an audio file has another path or time than
-before but the same content, its embedding needs a new provenance only.
+Part of it is a hash of the audio file's content. If an audio file has another path or time than
+before but the same content, its embedding only needs a new provenance.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -107,7 +107,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class EmbeddingSource:
-    """All that makes the embeddings of a manifest: numerics, an encoder, and audio files.
+    """What the embeddings of a manifest are made from: numerics, an encoder, and audio files.
 
     `read_fingerprint` returns the encoder's fingerprint, None where there is no encoder, and is
     called once; `wav_paths` and `segments` are the manifest's, one per utterance.
@@ -133,7 +133,7 @@ class EmbeddingSource:
 
 
 def compare(found: ProvenanceDigest, wanted: ProvenanceDigest) -> Standing:
-    """Return how an embedding of the provenance `found` stands to the one that is `wanted`."""
+    """Return the standing of an embedding with the provenance `found`, given the one `wanted`."""
     if found.version == wanted.version:
         return Standing.CURRENT
     if found.how not in (wanted.how, NO_HOW):

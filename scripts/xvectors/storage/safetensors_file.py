@@ -36,7 +36,7 @@ def write_vectors(
 
     Args:
         path: The file.
-        names: Of the tensors, no two alike.
+        names: Names of the tensors, all different.
         vectors: As many as there are names, in the same order, each of shape (dim,).
         dim: Their length.
         metadata: Other entries of the file.

@@ -1,7 +1,7 @@
 """Incremental work: skip the utterances whose embedding is current, and stamp new embeddings.
 
-A shard job and a runner that is used from Python share this. Each utterance is asked once: a look
-at its audio file's version and one at its embedding.
+A shard job and a runner that is used from Python share this. Each utterance is looked
+up once: its audio file's version, and its embedding.
 """
 
 import logging
@@ -155,7 +155,7 @@ class OutputCheck:
 
 
 class _Item(NamedTuple):
-    """An utterance, its provenance, and the runner's item; nothing was loaded of a current one."""
+    """An utterance, its provenance, and the runner's item, None if the utterance is current."""
 
     target: Target
     is_current: bool
@@ -167,7 +167,7 @@ class IncrementalPipeline(Pipeline):
     """A runner's pipeline that skips current embeddings, and stamps or stores new ones."""
 
     def __init__(self, pipeline: Pipeline, outputs: OutputCheck) -> None:
-        """Take a runner's pipeline and what tells which of its outputs are current."""
+        """Take a runner's pipeline, and the check that tells which of its outputs are current."""
         self.pipeline = pipeline
         self.encoder = pipeline.encoder
         self.outputs = outputs
@@ -201,7 +201,7 @@ class IncrementalPipeline(Pipeline):
         return [None if item.is_current else next(found) for item in items]
 
     def store(self, item: _Item, result: Any) -> Outcome:
-        """Store a result as the runner does, and see that its output carries a provenance."""
+        """Store a result as the runner does, and make sure that its output has a provenance."""
         utt_id = item.target.utt_id
         if item.is_current:
             return {"utt_id": utt_id, "status": "skipped"}
