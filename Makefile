@@ -23,7 +23,7 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# Faults for as long as one likes: make soak ROUNDS=200 SEED=1, or MINUTES=30, or ONLY='SIG.* job'.
+# Injects faults for as long as you like: make soak ROUNDS=200 SEED=1, or MINUTES=30, or ONLY='SIG.* job'.
 soak: $(VENV)/.dev
 	nice python -m tests.faults.soak $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
@@ -47,7 +47,7 @@ extras: $(EXTRAS)
 
 $(EXTRAS): %: $(VENV)/.%
 
-# Feeds every reader with what a search for bugs comes up with; an hour in all.
+# Feeds every reader with inputs that fuzzers find; an hour in all.
 fuzz: $(VENV)/.dev $(VENV)/.fuzz
 	for target in manifest config audio files containers; do \
 		python -m tests.fuzz.fuzz $$target --seconds 900 || exit 1; \
@@ -63,7 +63,7 @@ benchmark: $(VENV)/.dev
 	python tests/benchmark/picture.py docs/measurements/benchmark-cpu.json docs/measurements/benchmark-cpu.svg
 	python tests/benchmark/commands.py
 
-# What only a GPU shows, PASS or FAIL a line; ten minutes at most on one H200.
+# Checks what only a GPU shows, a line of PASS or FAIL each; ten minutes at most on one H200.
 gpu-check: $(VENV)/.dev $(VENV)/.espnet
 	python tests/benchmark/gpu_check.py
 
@@ -72,13 +72,13 @@ SIZES := 10000 100000 1000000
 scale: $(VENV)/.dev
 	python -m tests.scale.run $(SIZES)
 
-# Makes the demo's speech and encoder anew; needs Debian's espeak-ng and half an hour.
+# Makes the demo's speech and encoder again; needs Debian's espeak-ng and half an hour.
 demo: $(VENV)/.run
 	python config/demo/make_corpus.py
 	python config/demo/train_encoder.py
 	python config/demo/evaluate_encoder.py config/demo/encoder config/demo/manifest/*.tsv
 
-# Takes the README's picture of the report anew; needs Debian's chromium.
+# Takes the README's picture of the report again; needs Debian's chromium.
 picture: run $(VENV)/.dev
 	python -m tests.report.picture results/report.html docs/report.png
 
@@ -119,7 +119,7 @@ $(VENV)/.tools: envs/tools.lock
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r envs/tools.lock
 	touch $@
 
-# The locks anew after a change of the pins; UPGRADE=--upgrade moves what the pins leave open.
+# Writes the locks after a change of the pins; UPGRADE=--upgrade also updates what the pins leave open.
 COMPILE = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate $(UPGRADE)
 
@@ -139,8 +139,8 @@ sbom: $(VENV)/.tools
 		--index-url pkg:pypi --pyproject pyproject.toml --output-reproducible -o - - \
 		| $(TOOLS)/bin/python envs/sbom.py > envs/sbom.cdx.json
 
-# Licences of all that is installed, and known vulnerabilities; fails where a package cannot be asked
-# about, so that silence never passes for a clean result.
+# Checks licences and known vulnerabilities of all packages; fails if the registry cannot be asked about
+# one, so that silence never passes for a clean result.
 audit: $(VENV)/.tools $(VENV)/.dev $(EXTRAS:%=$(VENV)/.%)
 	python -m envs.licences docs/licences.md
 	for lock in requirements-dev $(EXTRAS); do \

@@ -435,7 +435,7 @@ class XVectorSettings(_Section):
         ),
     )
     max_seconds: Seconds = Field(
-        None, description="longest utterance to embed, in seconds; longer ones are listed likewise"
+        None, description="longest utterance to embed, in seconds; longer ones are listed there too"
     )
     manifest_paths: Annotated[Mapping[str, PathText], _map_to("split to path")] = Field(
         {split: f"${{data_dir}}/manifest/{split}.tsv" for split in ("train", "valid", "test")},

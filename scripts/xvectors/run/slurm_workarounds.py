@@ -63,7 +63,7 @@ def keep_unanswered_jobs(executor: type[Any]) -> None:
     """Let the plugin's class of executors ask again for the jobs of which a query told nothing.
 
     The plugin forgets all jobs when Slurm's controller does not answer a query, and the run would
-    then wait for them for ever. Patching a class twice changes nothing.
+    then wait for them forever. Patching a class twice changes nothing.
 
     Args:
         executor: A class with ``check_active_jobs(active_jobs)``, an asynchronous generator of the

@@ -229,7 +229,7 @@ def _stale_markers_of(settings: Settings, split: str, plan: Plan) -> list[Path] 
 def _is_current(settings: Settings, split: str, plan: Plan) -> bool:
     """Tell whether a plan is of this manifest and these limits, and excludes the same audio."""
     manifest_path = Path(settings.xvector.manifest_paths[split])
-    # A manifest that is made of a corpus may be yet to be made, again.
+    # This run may have to make the manifest from its corpus again first.
     if not manifest_path.exists() or plan.manifest != hash_manifest(manifest_path):
         return False
     limits = Limits.of(settings)
@@ -265,7 +265,7 @@ def _preview(settings: Settings, split: str, given: int | None) -> tuple[int | N
             read_manifest(manifest_path), given, earlier, Limits.of(settings), max_headers
         )
     except (ManifestError, TooManyHeadersError):
-        # The manifest is yet to be made, or looking takes too long: every shard is run again.
+        # The manifest does not exist yet, or looking takes too long: every shard runs again.
         names = [] if given is None else shard_names(given)
         return given, [layout.marker(split, name) for name in names]
     return division.plan.n_shards, [
