@@ -72,10 +72,10 @@ class FfmpegRecording(Recording):
     def _open_track(self, *, is_chained: bool) -> None:
         names = set(self._container.format.name.split(","))
         if not self._container.streams.audio:
-            raise UtteranceError(f"not audio: {self.path}: it has no track of sound")
+            raise UtteranceError(f"not audio: {self.path}: it has no audio track")
         track = self._container.streams.audio[0]
         if track.codec_context is None:
-            raise UtteranceError(f"not audio: {self.path}: no decoder for its track of sound")
+            raise UtteranceError(f"not audio: {self.path}: no decoder for its audio track")
         track.codec_context.thread_count = 1
         self._track = track
         self._is_pcm = track.codec_context.name.startswith("pcm_")

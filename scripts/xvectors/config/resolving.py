@@ -268,7 +268,7 @@ def _checked(xvector: dict[str, Any], has_model: bool, source: str) -> XVectorSe
     given = xvector if has_tag else xvector | {"spk_embed_tag": "unknown"}
     problems = setting_problems(XVectorSettings, given)
     if not problems and not has_tag:
-        problems = ["spk_embed_tag: give one, as pretrained_model is null"]
+        problems = ["spk_embed_tag: give one, because pretrained_model is null"]
         if not has_model:
             problems = [f"pretrained_model: give one, toolkit {xvector['toolkit']} has no default"]
     if problems:

@@ -51,7 +51,11 @@ class Toolkit:
         """Return why a folder or file cannot be an encoder, judged by names alone, or None."""
         if source.is_dir():
             missing = [pattern for pattern in self.files if not any(source.glob(pattern))]
-            return f"{source} has no {missing[0]}, as encoders have" if missing else None
+            return (
+                f"{source} has no {missing[0]}, which every encoder of this toolkit has"
+                if missing
+                else None
+            )
         if source.suffix not in self.single_files:
             kinds = " or ".join(["a folder", *(f"a {suffix} file" for suffix in self.single_files)])
             return f"{source} is not an encoder of this toolkit: give {kinds}"

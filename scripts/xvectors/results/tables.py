@@ -176,7 +176,7 @@ def load_embedding(path: str) -> NDArray[np.float32]:
         return load_vector(Path(path))
     except Exception as error:  # torch may raise anything for a damaged file
         raise ShardError(
-            f"{path}: no embedding ({first_line(error)}). Rerun the same command"
+            f"{path}: not an embedding ({first_line(error)}). Rerun the same command"
         ) from error
 
 

@@ -128,7 +128,7 @@ def test_a_damaged_embedding_is_named(tmp_path):
     config = make_split(tmp_path, speakers, embeddings)
     path = Layout.of(config).embeddings("train") / "utt00003.pt"
     path.write_bytes(b"")
-    with pytest.raises(ShardError, match=r"utt00003\.pt: no embedding"):
+    with pytest.raises(ShardError, match=r"utt00003\.pt: not an embedding"):
         gather(config, "train", SHARDS, 100, with_tsne=False)
 
 

@@ -53,7 +53,7 @@ def test_a_split_without_embeddings(tmp_path):
 
 def test_a_missing_embedding(index, tmp_path):
     (tmp_path / "a2.pt").unlink()
-    with pytest.raises(ShardError, match=r"a2\.pt: no embedding .*Rerun the same command"):
+    with pytest.raises(ShardError, match=r"a2\.pt: not an embedding .*Rerun the same command"):
         average_speakers(index, tmp_path / "s.safetensors", False, {})
     assert not list(tmp_path.glob("*.safetensors"))
     assert not list(tmp_path.glob(".*.tmp"))

@@ -24,7 +24,7 @@ from xvectors.tasks.xvectors import XVectorRunner
 def test_code_in_an_embedding_is_not_run(tmp_path, as_zip):
     path = tmp_path / "a.pt"
     torch.save(Trap(tmp_path / "sprung"), path, _use_new_zipfile_serialization=as_zip)
-    with pytest.raises(ShardError, match=r"a\.pt: no embedding"):
+    with pytest.raises(ShardError, match=r"a\.pt: not an embedding"):
         load_embedding(str(path))
     with pytest.raises(Exception, match="Weights only load failed"):
         XVectorRunner.check_output(path)
