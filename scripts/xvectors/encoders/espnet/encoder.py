@@ -1,20 +1,26 @@
 """ESPnet's encoders: all models that ESPnet-SPK trains."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from espnet2.asr.frontend.asteroid_frontend import AsteroidFrontend
 
 from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder, embed_by_length_within
+from xvectors.encoders.espnet.ragged import RaggedModel, is_covered
 from xvectors.encoders.espnet.workarounds import Speech2Embedding
 from xvectors.encoders.shortest import find_shortest
 from xvectors.encoders.source import unpacked
 from xvectors.errors import EncoderError, first_line
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
 # Samples of a batch. More are not faster on a CPU.
@@ -27,7 +33,8 @@ class EspnetEncoder(Encoder):
 
     Every signal gets the embedding that ``Speech2Embedding`` gives for it alone. ESPnet tells the
     lengths of signals to the pooling only, so the other layers would use a signal's padding.
-    Therefore only signals of equal length are batched.
+    Therefore batches of any lengths are computed by forms of our own of RawNet3 and ECAPA-TDNN;
+    of other encoders only signals of equal length are batched.
     """
 
     sample_rate = SAMPLE_RATE
@@ -37,29 +44,62 @@ class EspnetEncoder(Encoder):
         super().__init__(device, precision)
         with unpacked(source) as place:
             self.model = _load_model(*_locate(place), device)
+        _keep_filters(self.model)
         n_samples = CPU_SAMPLES if self.device.type == "cpu" else GPU_SAMPLES
         self.budget = BatchBudget(n_samples, self.device)
+        self.ragged = _ragged_form(self.model, precision, self.device)
         self.min_samples = find_shortest(self.embed, SAMPLE_RATE, source)
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
-        return embed_by_length_within(self.budget, self._embed_batch, signals)
+        if self.ragged is None:
+            return embed_by_length_within(self.budget, self._embed_batch, signals)
+        network = partial(self._embed_ragged, self.ragged)
+        lengths = [len(signal) for signal in signals]
+        return torch.stack(self.budget.run(network, signals, lengths))
+
+    def _embed_ragged(self, ragged: RaggedModel, signals: list[torch.Tensor]) -> torch.Tensor:
+        """Return the embeddings, (utterances, dim), of signals of any lengths."""
+        features, n_told = self._features(signals)
+        batch, frames = ragged.encode([one[0] for one in features])
+        with float32_products():
+            pooled = ragged.pool(batch, frames, n_told.to(self.device))
+            embeddings: torch.Tensor = self.model.project_spk_embd(pooled)
+        return embeddings
 
     def _embed_batch(self, signals: torch.Tensor) -> torch.Tensor:
-        """Return the embeddings, (utterances, dim), of (utterances, samples).
+        """Return the embeddings, (utterances, dim), of (utterances, samples)."""
+        features, n_told = self._features(signals.unbind())
+        with self.autocast():
+            frames = self.model.encode_frame(torch.cat(features))
+        with float32_products():
+            pooled = self.model.pooling(frames.float(), feat_lengths=n_told)
+            embeddings: torch.Tensor = self.model.project_spk_embd(pooled)
+        return embeddings
 
-        Features are computed one by one: in a batch the sinc filters' products are rounded
+    def _features(self, signals: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return features, (1, frames, channels) each, and the lengths that ESPnet tells of them.
+
+        They are computed one by one: in a batch the sinc filters' products are rounded
         differently, and the logarithm of values near zero turns that into 1e-4 of an embedding.
         """
         with float32_products():
             found = [self.model.extract_feats(signal[None]) for signal in signals]
-        features, n_frames = (torch.cat(parts) for parts in zip(*found, strict=True))
-        with self.autocast():
-            frames = self.model.encode_frame(features)
-        with float32_products():
-            pooled = self.model.pooling(frames.float(), feat_lengths=n_frames)
-            embeddings: torch.Tensor = self.model.project_spk_embd(pooled)
-        return embeddings
+        features, n_told = zip(*found, strict=True)
+        return list(features), torch.cat(n_told)
+
+
+def _ragged_form(model: Any, precision: str, device: torch.device) -> RaggedModel | None:
+    """Return the form of a model for any lengths, or None, with a log line, if there is none."""
+    if not is_covered(model):
+        logger.info(
+            "no fast form of %s with %s: only utterances of equal length are batched",
+            type(model.encoder).__name__,
+            type(model.pooling).__name__,
+        )
+        return None
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return RaggedModel(model, dtype, padded=device.type != "cpu")
 
 
 def _locate(place: Path) -> tuple[Path, Path]:
@@ -115,6 +155,14 @@ def _load_model(config: Path, weights: Path, device: str) -> Any:
     found = {name: value for name, value in found.items() if not str(name).startswith("loss.")}
     load_weights(model, found, weights)
     return model
+
+
+def _keep_filters(model: Any) -> None:
+    """Compute sinc filters once instead of for every signal."""
+    if isinstance(model.frontend, AsteroidFrontend):
+        with torch.inference_mode():
+            filters = model.frontend.conv.get_filters()
+        model.frontend.conv.get_filters = lambda: filters
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

@@ -10,13 +10,15 @@ from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder, embed_by_length
+from xvectors.encoders.speechbrain import ragged_ecapa, ragged_xvector
 from xvectors.encoders.speechbrain.chunked_ecapa import (
     ChunkedEcapa,
     reflect_padding,
     reflecting_convolutions,
 )
 from xvectors.encoders.speechbrain.features import Features
-from xvectors.encoders.speechbrain.ragged_ecapa import RaggedEcapa, is_covered
+from xvectors.encoders.speechbrain.ragged_ecapa import RaggedEcapa
+from xvectors.encoders.speechbrain.ragged_xvector import RaggedXvector
 from xvectors.encoders.speechbrain.workarounds import local_overrides, numbered_device
 from xvectors.errors import EncoderError, first_line
 
@@ -88,17 +90,20 @@ class SpeechBrainEncoder(Encoder):
 
 def _ragged_form(
     model: torch.nn.Module, precision: str, device: torch.device
-) -> RaggedEcapa | None:
+) -> RaggedEcapa | RaggedXvector | None:
     """Return the fast form of a model, or None, with a log line, if there is none."""
-    if not is_covered(model):
-        name = type(model).__name__
-        logger.info("no fast form of %s: only utterances of equal length are batched", name)
-        return None
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    return RaggedEcapa(model, dtype, padded=device.type != "cpu")
+    padded = device.type != "cpu"
+    if ragged_ecapa.is_covered(model):
+        return RaggedEcapa(model, dtype, padded)
+    if ragged_xvector.is_covered(model):
+        return RaggedXvector(model, dtype, padded)
+    name = type(model).__name__
+    logger.info("no fast form of %s: only utterances of equal length are batched", name)
+    return None
 
 
-def _budget(ragged: RaggedEcapa | None, device: torch.device) -> BatchBudget:
+def _budget(ragged: RaggedEcapa | RaggedXvector | None, device: torch.device) -> BatchBudget:
     """Return the budget of a batch: on a GPU as many frames as help and fit its free memory."""
     if device.type != "cuda":
         return BatchBudget(CPU_FRAMES, device, MAX_WHOLE_FRAMES)

@@ -62,6 +62,17 @@ def test_embeddings_are_those_of_speech2embedding_one_at_a_time(folder, n_sample
     assert_close(encoder.embed(signals[::-1]).flip(0), expected)
 
 
+@pytest.mark.parametrize("name", ["ecapa", "xvector"])
+def test_other_encoders_are_batched_by_length(name, tmp_path, caplog):
+    folder = make_espnet_encoder(tmp_path, name)
+    with caplog.at_level("INFO"):
+        encoder = EspnetEncoder(folder, "cpu", "fp32")
+    assert (encoder.ragged is None) == (name == "xvector")
+    assert ("no fast form of XvectorEncoder with StatsPooling" in caplog.text) == (
+        name == "xvector"
+    )
+
+
 def test_a_gpu_without_memory_makes_no_signal_too_short(folder, monkeypatch):
     def embed(self, signals):
         if len(signals[0]) < 9000:
@@ -93,14 +104,15 @@ def test_bf16_stays_close(folder):
 
 def test_tf32_is_for_the_frames_alone(ecapa, monkeypatch):
     encoder = EspnetEncoder(ecapa, "cpu", "tf32")
-    names = ("extract_feats", "encode_frame", "project_spk_embd")
-    noted = {name: note_tf32(monkeypatch, encoder.model, name) for name in names}
+    parts = [
+        (encoder.model, "extract_feats", False),
+        (encoder.ragged, "encoder", True),
+        (encoder.ragged, "pool", False),
+        (encoder.model, "project_spk_embd", False),
+    ]
+    noted = [note_tf32(monkeypatch, owner, name) for owner, name, _ in parts]
     encoder.embed(make_signals(encoder))
-    assert {name: set(found) for name, found in noted.items()} == {
-        "extract_feats": {False},
-        "encode_frame": {True},
-        "project_spk_embd": {False},
-    }
+    assert [set(found) for found in noted] == [{expected} for _, _, expected in parts]
 
 
 def test_a_packed_archive_a_hub_repository_and_a_checkpoint(ecapa, tmp_path, monkeypatch):
