@@ -33,26 +33,20 @@ class Batch(ABC):
 
     """
 
-    def __init__(
-        self, lengths: torch.Tensor, starts: torch.Tensor, utterances: torch.Tensor, device: str
-    ) -> None:
-        """Take the layout as tensors on the CPU.
-
-        Args:
-            lengths: Frames of each utterance.
-            starts: First row of each utterance.
-            utterances: The utterance of each row.
-            device: Where the matrices are.
-
-        """
+    def __init__(self, lengths: torch.Tensor, starts: torch.Tensor, device: str) -> None:
+        """Take frames and first row of each utterance, as tensors on the CPU."""
         self.lengths = lengths
         self.device = torch.device(device)
         self.frame_counts = copy_to_device(lengths, self.device)
         self._starts = starts
         self._taps: dict[tuple[int, int, Padding], tuple[torch.Tensor, torch.Tensor | None]] = {}
-        layout = torch.stack([starts, lengths - 1])[:, utterances]
-        self._row_of_start, self._last_frame = copy_to_device(layout, self.device)
-        self._frame = torch.arange(len(utterances), device=self.device) - self._row_of_start
+        self._row_of_start, self._last_frame = self._layout()
+        rows = torch.arange(len(self._row_of_start), device=self.device)
+        self._frame = rows - self._row_of_start
+
+    @abstractmethod
+    def _layout(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return, for each row, the first row of its utterance and its utterance's last frame."""
 
     @classmethod
     @abstractmethod
@@ -160,23 +154,21 @@ class _RaggedBatch(Batch):
 
     @classmethod
     def of_lengths(cls, lengths: torch.Tensor, device: str) -> Self:
-        starts = lengths.cumsum(0) - lengths
-        batch = cls(lengths, starts, torch.arange(len(lengths)).repeat_interleave(lengths), device)
-        batch.rows = [
-            slice(a, a + n) for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)
-        ]
-        return batch
+        return cls(lengths, lengths.cumsum(0) - lengths, device)
 
-    rows: list[slice]
+    def _layout(self) -> tuple[torch.Tensor, torch.Tensor]:
+        starts_and_lengths = zip(self._starts.tolist(), self.lengths.tolist(), strict=True)
+        self.rows = [slice(start, start + n) for start, n in starts_and_lengths]
+        both = torch.stack([self._starts, self.lengths - 1]).repeat_interleave(self.lengths, dim=1)
+        row_of_start, last_frame = copy_to_device(both, self.device)
+        return row_of_start, last_frame
 
     def join(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         return torch.cat(list(features))
 
     def _frames_of_pools(self, pooled: Self, x: torch.Tensor, size: int) -> torch.Tensor:
-        starts = self._starts.repeat_interleave(pooled.lengths).to(self.device)
-        rows = (starts + pooled._frame * size)[:, None] + torch.arange(size, device=self.device)
-        frames: torch.Tensor = x.index_select(0, rows.flatten()).view(len(rows), size, -1)
-        return frames
+        whole = [x[rows][: n * size] for rows, n in zip(self.rows, pooled.lengths, strict=True)]
+        return torch.cat(whole).view(-1, size, x.shape[1])
 
     def means(self, x: torch.Tensor) -> torch.Tensor:
         return torch.stack([x[rows].mean(0, dtype=torch.float32) for rows in self.rows])
@@ -222,16 +214,15 @@ class _PaddedBatch(Batch):
 
     @classmethod
     def of_lengths(cls, lengths: torch.Tensor, device: str) -> Self:
-        n_utterances, n_frames = shape = (len(lengths), int(lengths.max()))
-        utterances = torch.arange(n_utterances)
-        batch = cls(lengths, utterances * n_frames, utterances.repeat_interleave(n_frames), device)
-        batch.shape = shape
-        beyond = (torch.arange(n_frames) >= lengths[:, None]).flatten().nonzero().flatten()
-        batch._beyond = copy_to_device(beyond, batch.device)
-        return batch
+        return cls(lengths, torch.arange(len(lengths)) * int(lengths.max()), device)
 
-    shape: tuple[int, int]
-    _beyond: torch.Tensor
+    def _layout(self) -> tuple[torch.Tensor, torch.Tensor]:
+        n_utterances, n_frames = self.shape = (len(self.lengths), int(self.lengths.max()))
+        beyond = (torch.arange(n_frames) >= self.lengths[:, None]).flatten().nonzero().flatten()
+        self._beyond = copy_to_device(beyond, self.device)
+        starts = torch.arange(n_utterances, device=self.device)[:, None] * n_frames
+        last_frames = (self.frame_counts - 1)[:, None]
+        return starts.expand(self.shape).flatten(), last_frames.expand(self.shape).flatten()
 
     def join(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         return pad_sequence(list(features), batch_first=True).flatten(0, 1)
