@@ -45,7 +45,7 @@ class FfmpegRecording(Recording):
         Args:
             path: Its name, for messages.
             file: The file, which this closes.
-            is_chained: Whether it is several streams one after the other, whose times begin anew.
+            is_chained: Whether it is several streams one after the other, whose times restart.
             skips_errors: Whether packets that cannot be decoded are tags between frames, all of
                 which are known to be there.
 
@@ -95,7 +95,7 @@ class FfmpegRecording(Recording):
         return None
 
     def _decode(self) -> Iterator[Samples]:
-        """Yield blocks of samples, (samples, channels), from where the container is."""
+        """Yield blocks of samples, (samples, channels), from the container's position."""
         for packet in self._container.demux(self._track):
             # A last block of PCM may be a smaller one.
             if packet.is_corrupt and not self._is_pcm:
@@ -140,7 +140,7 @@ class FfmpegRecording(Recording):
 
     @contextmanager
     def _errors(self, kind: str) -> Iterator[None]:
-        """Turn FFmpeg's errors into UtteranceErrors; those of the machine stay what they are."""
+        """Turn FFmpeg's errors into UtteranceErrors, except those of the machine."""
         try:
             yield
         except (av.error.FFmpegError, ValueError, KeyError, UtteranceError) as error:

@@ -1,6 +1,6 @@
 """The length of FLAC, which its last frame tells where its header is wrong.
 
-libFLAC stops at the number of samples that the header states, without a word if more follow.
+libFLAC stops at the number of samples that the header states, without an error if more follow.
 """
 # ruff: noqa: PLR2004 - numbers of the format, which have no names
 
@@ -154,7 +154,7 @@ def _parse(header: bytes, max_block: int) -> tuple[int, int] | None:
 
 
 def _coded_number(data: bytes) -> tuple[int, int]:
-    """Return a number in UTF-8's manner, of up to 36 bits, and its bytes; 0 bytes if it is none."""
+    """Return a number that is coded like UTF-8, up to 36 bits, and its bytes; 0 bytes for none."""
     n_bytes = 8 - (data[0] ^ 0xFF).bit_length()
     if n_bytes == 0:
         return data[0], 1

@@ -16,7 +16,7 @@ CONTAINERS |= {b"#!AM", b".RMF", b"FLV\1"}
 # Kinds of the first box of MP4 and QuickTime.
 BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}
 MARK_BYTES = 8
-# MPEG transport streams are packets of so many bytes, each with a mark.
+# MPEG transport streams are packets of this many bytes, each with a mark.
 PACKET_BYTES, PACKET_MARK = 188, b"G"
 # One header may be a coincidence. Several in a row are not.
 IN_A_ROW = 4
@@ -227,7 +227,7 @@ def _has_frame_behind(
     n_bytes: int,
     rate: int,
 ) -> bool:
-    """Tell whether frames follow what is none."""
+    """Tell whether frames follow bytes that are not a frame."""
     while place < window.size:
         block = window.bytes_at(place, BLOCK_BYTES // 2)
         offset = block.find(b"\xff")

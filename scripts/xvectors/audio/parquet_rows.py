@@ -111,7 +111,7 @@ class ParquetColumn:
                 self._next += len(values)
                 self._keep(rows)
         except BaseException:
-            # The next reader starts anew.
+            # The next reader starts again.
             self._end = 0
             raise
         return rows.values[row - rows.first]

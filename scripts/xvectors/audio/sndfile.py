@@ -46,7 +46,7 @@ class SndfileRecording(Recording):
         """
         self.path = path
         self._raw = file
-        # libsndfile takes the place at which a descriptor is for the file's beginning.
+        # libsndfile takes a descriptor's position for the beginning of the file.
         file.seek(0)
         self._decoder_file = None if isinstance(file, io.FileIO) else DecoderFile(file)
         try:
@@ -57,7 +57,7 @@ class SndfileRecording(Recording):
             raise
         self.rate, self.n_samples = int(self._file.samplerate), int(self._file.frames)
         self._is_pcm_16 = self._file.subtype == "PCM_16"
-        # Opus never comes to the samples again that it gives when it is read from the beginning.
+        # After a seek, Opus never gives the samples that it gives when read from the beginning.
         self.is_forward_only = self._file.format == "MP3" or self._file.subtype == "OPUS"
         # A decoder that reads on, or searches, would meet what follows in the archive.
         self.is_forward_only |= is_open_ended(file)

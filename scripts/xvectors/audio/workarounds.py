@@ -21,9 +21,9 @@ NAME = "lognorm"
 def without_scipy_stats() -> Iterator[None]:
     """Keep the first import of SpeechBrain, within this context, from importing scipy.stats.
 
-    A sampler for training takes one distribution from it, and nobody calls it here. It is most of
-    the time that SpeechBrain's import takes after PyTorch's. The distribution loads scipy.stats
-    when it is used, and so does every other name that is imported from there meanwhile.
+    A sampler for training imports one distribution from it, which nothing here calls. That takes
+    most of the time of importing SpeechBrain after PyTorch. The stand-in loads scipy.stats when the
+    distribution, or any other name that is imported from there meanwhile, is used.
     """
     if SCIPY_STATS in sys.modules:
         yield

@@ -1,4 +1,4 @@
-"""What the readers of corpora in containers share: finding the containers, and listing tars."""
+"""Shared parts of the readers of corpora in containers: finding the containers, listing tars."""
 
 import logging
 import sys
@@ -58,7 +58,7 @@ class Fields(NamedTuple):
     def entry(self, place: str, wav_path: str, values: dict[str, Any], default_id: str) -> Entry:
         """Return the utterance of a container's member.
 
-        Without a speaker it is its own.
+        Without a speaker, it is its own speaker.
 
         Args:
             place: The member, for messages.
@@ -155,7 +155,7 @@ class Tar:
             try:
                 info = self._tar.next()
             except (tarfile.TarError, ValueError) as error:
-                # The last header is whole, and what it describes is missed when it is read.
+                # The last header is whole. That its content is missing shows when it is read.
                 self.problem = f"a tar that ends early ({first_line(error)})"
                 return
             if info is None:

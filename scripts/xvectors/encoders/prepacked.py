@@ -1,7 +1,7 @@
 """Products with weights in oneDNN's own layout.
 
 These operations are PyTorch's internal ones, which ``torch.compile`` uses. On a CPU they reach
-about twice the speed of ``functional.linear`` in float32, see docs/performance.md.
+about twice the speed of ``functional.linear`` in float32, see docs/measurements/cpu.md.
 """
 
 import torch

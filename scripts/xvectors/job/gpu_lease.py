@@ -74,7 +74,7 @@ def node_name() -> str:
 
 
 class GpuLease:
-    """A GPU that is the only one which CUDA shows to this process. Use it as a context manager.
+    """The only GPU that CUDA shows to this process. Use it as a context manager.
 
     Attributes:
         gpu: The GPU as CUDA_VISIBLE_DEVICES names it, None without one.

@@ -39,7 +39,7 @@ class Tally:
 
     @property
     def n_silent(self) -> int:
-        """How many embedded utterances are silent."""
+        """The number of embedded utterances that are silent."""
         return sum(decoded.is_silent for decoded in self.decoded.values())
 
 

@@ -1,1 +1,1 @@
-"""What is made of a split's embeddings: tables, speakers, exports and scores of trials."""
+"""Results: the tables, speakers, labels, clusters and exports of a split's embeddings."""

@@ -1,1 +1,1 @@
-"""What a run of the workflow does before, after and beside its jobs."""
+"""The parts of a run before, after and beside its jobs."""

@@ -1,4 +1,4 @@
-"""What a shard job requests of a cluster: a GPU, processors, memory and time.
+"""Requests of a shard job to a cluster: a GPU, processors, memory and time.
 
 Memory and time grow with the attempt, because a job that ran out of either is tried again. All
 shards request the same, so that they fit into one job array.

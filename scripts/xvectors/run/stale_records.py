@@ -50,7 +50,7 @@ MAX_HEADERS = 2000
 
 @dataclass(frozen=True)
 class SplitRecords:
-    """What is known of a split before its jobs run.
+    """Facts about a split before its jobs run.
 
     Attributes:
         n_shards: The number of its shards, None if only splitting the manifest will tell.

@@ -1,4 +1,4 @@
-"""How far a shard job is: a small file that the job replaces and the run's progress line reads."""
+"""Progress of a shard job: a small file that the job replaces and the run's progress line reads."""
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from xvectors.files.checksummed_json import canonical_json
 
 @dataclass(frozen=True)
 class ShardProgress:
-    """How far a shard job is.
+    """The progress of a shard job.
 
     Attributes:
         run: The name of the run that the job belongs to.

@@ -1,1 +1,1 @@
-"""How embeddings are stored: one file each, or one pack per shard."""
+"""Storage of embeddings: one file each, or one pack per shard."""

@@ -107,7 +107,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class EmbeddingSource:
-    """What the embeddings of a manifest are made from: numerics, an encoder, and audio files.
+    """The origin of a manifest's embeddings: numerics, an encoder, and audio files.
 
     `read_fingerprint` returns the encoder's fingerprint, None where there is no encoder, and is
     called once; `wav_paths` and `segments` are the manifest's, one per utterance.

@@ -1,4 +1,4 @@
-"""What ONNX graphs get of a signal: filter banks, mel spectrograms, or the samples themselves."""
+"""The input of ONNX graphs: filter banks, mel spectrograms, or the samples themselves."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ PAD_TO = 16
 
 
 class Features(NamedTuple):
-    """What a graph gets of one signal.
+    """The input of a graph for one signal.
 
     Attributes:
         values: Frames, (frames, bins), or samples, (samples,).

@@ -1,4 +1,4 @@
-"""ONNX graphs of speaker encoders: what they take, what they give, what their metadata say."""
+"""ONNX graphs of speaker encoders: their inputs, outputs and metadata."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ NEMO = {"window_size_ms": "25", "window_stride_ms": "10", "window_type": "hann"}
 # Lengths on which a graph is tried, in frames and, of samples, in this many at a time.
 TRIED_LENGTHS = (96, 160)
 SAMPLES_PER_FRAME = 160
-# What two embeddings of a signal, alone and in a batch, may differ by, of the largest element.
+# Largest difference of a signal's embeddings alone and in a batch, of the largest element.
 MAX_DIFFERENCE = 1e-5
 GPU_PROVIDER = "CUDAExecutionProvider"
 # Messages of onnxruntime that mean a lack of memory.
@@ -148,7 +148,7 @@ def check_graph(source: Path, frontend: Frontend | None) -> None:
 
 @dataclass(frozen=True)
 class _Input:
-    """What a graph takes.
+    """The input of a graph.
 
     Attributes:
         name: Of the features.

@@ -84,7 +84,7 @@ def load_network(model: Path) -> Network:
 
 def _read_torchscript(model: Path) -> dict[str, torch.Tensor]:
     with warnings.catch_warnings():
-        # PyTorch wants other formats of whoever writes models.
+        # PyTorch warns those who write such files.
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         module = torch.jit.load(str(model), map_location="cpu")  # type: ignore[no-untyped-call]
     found: dict[str, torch.Tensor] = module.state_dict()

@@ -19,7 +19,7 @@ DEFAULT_RATE = 16000
 
 @dataclass(frozen=True)
 class EncoderFolder:
-    """What an encoder's files say.
+    """The settings in an encoder's files.
 
     Attributes:
         architecture: Name of its class in transformers.
