@@ -138,7 +138,16 @@ def _containers() -> Iterator[bytes]:
         recordings = [Path(folder, f"{kind}.{kind}") for kind in ("wav", "flac")]
         for path in recordings:
             soundfile.write(path, generator.normal(0, 0.1, 400), 8000)
-        packers = [(0, pack_ark), (0, pack_audio_ark), (1, pack_tar), (2, pack_parquet)]
+        sphere = Path(folder, "sph.wav")
+        soundfile.write(sphere, generator.normal(0, 0.1, 400), 8000, format="NIST")
+        yield bytes([0]) + sphere.read_bytes()
+        packers = [
+            (0, pack_ark),
+            (0, pack_audio_ark),
+            (1, pack_tar),
+            (2, pack_parquet),
+            (3, pack_tar),
+        ]
         for number, pack in packers:
             container = Path(folder, "container")
             pack(recordings, container)

@@ -42,8 +42,14 @@ CORPUS_FILES = {
     "espnet3": "train.tsv",
 }
 CORPUS_FOLDERS = {"ljspeech", "kaldi"}
-CONTAINER_CORPORA = {"tar": "webdataset", "parquet": "parquet"}
+# A container of each kind of corpus, by the suffix of its file; Shar's is beside a file of cuts.
+CONTAINER_CORPORA = {"tar": "webdataset", "parquet": "parquet", "shar": "shar"}
 CONTAINERS = ["ark", *CONTAINER_CORPORA]
+SHAR_CUTS = "".join(
+    f'{{"id": "{name}", "type": "MonoCut", "start": 0, "duration": 0.05, "channel": 0, '
+    '"recording": {"id": "r", "sources": [{"type": "shar", "channels": [0], "source": ""}]}}\n'
+    for name in ("wav", "flac")
+)
 # Members of a container that are read.
 MAX_MEMBERS = 5
 
@@ -132,15 +138,18 @@ def fuzz_containers(data: bytes) -> None:
     number, content = (data[0], data[1:]) if data else (0, b"")
     kind = CONTAINERS[number % len(CONTAINERS)]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"a.{kind}")
+        path = place = Path(folder, f"a.{kind}")
+        if kind == "shar":
+            Path(folder, "cuts.0.jsonl").write_text(SHAR_CUTS)
+            path, place = Path(folder, "recording.0.tar"), Path(folder)
         path.write_bytes(content)
         before = peak_memory()
         members = [f"{path}:0"]
         if kind != "ark":
             try:
-                found = read_corpus({"kind": CONTAINER_CORPORA[kind], "path": str(path)})
+                found = read_corpus({"kind": CONTAINER_CORPORA[kind], "path": str(place)})
             except XVectorsError as error:
-                check_lines(error, str(path))
+                check_lines(error, str(place))
                 return
             members = [entry.wav_path for entry in found]
         for member in members[:MAX_MEMBERS]:

@@ -4,6 +4,7 @@
 import errno
 import io
 import os
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Decoders read a few kilobytes at a time.
 BUFFER_BYTES = 2**16
+# Longer members are not read at once.
+MAX_HELD_BYTES = 2**22
 KALDIIO_MARK = b"AUDIO"
 FLAC_HEAD_BYTES = 42
 # The share, and the bytes, that FLAC may be larger than its samples: its frames' headers and tags.
@@ -77,10 +80,56 @@ def open_range(file: io.FileIO, member: ByteRange) -> io.BufferedReader:
         recording.narrow(start, size)
     else:
         recording, start, size = RangeFile(file, member.offset, member.size), 0, member.size
-    missing = member.offset + start + size - available
-    if missing > 0:
-        raise UtteranceError(f"cut off: {member}: the file ends {missing} bytes before it does")
+    _check_end(member, available, member.offset + start + size)
     return io.BufferedReader(recording, BUFFER_BYTES)
+
+
+class _LastRead(threading.local):
+    """What a thread has read last: it hashes a member, and then decodes it."""
+
+    key: object = None
+    content: bytes = b""
+
+
+_last_read = _LastRead()
+
+
+def read_range(file: io.FileIO, member: ByteRange) -> io.BufferedReader | io.BytesIO:
+    """Return a range of bytes as `open_range`, read at once if it is short.
+
+    Raises:
+        UtteranceError: The file ends before the range does, or the range's size is unknown.
+
+    """
+    if member.size is None or member.size > MAX_HELD_BYTES:
+        return open_range(file, member)
+    with file:
+        status = os.fstat(file.fileno())
+        key = member, status.st_ino, status.st_size, status.st_mtime_ns
+        if _last_read.key != key:
+            _check_end(member, status.st_size, member.offset + member.size)
+            content = _read_all(file.fileno(), member.offset, member.size)
+            _check_end(member, member.offset + len(content), member.offset + member.size)
+            _last_read.key, _last_read.content = key, content
+    return io.BytesIO(_last_read.content)
+
+
+def _read_all(descriptor: int, start: int, size: int) -> bytes:
+    """Return bytes of a file, fewer if it ends."""
+    content = os.pread(descriptor, size, start)
+    # Signals end a read early, and so does a file that grows.
+    while len(content) < size:
+        more = os.pread(descriptor, size - len(content), start + len(content))
+        if not more:
+            break
+        content += more
+    return content
+
+
+def _check_end(member: ByteRange, available: int, end: int) -> None:
+    if end > available:
+        missing = end - available
+        raise UtteranceError(f"cut off: {member}: the file ends {missing} bytes before it does")
 
 
 def is_open_ended(file: BinaryIO) -> bool:

@@ -11,11 +11,8 @@ from typing import NamedTuple
 
 # Numbers of 18 digits fit into 64 bits.
 _NUMBER = r"[0-9]{1,18}"
-_NAME = re.compile(
-    rf"(?P<container>.*[^/]):((?P<offset>{_NUMBER})(\+(?P<size>{_NUMBER}))?"
-    rf"|(?P<column>[^:/\[\]]+)\[(?P<row>{_NUMBER})\])",
-    re.DOTALL,
-)
+# What follows the last colon.
+_PLACE = re.compile(rf"({_NUMBER})(?:\+({_NUMBER}))?|(?P<column>[^/\[\]]+)\[(?P<row>{_NUMBER})\]")
 # The last characters of such names, which few other paths end in.
 _LAST = frozenset("0123456789]")
 
@@ -50,14 +47,12 @@ Member = ByteRange | TableRow
 
 def parse_member(path: str) -> Member | None:
     """Return the member of a container that a path names, None if it has no such form."""
-    if path[-1:] not in _LAST or ":" not in path:
+    if path[-1:] not in _LAST:
         return None
-    match = _NAME.fullmatch(path)
-    if match is None:
+    container, _, place = path.rpartition(":")
+    if not container or container[-1] == "/" or (match := _PLACE.fullmatch(place)) is None:
         return None
-    container, offset, size, column, row = match.group(
-        "container", "offset", "size", "column", "row"
-    )
+    offset, size, column, row = match.groups()
     if offset is None:
         return TableRow(container, column, int(row))
     return ByteRange(container, int(offset), None if size is None else int(size))
@@ -69,4 +64,7 @@ def find_member(path: str) -> Member | None:
     A file that has this very name comes before a member of a container.
     """
     member = parse_member(path)
-    return None if member is None or os.path.isfile(path) else member  # noqa: PTH113
+    # A third of the cost of `isfile` where there is no such file.
+    if member is None or (os.access(path, os.F_OK) and os.path.isfile(path)):  # noqa: PTH113
+        return None
+    return member

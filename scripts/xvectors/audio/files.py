@@ -5,8 +5,8 @@ import io
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
-from xvectors.audio.byte_ranges import open_range
-from xvectors.audio.containers import TableRow, find_member
+from xvectors.audio.byte_ranges import open_range, read_range
+from xvectors.audio.containers import Member, TableRow, find_member
 from xvectors.audio.parquet_rows import open_row
 from xvectors.errors import UtteranceError
 
@@ -21,8 +21,12 @@ FILE_ERRORS |= {errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO}
 AudioFile = io.FileIO | io.BufferedReader | io.BytesIO
 
 
-def open_file(path: str) -> AudioFile:
+def open_file(path: str, *, is_read: bool = False) -> AudioFile:
     """Open a file, or a member of a container.
+
+    Args:
+        path: The file, or the member.
+        is_read: Whether all of it will be read.
 
     Raises:
         UtteranceError: It is missing or may not be read, or the container does not hold it.
@@ -30,15 +34,18 @@ def open_file(path: str) -> AudioFile:
 
     """
     member = find_member(path)
-    if member is None:
-        return _open(path)
+    return _open(path) if member is None else open_member(member, is_read=is_read)
+
+
+def open_member(member: Member, *, is_read: bool) -> AudioFile:
+    """Open a member of a container, as `open_file` does."""
     file = _open(member.container)
     if isinstance(member, TableRow):
         with file:
             status = os.fstat(file.fileno())
         return open_row((status.st_size, status.st_mtime_ns), member)
     try:
-        return open_range(file, member)
+        return read_range(file, member) if is_read else open_range(file, member)
     except BaseException:
         file.close()
         raise

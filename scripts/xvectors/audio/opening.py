@@ -43,7 +43,7 @@ def open_recording(path: str, channels: Channels = "mean") -> Recording:
         OSError: The machine cannot read it.
 
     """
-    recording = _open(path, open_file(path), is_read=True)
+    recording = _open(path, open_file(path, is_read=True), is_read=True)
     recording.channels = channels
     return recording
 

@@ -149,7 +149,7 @@ def open_row(version: tuple[int, int], member: TableRow) -> io.BytesIO:
     except UtteranceError as error:
         raise UtteranceError(f"not audio: {member}: {error}") from error
     except Exception as error:
-        if machine_problem(error) or not _is_of_the_file(error):
+        if not is_damage(error):
             raise
         raise UtteranceError(f"damaged: {member}: {first_line(error)}") from error
     if value is None:
@@ -159,10 +159,12 @@ def open_row(version: tuple[int, int], member: TableRow) -> io.BytesIO:
     return io.BytesIO(value)
 
 
-def _is_of_the_file(error: Exception) -> bool:
+def is_damage(error: Exception) -> bool:
+    """Tell whether an error of pyarrow is about the file that it reads, not the machine."""
     import pyarrow  # noqa: PLC0415
 
-    return isinstance(error, pyarrow.ArrowException | OSError | UnicodeDecodeError)
+    kinds = pyarrow.ArrowException | OSError | UnicodeDecodeError
+    return isinstance(error, kinds) and not machine_problem(error)
 
 
 @lru_cache(MAX_COLUMNS)

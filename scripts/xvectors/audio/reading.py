@@ -17,7 +17,7 @@ from xvectors.audio.recording import (
     Recording,
 )
 from xvectors.audio.signal import Decoded, Segment, Signal, is_silent
-from xvectors.audio.versions import audio_version, check_audio
+from xvectors.audio.versions import audio_container, audio_version, check_audio
 from xvectors.errors import UtteranceError
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def read_signal(
     """
     import torch  # noqa: PLC0415 - the rules that need no signal start without torch
 
-    before = check_audio(path)
+    container = audio_container(path)
+    before = check_audio(container)
     try:
         with open_recording(path, channels) as recording:
             n_samples = _begin(recording, segment)
@@ -76,7 +77,7 @@ def read_signal(
     except UtteranceError as error:
         _check_readable(path, error)
         raise
-    if audio_version(path) != before:
+    if audio_version(container) != before:
         raise UtteranceError(f"changed while it was read: {path}")
     signal = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
     if len(signal) == 0:

@@ -7,8 +7,8 @@ import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
-from xvectors.audio.containers import find_member, parse_member
-from xvectors.audio.files import open_file
+from xvectors.audio.containers import Member, find_member, parse_member
+from xvectors.audio.files import open_member
 from xvectors.errors import UtteranceError, machine_problem
 
 # Recordings of many segments are hashed once.
@@ -36,7 +36,7 @@ class AudioVersions:
 
     def __init__(self) -> None:
         """Ask nothing yet."""
-        self._containers: dict[str, AudioVersion | None] = {}
+        self._containers: dict[str, _Container] = {}
         self._lookalikes: dict[str, frozenset[str] | None] = {}
 
     def of(self, path: str) -> AudioVersion | None:
@@ -44,15 +44,29 @@ class AudioVersions:
         member = parse_member(path)
         if member is None:
             return audio_version(path)
-        folder, name = os.path.split(path)
+        container = self._containers.get(member.container) or self._ask(member.container)
+        lookalikes = container.lookalikes
+        if lookalikes is None or (lookalikes and path.rpartition("/")[2] in lookalikes):
+            return audio_version(path)
+        return container.version
+
+    def _ask(self, path: str) -> "_Container":
+        folder = os.path.dirname(path)  # noqa: PTH120
         if folder not in self._lookalikes:
             self._lookalikes[folder] = _list_lookalikes(folder)
-        lookalikes = self._lookalikes[folder]
-        if lookalikes is None or name in lookalikes:
-            return audio_version(path)
-        if member.container not in self._containers:
-            self._containers[member.container] = audio_version(member.container)
-        return self._containers[member.container]
+        found = _Container(audio_version(path), self._lookalikes[folder])
+        self._containers[path] = found
+        return found
+
+
+class _Container(NamedTuple):
+    """The version of a container, and the files beside it whose names look like a member's.
+
+    `lookalikes` is None if they cannot be listed.
+    """
+
+    version: AudioVersion | None
+    lookalikes: frozenset[str] | None
 
 
 def _list_lookalikes(folder: str) -> frozenset[str] | None:
@@ -71,8 +85,13 @@ def check_audio(path: str) -> AudioVersion:
         OSError: The machine cannot tell, see `machine_problem`.
 
     """
+    return _check_file(audio_container(path))
+
+
+def audio_container(path: str) -> str:
+    """Return the file that `path` names a member of, or itself."""
     member = find_member(path)
-    return _check_file(path if member is None else member.container)
+    return path if member is None else member.container
 
 
 def _check_file(path: str) -> AudioVersion:
@@ -92,9 +111,9 @@ def content_hash(path: str) -> tuple[AudioVersion, str]:
         OSError: The machine cannot read it, see `machine_problem`.
 
     """
-    if find_member(path) is not None:
-        version = check_audio(path)
-        return version, _hash_member(path, version)
+    if (member := find_member(path)) is not None:
+        version = _check_file(member.container)
+        return version, _hash_member(member, version)
     try:
         # A pipe that nobody writes to would otherwise block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -128,9 +147,9 @@ def _hash(opened: _Opened) -> str:
 
 
 @lru_cache(N_REMEMBERED)
-def _hash_member(path: str, version: AudioVersion) -> str:
+def _hash_member(member: Member, version: AudioVersion) -> str:
     del version
-    with open_file(path) as file:
+    with open_member(member, is_read=True) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:CONTENT_DIGITS]
 
 

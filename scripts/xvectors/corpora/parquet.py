@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xvectors.audio.containers import TableRow
+from xvectors.audio.parquet_rows import is_damage
 from xvectors.corpora.containers import Fields, find_containers, read_containers
 from xvectors.corpora.entries import Entry, LeftOut
-from xvectors.errors import CorpusError, first_line, machine_problem
+from xvectors.errors import CorpusError, first_line
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -37,16 +38,15 @@ def read_parquet(
 def _read_file(
     path: Path, root: Path, audio: str, fields: Fields, given: list[str]
 ) -> list[Entry | LeftOut]:
-    import pyarrow  # noqa: PLC0415 - most corpora need none of it
-    from pyarrow import parquet  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415 - most corpora need none of it
 
     try:
         with parquet.ParquetFile(path, pre_buffer=False) as file:
             _check_columns(path, file, [audio, *given])
             name = path.relative_to(root) if path != root else Path(path.name)
             return list(_rows(path, file, audio, fields, str(name.with_suffix(""))))
-    except (pyarrow.ArrowException, OSError) as error:
-        if machine_problem(error):
+    except Exception as error:
+        if not is_damage(error):
             raise
         raise CorpusError(f"{path}: cannot be read: {first_line(error)}") from error
 

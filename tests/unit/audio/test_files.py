@@ -1,4 +1,5 @@
 import errno
+import os
 
 import kaldi_native_io
 import numpy as np
@@ -7,6 +8,8 @@ import soundfile
 import torch
 
 from tests.support.containers import PACKERS
+from xvectors.audio import byte_ranges
+from xvectors.audio.byte_ranges import MAX_HELD_BYTES
 from xvectors.audio.files import DecoderFile, open_file
 from xvectors.audio.opening import durations
 from xvectors.audio.reading import read_signal
@@ -96,17 +99,23 @@ def test_a_place_beyond_all_files_is_no_error():
     assert file.error is None
 
 
-def test_an_input_error_in_a_container_is_raised(tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("held", [0, MAX_HELD_BYTES])
+def test_an_input_error_in_a_container_is_raised(tmp_path, monkeypatch, capfd, held):
     soundfile.write(tmp_path / "a.wav", np.zeros(RATE * 30) + 0.1, RATE)
     (member,) = PACKERS["tar"]([tmp_path / "a.wav"], tmp_path / "a.tar")
-    read = __import__("os").preadv
+    read = os.preadv
 
     def fail(descriptor, buffers, offset):
         if offset > RATE:
             raise OSError(errno.EIO, "no")
         return read(descriptor, buffers, offset)
 
+    def fail_at_once(*_):
+        raise OSError(errno.EIO, "no")
+
     monkeypatch.setattr("os.preadv", fail)
+    monkeypatch.setattr("os.pread", fail_at_once)
+    monkeypatch.setattr(byte_ranges, "MAX_HELD_BYTES", held)
     with pytest.raises(OSError, match="no"):
         read_signal(member, Normalizer(RATE))
     assert capfd.readouterr().err == ""

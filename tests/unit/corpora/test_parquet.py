@@ -92,6 +92,13 @@ def test_columns_that_are_not_there(path, options, reason):
         list(read_parquet(path, **options))
 
 
+def test_a_name_of_a_column_that_is_not_utf8(path):
+    write_parquet(path, {"audio": [{"bytes": b"1", "path": "x"}], "said": ["a"]})
+    path.write_bytes(path.read_bytes().replace(b"said", b"s\xff\xfed"))
+    with pytest.raises(CorpusError, match=f"^{path}: cannot be read: 'utf-8' codec can't decode"):
+        list(read_parquet(path))
+
+
 def test_what_is_not_parquet(path):
     path.write_bytes(b"x" * 100)
     with pytest.raises(CorpusError, match=f"^{path}: cannot be read: "):
