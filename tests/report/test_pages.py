@@ -65,7 +65,7 @@ def test_pictures_are_drawn_and_say_what_is_pointed_at(tmp_path, window):
     assert n_marks(frame, "durations") == {"rect": 40}
     assert n_marks(frame, "speeds") == {"rect": 2, "text": 2}
     assert_within_width(frame)
-    assert frame.locator(".legend").first.locator("li").count() == 10
+    assert frame.locator(".legend").first.locator("[data-group]").count() == 10
     assert frame.locator("main tbody tr").count() == MAX_DOUBTS + 10
     assert frame.locator("h2").all_inner_texts() == [
         "Map of the utterances",
@@ -239,10 +239,40 @@ def test_pointing_at_an_utterance_lights_up_its_speaker(tmp_path, window):
     grey = {mark["fill"] for mark in before if mark["group"] == "others"}
     assert grey == {OTHERS_COLOUR}
     assert len({(mark["fill"], mark["group"]) for mark in before}) == 25
-    point_at(window, frame, "map", "utt00147")
+    speaker = next(mark["speaker"] for mark in before if mark["group"] == "others")
+    point_at(window, frame, "map", f"utt{int(speaker[-3:]) * 5:05d}")
     lit = [mark for mark in marks_of(frame, "map") if mark["opacity"] > 0.5]
-    assert [mark["speaker"] for mark in lit] == ["voice029"] * 5
+    assert [mark["speaker"] for mark in lit] == [speaker] * 5
     assert {mark["fill"] for mark in lit}.isdisjoint(grey)
+
+
+def shown_speakers(frame, chart):
+    return {mark["speaker"] for mark in marks_of(frame, chart)}
+
+
+def test_the_legend_hides_and_shows_speakers_by_mouse_and_keyboard(tmp_path, wide_window):
+    page = draw(make_split(tmp_path, *make_voices(30, 5)), with_tsne=True)
+    frame = wide_window.open(page)
+    every = shown_speakers(frame, "map")
+    legend = frame.locator(".legend").first
+    first, second, *_ = legend.locator("[data-group]").all()
+    speakers = [first.inner_text(), second.inner_text()]
+    place = frame.evaluate("views.map.scale('x').domain()")
+    first.click()
+    second.focus()
+    wide_window.page.keyboard.press("Space")
+    for chart in ("map", "neighbours"):
+        assert shown_speakers(frame, chart) == every - set(speakers)
+    assert frame.evaluate("views.map.scale('x').domain()") == place
+    # Both maps have a legend, which say the same.
+    assert frame.locator(".legend [aria-pressed=false]").all_inner_texts() == speakers * 2
+    wide_window.page.keyboard.press("Enter")
+    assert shown_speakers(frame, "map") == every - {speakers[0]}
+    legend.get_by_text("6 others").click()
+    assert len(shown_speakers(frame, "map")) == 23
+    for expected in (every, set(), every):
+        legend.get_by_text("show or hide all").click()
+        assert shown_speakers(frame, "map") == expected
 
 
 def test_names_and_reasons_are_text(tmp_path, window):

@@ -1,11 +1,13 @@
 """Charts of the pages, made with Altair as Vega-Lite. They are as wide as the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import product
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import altair as alt
 
+from xvectors.report.sampling import rank
 from xvectors.report.split_report import Histogram, ShardSpeed
 from xvectors.verification.score_summary import DetCurve, PairsReport, ScoreSummary
 
@@ -45,20 +47,44 @@ class Mark(NamedTuple):
     shape: str
 
 
-def marks(n_speakers: int) -> list[Mark]:
-    """Return a distinct mark for each of the largest speakers, until marks run out."""
-    every = [(shape, colour) for shape in SHAPES for colour in COLOURS]
-    return [Mark(str(i), colour, shape) for i, (shape, colour) in enumerate(every[:n_speakers])]
+def marks(speakers: Collection[str]) -> dict[str, Mark]:
+    """Return a distinct mark for each speaker, in the order of names, until marks run out.
+
+    A mark follows from the speaker's name, so that the speaker looks the same on all pages. Where
+    two speakers have the same, one of them takes another that is left.
+    """
+    every = [
+        Mark(str(i), colour, shape) for i, (shape, colour) in enumerate(product(SHAPES, COLOURS))
+    ]
+    taken: dict[Mark, str] = {}
+    ordered = sorted(speakers, key=rank)
+    for speaker in ordered:
+        taken.setdefault(every[rank(speaker) % len(every)], speaker)
+    marked = set(taken.values())
+    unmarked = (speaker for speaker in ordered if speaker not in marked)
+    left = (mark for mark in every if mark not in taken)
+    found = {speaker: mark for mark, speaker in taken.items()}
+    found |= dict(zip(unmarked, left, strict=False))
+    return dict(sorted(found.items()))
 
 
-def utterance_map(x: str, y: str, titles: tuple[str, str] | None, used: Sequence[Mark]) -> Spec:
+def utterance_map(
+    x: str,
+    y: str,
+    titles: tuple[str, str] | None,
+    used: Collection[Mark],
+    extents: tuple[tuple[float, float], tuple[float, float]],
+) -> Spec:
     """Return a map of the utterances. Pointing at one highlights all of its speaker.
+
+    Its signal `hidden` lists the groups whose utterances are not shown.
 
     Args:
         x: Field of the utterances' data for the horizontal axis.
         y: Field for the vertical axis.
         titles: Titles of both axes. None if the coordinates have no meaning.
         used: The marks that occur. All other utterances are grey.
+        extents: Lowest and highest values of both fields.
 
     """
     groups = [OTHERS, *(mark.group for mark in used)]
@@ -69,16 +95,19 @@ def utterance_map(x: str, y: str, titles: tuple[str, str] | None, used: Sequence
         f"pointed.speaker && datum.group == '{OTHERS}' && "
         "indexof(pointed.speaker, datum.speaker) >= 0"
     )
-    scale = alt.Scale(zero=False, nice=False, padding=16)
+    hidden = alt.param(name="hidden", value=[])
+    # Axes stay as they are when utterances are hidden.
+    scales = [alt.Scale(domain=extent, zero=False, nice=False, padding=16) for extent in extents]
     colours = alt.Scale(domain=groups, range=[OTHERS_COLOUR, *(m.colour for m in used)])
     axis = alt.Axis(tickCount=5, labels=titles is not None)
     title_x, title_y = titles or ("", "")
     chart = (
         alt.Chart(alt.NamedData(UTTERANCES))
+        .transform_filter("indexof(hidden, datum.group) < 0")
         .mark_point(filled=True, size=70, strokeWidth=0.5, stroke="white")
         .encode(
-            x=alt.X(x, type="quantitative", title=title_x, scale=scale, axis=axis),
-            y=alt.Y(y, type="quantitative", title=title_y, scale=scale, axis=axis),
+            x=alt.X(x, type="quantitative", title=title_x, scale=scales[0], axis=axis),
+            y=alt.Y(y, type="quantitative", title=title_y, scale=scales[1], axis=axis),
             color=alt.when(other_pointed)
             .then(alt.value(INK))
             .otherwise("group:N", scale=colours, legend=None),
@@ -91,7 +120,7 @@ def utterance_map(x: str, y: str, titles: tuple[str, str] | None, used: Sequence
             size=alt.when(pointed, empty=False).then(alt.value(140)).otherwise(alt.value(70)),
             tooltip=_utterance_tooltip(),
         )
-        .add_params(pointed)
+        .add_params(pointed, hidden)
     )
     return _spec(chart, height=460)
 

@@ -71,7 +71,7 @@ def sample_rows(
         if row.speaker_id in wanted:
             # The heap's head is the utterance with the largest hash. It is removed first.
             heap = kept[row.speaker_id]
-            heapq.heappush(heap, (-_rank(row.utt_id), position, row))
+            heapq.heappush(heap, (-rank(row.utt_id), position, row))
             if len(heap) > wanted[row.speaker_id]:
                 heapq.heappop(heap)
     return [
@@ -85,7 +85,7 @@ def _shares(n_utterances: Mapping[str, int], limit: int) -> Iterator[tuple[str, 
     """Yield speakers and how many of their utterances are wanted."""
     most = max(_equal_share(n_utterances.values(), limit), MIN_OF_SPEAKER)
     room = limit
-    for speaker in sorted(n_utterances, key=lambda one: (n_utterances[one] == 1, _rank(one))):
+    for speaker in sorted(n_utterances, key=lambda one: (n_utterances[one] == 1, rank(one))):
         share = min(n_utterances[speaker], most, room)
         if share:
             yield speaker, share
@@ -103,5 +103,6 @@ def _equal_share(sizes: Iterable[int], limit: int) -> int:
     return ascending[-1] if ascending else 0
 
 
-def _rank(name: str) -> int:
+def rank(name: str) -> int:
+    """Return a pseudo-random number, from 0, that depends on a name alone."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())

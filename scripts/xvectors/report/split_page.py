@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from xvectors.report import charts
 from xvectors.report.charts import OTHERS, OTHERS_COLOUR, UTTERANCES, Mark, Spec
 from xvectors.report.page import MAX_PAGE_BYTES, render
 from xvectors.report.split_report import SpeakerView, SplitReport, gather
+from xvectors.results.vectors import Floats
 from xvectors.verification.error_rates import N_DRAWS
 
 logger = logging.getLogger(__name__)
@@ -51,15 +52,15 @@ def split_page(report: SplitReport) -> str:
     view = report.view
     specs: dict[str, Spec] = {}
     data: dict[str, Any] = {}
-    legend: list[tuple[str, Mark]] = []
+    legend: dict[str, Mark] = {}
     if report.totals.seconds:
         specs["durations"] = charts.duration_chart(report.durations)
     if report.speeds:
         specs["speeds"] = charts.speed_chart(report.speeds)
     if view is not None:
-        legend = _legend(view)
+        legend = charts.marks(view.names)
         data[UTTERANCES] = _points(view, legend)
-        specs |= _speaker_charts(view, [mark for _, mark in legend])
+        specs |= _speaker_charts(view, legend.values())
     return render(
         "split.html.j2",
         {
@@ -70,6 +71,7 @@ def split_page(report: SplitReport) -> str:
             "n_points": len(data.get(UTTERANCES, ())),
             "loose": view.loose_speakers(MAX_SPEAKERS) if view else [],
             "charts": specs,
+            "others": OTHERS,
             "others_colour": OTHERS_COLOUR,
             "n_draws": N_DRAWS,
             "clip_seconds": CLIP_SECONDS,
@@ -80,15 +82,17 @@ def split_page(report: SplitReport) -> str:
     )
 
 
-def _speaker_charts(view: SpeakerView, used: list[Mark]) -> dict[str, Spec]:
+def _speaker_charts(view: SpeakerView, used: Collection[Mark]) -> dict[str, Spec]:
     shares = view.projection.shares
     titles = tuple(
         f"{name} component ({share:.1%} of the variance)"
         for name, share in zip(("first", "second"), shares, strict=True)
     )
-    specs = {"map": charts.utterance_map("pc1", "pc2", (titles[0], titles[1]), used)}
+    extents = _extents(view.projection.points[view.drawn])
+    specs = {"map": charts.utterance_map("pc1", "pc2", (titles[0], titles[1]), used, extents)}
     if view.neighbours is not None:
-        specs["neighbours"] = charts.utterance_map("tsne1", "tsne2", None, used)
+        extents = _extents(view.neighbours)
+        specs["neighbours"] = charts.utterance_map("tsne1", "tsne2", None, used, extents)
     if view.similarity is not None:
         specs["similarity"] = charts.similarity_chart(view.similarity, "cosine")
     if not np.isnan(view.fit.margin).all():
@@ -98,23 +102,21 @@ def _speaker_charts(view: SpeakerView, used: list[Mark]) -> dict[str, Spec]:
     return specs
 
 
-def _legend(view: SpeakerView) -> list[tuple[str, Mark]]:
-    """Return the speakers with the most utterances in the sample, and their marks."""
-    n_utterances = Counter(row.speaker_id for row in view.rows)
-    ordered = sorted(view.names, key=lambda name: (-n_utterances[name], name))
-    return list(zip(ordered, charts.marks(len(ordered)), strict=False))
+def _extents(points: Floats) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the lowest and the highest value of both coordinates, shape (n, 2)."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
 
 
-def _points(view: SpeakerView, legend: list[tuple[str, Mark]]) -> list[dict[str, Any]]:
+def _points(view: SpeakerView, legend: Mapping[str, Mark]) -> list[dict[str, Any]]:
     """Return the charts' data of each drawn utterance."""
-    groups = {speaker: mark.group for speaker, mark in legend}
     points = []
     for place, i in enumerate(view.drawn):
         row = view.rows[i]
         point = {
             "utterance": row.utt_id,
             "speaker": row.speaker_id,
-            "group": groups.get(row.speaker_id, OTHERS),
+            "group": legend[row.speaker_id].group if row.speaker_id in legend else OTHERS,
             "seconds": round(row.seconds, 2),
             "pc1": _rounded(view.projection.points[i, 0]),
             "pc2": _rounded(view.projection.points[i, 1]),

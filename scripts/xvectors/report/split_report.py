@@ -237,7 +237,8 @@ def gather(
     )
     worst = suspects[:MAX_ROWS_SHOWN]
     doubts = view.doubts(MAX_DOUBTS) if view else []
-    margins = {one.utt_id: one.margin for one in (*doubts, *worst)}
+    margins = {one.utt_id: one.margin for one in doubts}
+    margins |= {one.utt_id: one.margin for one in worst}
     recordings = find_recordings(
         Path(settings.xvector.manifest_paths[split]), margins, layout.page(split).parent.absolute()
     )

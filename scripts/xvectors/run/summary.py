@@ -66,7 +66,7 @@ def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> I
         log = layout.log("collect_split", split)
         if not undone and not layout.index(split).exists() and is_of_run(log, since):
             yield f"{split}: its tables are not done, see {log}"
-    yield from _results_of_trials(settings, layout)
+    yield from _results_of_trials(settings, layout, since)
     if layout.overview.exists():
         yield f"page: {layout.overview}"
     yield f"results: {layout.root}, total time {duration(seconds)}"
@@ -94,17 +94,27 @@ def interruption(totals: Totals) -> str:
     return f"interrupted: at least {n_kept:,} embeddings are kept. Rerun the same command to go on"
 
 
-def _results_of_trials(settings: Settings, layout: Layout) -> Iterator[str]:
+def _results_of_trials(settings: Settings, layout: Layout, since: int) -> Iterator[str]:
+    """Yield a line for each trial list that this run has scored."""
     for trials in settings.xvector.trials:
         path = layout.error_rates(trials)
-        if path.exists():
-            found = parse_json(path.read_bytes())
-            figures = [
-                f"{_figure(found[kind])} {name}"
-                for kind, name in KINDS_OF_SCORES.items()
-                if kind in found
-            ]
-            yield f"{trials}: {', '.join(figures)}"
+        if not is_of_run(path, since):
+            continue
+        figures = ", ".join(_figures(path))
+        yield f"{trials}: {figures or f'{path} is damaged. Delete it and rerun the same command'}"
+
+
+def _figures(path: Path) -> list[str]:
+    """Return the figures of a trial list by kind of score, none if the file is damaged."""
+    try:
+        found = parse_json(path.read_bytes())
+        return [
+            f"{_figure(found[kind])} {name}"
+            for kind, name in KINDS_OF_SCORES.items()
+            if kind in found
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _figure(result: dict[str, Any]) -> str:
@@ -112,10 +122,10 @@ def _figure(result: dict[str, Any]) -> str:
     return f"EER {result['eer']:.2%}" if "eer" in result else f"median {result['median']:.4f}"
 
 
-def is_of_run(log: Path, since: int) -> bool:
-    """Tell whether a log exists and was written since a run began; `since` is as above."""
+def is_of_run(path: Path, since: int) -> bool:
+    """Tell whether a file exists and was written since a run began; `since` is as above."""
     try:
-        return log.stat().st_mtime_ns >= since
+        return path.stat().st_mtime_ns >= since
     except FileNotFoundError:
         return False
 

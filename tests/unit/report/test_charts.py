@@ -6,6 +6,7 @@ from xvectors.report.charts import (
     COLOURS,
     OTHERS,
     SHAPES,
+    Mark,
     det_chart,
     duration_chart,
     fit_chart,
@@ -29,20 +30,40 @@ def mark_types(spec: dict) -> list[str]:
     return [layer["mark"]["type"] for layer in spec.get("layer", [spec])]
 
 
+SPEAKERS = [f"speaker{i}" for i in range(1000)]
+
+
 def test_as_many_speakers_have_marks_as_can_be_told_apart():
-    found = marks(1000)
+    found = marks(SPEAKERS)
     assert len(found) == len(COLOURS) * len(SHAPES)
-    assert len({(mark.colour, mark.shape) for mark in found}) == len(found)
-    assert [mark.group for mark in marks(2)] == ["0", "1"]
+    assert len({(mark.colour, mark.shape) for mark in found.values()}) == len(found)
+    assert len({mark.group for mark in found.values()}) == len(found)
+    assert list(found) == sorted(found)
+    assert marks(SPEAKERS[:20]).keys() == set(SPEAKERS[:20])
+
+
+def test_a_speaker_has_the_same_mark_on_all_pages():
+    every = marks(SPEAKERS)
+    assert marks(SPEAKERS[::-1]) == every
+    assert marks(list(every)) == every
+    for speaker, mark in list(every.items())[:5]:
+        assert marks([speaker]) == {speaker: mark}
+        few = marks([speaker, "some", "others"])
+        # Only a speaker that shares its mark may look different elsewhere.
+        shared = {one for one in ("some", "others") if marks([one]) == {one: mark}}
+        assert shared or few[speaker] == mark
 
 
 def test_the_map_takes_its_rows_by_name_and_its_colours_from_the_marks():
-    spec = utterance_map("x", "y", None, marks(2))
+    mark = Mark("7", "red", "square")
+    spec = utterance_map("x", "y", None, [mark], ((0, 2), (-1, 1)))
     assert spec["data"] == {"name": "utterances"}
     shapes = spec["encoding"]["shape"]["scale"]
-    assert shapes == {"domain": [OTHERS, "0", "1"], "range": ["circle", "circle", "circle"]}
+    assert shapes == {"domain": [OTHERS, "7"], "range": ["circle", "square"]}
     assert spec["encoding"]["x"]["axis"]["labels"] is False
-    assert utterance_map("x", "y", ("a", "b"), [])["encoding"]["y"]["title"] == "b"
+    assert spec["encoding"]["y"]["scale"]["domain"] == [-1, 1]
+    titled = utterance_map("x", "y", ("a", "b"), [], ((0, 1), (0, 1)))
+    assert titled["encoding"]["y"]["title"] == "b"
 
 
 @pytest.mark.parametrize(("diagonal", "types"), [((0, 1), ["line", "point"]), ((1, 1), ["point"])])

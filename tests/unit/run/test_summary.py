@@ -80,6 +80,17 @@ def test_the_end_names_the_page_error_rates_and_the_place_of_the_results(shards)
     unlabelled = {"trials": "pairs.txt", "score": {"mean": 0.4, "median": 0.51234}}
     layout.error_rates("pairs").write_text(json.dumps(unlabelled))
     assert tail(3)[0] == "pairs: median 0.5123 by cosine"
+    os.utime(layout.error_rates("pairs"), ns=(SINCE - 1, SINCE - 1))
+    assert "pairs" not in " ".join(tail(9))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"score": {}}', b'{"score": 1}'])
+def test_damaged_error_rates_are_named(shards, content):
+    shards.settings["trials"] = {"pairs": "pairs.txt"}
+    path = shards.layout.error_rates("pairs")
+    path.write_bytes(content)
+    line = f"pairs: {path} is damaged. Delete it and rerun the same command"
+    assert line in lines(shards)
 
 
 def test_an_interruption_tells_what_is_kept():
