@@ -150,6 +150,10 @@ class Layout:
         """Return the report of a shard job that ended without a marker: utterances failed."""
         return self.root / ".shards" / split / f"{shard}.unfinished"
 
+    def last_work(self, split: str, shard: str) -> Path:
+        """Return the account of a shard's last job that embedded something."""
+        return self.root / ".shards" / split / f"{shard}.embedded"
+
     @property
     def progress_files(self) -> Path:
         """Return the folder of the files that tell how far jobs are, while a run lasts."""

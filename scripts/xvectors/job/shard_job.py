@@ -26,7 +26,7 @@ from xvectors.job.tally import (
     wrongly_stated,
 )
 from xvectors.sharding.index_shards import hash_members
-from xvectors.sharding.markers import DoneMarker, write_marker
+from xvectors.sharding.markers import DoneMarker, write_last_work, write_marker
 from xvectors.storage.base import Storage
 from xvectors.storage.packs import check_names
 from xvectors.tasks.incremental import IncrementalPipeline, OutputCheck
@@ -164,6 +164,8 @@ def _finish(job: _Job, utt_ids: list[str], storage: Storage, marker: DoneMarker)
     embedded = (utt_id for utt_id in utt_ids if utt_id not in failed)
     layout.unfinished(job.split, job.shard).unlink(missing_ok=True)
     marker = replace(marker, outputs=storage.version(embedded))
+    if marker.n_written:
+        write_last_work(layout.last_work(job.split, job.shard), marker)
     write_marker(layout.marker(job.split, job.shard), marker)
 
 

@@ -18,7 +18,7 @@ from xvectors.report.sampling import add_up
 from xvectors.report.split_report import speeds
 from xvectors.results.tables import read_excluded, read_failures, read_index
 from xvectors.sharding.limits import Limits
-from xvectors.sharding.markers import DoneMarker, read_marker
+from xvectors.sharding.markers import DoneMarker, read_last_work, read_marker
 
 SECONDS_PER_HOUR = 3600
 
@@ -26,7 +26,7 @@ SECONDS_PER_HOUR = 3600
 class SplitLine(NamedTuple):
     """A split's line. Counts are None where the settings do not ask for them.
 
-    `times_real_time` is the median speed of the shards that their last job embedded.
+    `times_real_time` is the median speed of the shards' last jobs that embedded something.
     """
 
     split: str
@@ -81,7 +81,7 @@ def draw_overview(settings: Settings, markers: list[Path]) -> None:
 
     """
     layout, xvector = Layout.of(settings), settings.xvector
-    read = {path: read_marker(path) for path in markers}
+    read = {path: _last_work(layout, path) for path in markers}
     values = {
         "tag": xvector.spk_embed_tag,
         "encoder": _encoder(settings, read),
@@ -97,8 +97,10 @@ def draw_overview(settings: Settings, markers: list[Path]) -> None:
 
 
 def _encoder(settings: Settings, markers: dict[Path, DoneMarker]) -> Encoder:
-    about = _read(Layout.of(settings).encoder)
-    newest = max(path.stat().st_mtime for path in markers)
+    layout = Layout.of(settings)
+    about = _read(layout.encoder)
+    files = (_last_work_file(layout, path) for path in markers)
+    newest = max(path.stat().st_mtime for path in files)
     return Encoder(
         settings.xvector.toolkit,
         about["source"],
@@ -108,6 +110,18 @@ def _encoder(settings: Settings, markers: dict[Path, DoneMarker]) -> Encoder:
         _named(marker.precision for marker in markers.values()),
         _minute(newest),
     )
+
+
+def _last_work(layout: Layout, marker: Path) -> DoneMarker:
+    """Return the account of the last job that embedded something of a marker's shard."""
+    return read_last_work(_last_work_file(layout, marker), read_marker(marker))
+
+
+def _last_work_file(layout: Layout, marker: Path) -> Path:
+    """Return the file with that account."""
+    # The folder of a split's markers has its name.
+    path = layout.last_work(marker.parent.name, marker.stem)
+    return path if path.exists() else marker
 
 
 def _minute(seconds: float) -> str:
@@ -120,7 +134,6 @@ def _named(names: Iterable[str]) -> str:
 
 def _split_line(settings: Settings, split: str, markers: dict[Path, DoneMarker]) -> SplitLine:
     layout, xvector = Layout.of(settings), settings.xvector
-    # The folder of a split's markers has its name.
     own = [(path.stem, marker) for path, marker in markers.items() if path.parent.name == split]
     totals = add_up(read_index(layout.index(split)))
     excluded = read_excluded(layout.excluded(split)) if Limits.of(settings) else None

@@ -35,7 +35,7 @@ from xvectors.results.tables import (
 )
 from xvectors.results.vectors import Floats, Vectors, normalize_lengths
 from xvectors.sharding.limits import Limits
-from xvectors.sharding.markers import DoneMarker, read_marker
+from xvectors.sharding.markers import DoneMarker, read_last_work, read_marker
 from xvectors.tasks.outputs import makes_embeddings, runner_class
 from xvectors.verification.score_summary import ScoreSummary, summarize_scores
 
@@ -260,7 +260,10 @@ def gather(
         n_silent=sum(marker.n_silent for _, marker in markers),
         n_misstated=sum(marker.n_misstated for _, marker in markers),
         n_shards=len(shards),
-        speeds=speeds(markers),
+        speeds=speeds(
+            (shard, read_last_work(layout.last_work(split, shard), marker))
+            for shard, marker in markers
+        ),
         view=view,
     )
 
@@ -303,8 +306,8 @@ def view_speakers(rows: list[IndexRow], embeddings: Vectors, with_tsne: bool) ->
     )
 
 
-def speeds(markers: Iterable[tuple[str, DoneMarker]]) -> list[ShardSpeed]:
-    """Return the speeds of the shards whose last job embedded something."""
+def speeds(accounts: Iterable[tuple[str, DoneMarker]]) -> list[ShardSpeed]:
+    """Return the speeds of the shards whose accounts, `read_last_work`, tell of embedding."""
     return [
         ShardSpeed(
             shard,
@@ -314,6 +317,6 @@ def speeds(markers: Iterable[tuple[str, DoneMarker]]) -> list[ShardSpeed]:
             marker.device,
             marker.precision,
         )
-        for shard, marker in markers
+        for shard, marker in accounts
         if marker.n_written and marker.wall_seconds > 0
     ]

@@ -1,6 +1,6 @@
 """Done-markers: the accounts of finished shard jobs."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,33 @@ def read_marker(path: Path) -> DoneMarker:
         return DoneMarker(**content)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ShardError(f"{path}: not a done-marker. Rerun the same command") from error
+
+
+def write_last_work(path: Path, marker: DoneMarker) -> None:
+    """Keep the account of a job that embedded something, without what it says of utterances.
+
+    Snakemake removes a marker before its job runs again.
+    """
+    write_marker(path, replace(marker, failures=[], seconds={}, speech_seconds={}))
+
+
+def read_last_work(path: Path, marker: DoneMarker) -> DoneMarker:
+    """Return the account of a shard's last job that embedded something.
+
+    Args:
+        path: What `write_last_work` has written, if it has.
+        marker: The shard's marker, which is returned if it is that account, or if there is none.
+
+    Raises:
+        ShardError: The file is damaged.
+
+    """
+    if marker.n_written or not path.exists():
+        return marker
+    try:
+        return read_marker(path)
+    except ShardError as error:
+        raise ShardError(f"{path}: damaged. Delete it and rerun the same command") from error
 
 
 def _read_failure(audio: list[int] | None = None, **failure: str) -> Failure:

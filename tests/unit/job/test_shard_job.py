@@ -12,6 +12,7 @@ from xvectors.audio import versions
 from xvectors.config.resolving import resolve_config
 from xvectors.errors import ShardError, machine_problem
 from xvectors.run.stale_records import Records
+from xvectors.sharding.markers import read_marker
 
 
 @pytest.mark.parametrize("storage", ["files", "packed"])
@@ -32,6 +33,8 @@ def test_a_corpus_that_moves_embeds_nothing_again(corpus, demo_encoder, monkeypa
     (again,) = shards.embed_all()
     assert (again["n_written"], again["n_skipped"]) == (0, 6)
     assert again["outputs"] != first["outputs"]
+    work = read_marker(shards.layout.last_work("train", "0-of-1"))
+    assert (work.n_written, work.wall_seconds) == (6, first["wall_seconds"])
 
     monkeypatch.setattr("xvectors.tasks.incremental.content_hash", build)
     (third,) = shards.embed_all()

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.made_split import SHARDS, make_split, make_voices
+from tests.support.made_split import SHARDS, make_marker, make_split, make_voices
 from xvectors.config.layout import Layout
 from xvectors.errors import ShardError
 from xvectors.files.run_lock import COMMAND_VARIABLE
 from xvectors.report.overview_page import draw_overview
 from xvectors.results.tables import FailureRow
+from xvectors.sharding.markers import write_last_work, write_marker
 
 NONE = "\N{EN DASH}"
 
@@ -85,6 +86,15 @@ def test_the_command_and_the_dates_are_named(config, monkeypatch):
         for text in re.findall("<td>(.* UTC)</td>", found)
     )
     assert embedded == datetime(1971, 1, 1, tzinfo=UTC)
+    # A job that embeds nothing leaves the date and the speed of the one before.
+    layout = Layout.of(config)
+    for shard in SHARDS:
+        write_last_work(layout.last_work("train", shard), make_marker())
+        os.utime(layout.last_work("train", shard), (0, 86_400 * 365))
+        write_marker(layout.marker("train", shard), make_marker(n_written=0))
+    later = drawn(config)
+    assert "<td>1971-01-01 00:00 UTC</td>" in later
+    assert '<td class="number">20</td></tr>' in later
     assert before <= page <= datetime.now(UTC)
     monkeypatch.delenv(COMMAND_VARIABLE)
     assert "<th>command</th>" not in drawn(config)

@@ -15,6 +15,7 @@ from xvectors.errors import ShardError
 from xvectors.report import split_report
 from xvectors.report.split_report import first_rows, gather, speeds, view_speakers
 from xvectors.results.tables import FailureRow
+from xvectors.sharding.markers import write_last_work, write_marker
 
 
 def test_speeds_are_of_shards_that_embedded_something():
@@ -67,6 +68,12 @@ def test_gathered_from_files(tmp_path):
     assert report.n_failures == n_failures
     assert report.n_suspects is None
     assert report.median_times_real_time == 20
+    layout = Layout.of(config)
+    for shard in SHARDS:
+        write_last_work(layout.last_work("train", shard), make_marker(wall_seconds=4.0))
+        write_marker(layout.marker("train", shard), make_marker(n_written=0))
+    later = gather(config, "train", SHARDS, 100, with_tsne=False)
+    assert later.median_times_real_time == 10
     assert report.view is not None
     assert report.view.dim == 32
     assert report.view.neighbours is not None
