@@ -46,6 +46,7 @@ SPELLINGS = {
 }
 # Read in the licence files of the packages, whose metadata names none or another one.
 READ = {
+    "axe-playwright-python": "MIT AND MPL-2.0",
     "conda-inject": "MIT",
     "docutils": "Public domain AND BSD-2-Clause",
     "kaldi-native-io": "Apache-2.0",
