@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MARGIN_SECONDS = 1
 READ_BYTES = 2**20
-# Times in segment lists are rounded: a segment may end so much after its recording.
+# Times in segment lists are rounded: a segment may end this much after its recording.
 MAX_OVERSHOOT_SECONDS = 0.1
 
 

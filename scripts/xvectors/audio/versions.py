@@ -17,14 +17,14 @@ CONTENT_DIGITS = 32
 
 
 class AudioVersion(NamedTuple):
-    """What tells one version of an audio file from another: size in bytes, time in ns."""
+    """The version of an audio file: its size in bytes, its time in ns."""
 
     size: int
     mtime_ns: int
 
 
 def audio_version(path: str) -> AudioVersion | None:
-    """Return the version of the file at `path`, None when there is none that can be asked."""
+    """Return the version of the file at `path`, None if there is no file or it cannot be asked."""
     try:
         return check_audio(path)
     except UtteranceError:
@@ -35,7 +35,7 @@ class AudioVersions:
     """Versions of audio files at one time: each container is asked once, however many members."""
 
     def __init__(self) -> None:
-        """Ask nothing yet."""
+        """Start without any version."""
         self._containers: dict[str, _Container] = {}
         self._lookalikes: dict[str, frozenset[str] | None] = {}
 
@@ -160,7 +160,7 @@ def _regular(path: str, status: os.stat_result) -> AudioVersion:
 
 
 def _unreadable(path: str, error: OSError) -> Exception:
-    """Return the exception that says whose fault it is that a file cannot be read."""
+    """Return the exception for a file that cannot be read: its own, or the machine's."""
     if machine_problem(error):
         return error
     if isinstance(error, FileNotFoundError):

@@ -83,7 +83,7 @@ def read_marker(path: Path) -> DoneMarker:
 
 
 def write_last_work(path: Path, marker: DoneMarker) -> None:
-    """Keep the account of a job that embedded something, without what it says of utterances.
+    """Store the account of a job that embedded something, without its facts about utterances.
 
     Snakemake removes a marker before its job runs again.
     """
