@@ -39,7 +39,7 @@ def open_recording(path: str, channels: Channels = "mean") -> Recording:
         channels: What is taken of several channels.
 
     Raises:
-        UtteranceError: It is not audio, damaged, or beyond what a recording of speech is.
+        UtteranceError: It is not audio, is damaged, or has a rate that speech never has.
         OSError: The machine cannot read it.
 
     """

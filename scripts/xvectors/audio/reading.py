@@ -134,7 +134,7 @@ def _go_to(recording: Recording, segment: Segment) -> int:
 
 
 def _check_length(recording: Recording, n_samples: int) -> None:
-    """Raise UtteranceError where there are no samples, or more than memory is sure to hold."""
+    """Raise UtteranceError if there are no samples, or more than surely fit into memory."""
     if n_samples <= 0:
         raise UtteranceError(f"zero samples: {recording.path}")
     hours = n_samples / recording.rate / SECONDS_PER_HOUR
