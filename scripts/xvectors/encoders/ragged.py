@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from xvectors.encoders.device import copy_to_device
-from xvectors.encoders.prepacked import linear, prepack
+from xvectors.encoders.prepacked import linear, prepack_if_faster
 
 # What convolutions see beyond the ends of an utterance: its own frames reflected, or zeros.
 Padding = Literal["reflect", "zeros"]
@@ -335,7 +335,7 @@ class Product:
         weight = _dense_weight(convolution)[:, inputs].permute(0, 2, 1).flatten(1)
         self.weight = weight.to(dtype).contiguous()
         self.bias = None if convolution.bias is None else convolution.bias.detach().to(dtype)
-        self.prepacked = prepack(self.weight)
+        self.prepacked = prepack_if_faster(self.weight)
 
     def __call__(self, batch: Batch, x: torch.Tensor) -> torch.Tensor:
         """Map (rows, inputs) to (rows, outputs)."""

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from xvectors.encoders import prepacked
 from xvectors.encoders.ragged import Layer, Product, lay_out
 
 LENGTHS = (7, 30, 11, 1, 30)
@@ -27,8 +28,12 @@ def close(found, expected):
     return all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True))
 
 
+@pytest.mark.parametrize("is_prepacked", [False, True])
 @pytest.mark.parametrize(("kernel_size", "dilation"), [(1, 1), (5, 1), (3, 4)])
-def test_a_convolution_that_pads_with_zeros(laid_out, kernel_size, dilation):
+def test_a_convolution_that_pads_with_zeros(
+    laid_out, kernel_size, dilation, is_prepacked, monkeypatch
+):
+    monkeypatch.setattr(prepacked, "is_faster", lambda dtype: is_prepacked)
     utterances, batch, matrix = laid_out
     torch.manual_seed(0)
     convolution = torch.nn.Conv1d(
