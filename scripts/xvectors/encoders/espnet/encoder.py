@@ -23,9 +23,12 @@ from xvectors.errors import EncoderError, first_line
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
-# Samples of a batch. More are not faster on a CPU.
+# Samples of a batch of equal length. More are not faster on a CPU.
 CPU_SAMPLES = 30 * SAMPLE_RATE
 GPU_SAMPLES = 300 * SAMPLE_RATE
+# Frames of a ragged batch. RawNet3 has a thousand in a second, and is slower with more on a CPU.
+CPU_FRAMES = 3000
+GPU_FRAMES = 60000
 
 
 class EspnetEncoder(Encoder):
@@ -45,10 +48,18 @@ class EspnetEncoder(Encoder):
         with unpacked(source) as place:
             self.model = _load_model(*_locate(place), device)
         _keep_filters(self.model)
-        n_samples = CPU_SAMPLES if self.device.type == "cpu" else GPU_SAMPLES
-        self.budget = BatchBudget(n_samples, self.device)
         self.ragged = _ragged_form(self.model, precision, self.device)
+        is_cpu = self.device.type == "cpu"
+        self.budget = BatchBudget(CPU_SAMPLES if is_cpu else GPU_SAMPLES, self.device)
         self.min_samples = find_shortest(self.embed, SAMPLE_RATE, source)
+        if self.ragged:
+            n_frames = CPU_FRAMES if is_cpu else GPU_FRAMES
+            self.budget = BatchBudget(n_frames * self._samples_per_frame(), self.device)
+
+    def _samples_per_frame(self) -> int:
+        with torch.inference_mode():
+            (features,), _ = self._features([torch.zeros(SAMPLE_RATE, device=self.device)])
+        return SAMPLE_RATE // features.shape[1]
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
