@@ -6,10 +6,10 @@ from functools import lru_cache
 
 import numpy
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from torchaudio.transforms import Resample
 
 from xvectors.audio.signal import Signal
+from xvectors.audio.strip import Blocks, lay_out
 from xvectors.audio.workarounds import without_scipy_stats
 
 with without_scipy_stats():
@@ -27,6 +27,8 @@ ZERO_CROSSINGS = 6
 ROLLOFF = 0.99
 # Products of samples and taps computed at a time.
 MAX_PRODUCTS = 2**21
+# Least samples of a block of the resampler for many signals.
+BLOCK_SAMPLES = 256
 Resampler = Callable[[torch.Tensor, int], torch.Tensor]
 
 
@@ -47,7 +49,7 @@ class Normalizer:
         self.device = torch.device(device)
         self.together = self.device.type != "cpu"
         self.resampler = lru_cache(MAX_RATES)(self._make_resampler)
-        self._kernel = lru_cache(MAX_RATES)(self._make_kernel)
+        self._strip_resampler = lru_cache(MAX_RATES)(self._make_strip_resampler)
 
     def __call__(self, signal: torch.Tensor, sample_rate: int) -> torch.Tensor:
         """Return float32 of shape (samples,) for (samples, channels) at a rate in Hz."""
@@ -62,24 +64,18 @@ class Normalizer:
         return _n_outputs(len(signal.samples), signal.rate, self.sample_rate)
 
     def normalize_together(self, signals: Sequence[Signal]) -> list[torch.Tensor]:
-        """Return signals, float32, (samples,), at `self.sample_rate` on the device.
-
-        Signals of the same rate are padded to the longest. The resampler reads zeros behind a
-        signal's end anyway.
-        """
+        """Return signals on the device, float32, (samples,), at `self.sample_rate`."""
         found: dict[int, torch.Tensor] = {}
         for rate in {signal.rate for signal in signals}:
             places = [i for i, signal in enumerate(signals) if signal.rate == rate]
-            samples = [signals[i].samples.to(self.device, non_blocking=True) for i in places]
+            samples = [signals[i].samples for i in places]
             if rate != self.sample_rate:
-                n_samples = [self.n_samples(signals[i]) for i in places]
-                resampled = self._kernel(rate)(pad_sequence(samples, batch_first=True))
-                samples = [one[:n] for one, n in zip(resampled, n_samples, strict=True)]
+                samples = self._strip_resampler(rate)(samples)
             found.update(zip(places, samples, strict=True))
         return [found[i] for i in range(len(signals))]
 
-    def _make_kernel(self, sample_rate: int) -> Resample:
-        return Resample(sample_rate, self.sample_rate).to(self.device)
+    def _make_strip_resampler(self, sample_rate: int) -> "StripResampler":
+        return StripResampler(sample_rate, self.sample_rate, self.device)
 
     def _make_resampler(self, sample_rate: int) -> Resampler:
         if kernel_size(sample_rate, self.sample_rate) > MAX_KERNEL:
@@ -100,6 +96,40 @@ def _n_outputs(n_samples: int, source: int, target: int) -> int:
     divisor = math.gcd(source, target)
     # torchaudio rounds the quotient to float32 too.
     return math.ceil(numpy.float32(target // divisor * n_samples / (source // divisor)))
+
+
+class StripResampler:
+    """torchaudio's sinc interpolation of many signals as one matrix product.
+
+    As a convolution, every new length would make cuDNN look for a way to compute it. Here a block
+    of samples times a matrix, which holds the kernel several times, gives a block of outputs.
+    """
+
+    def __init__(self, source: int, target: int, device: torch.device) -> None:
+        """Take two rates in Hz and a device."""
+        self._rates = source, target
+        resample = Resample(source, target)
+        kernel, width = resample.kernel[:, 0].T, resample.width
+        divisor = math.gcd(source, target)
+        n_inputs, n_outputs = source // divisor, target // divisor
+        n_times = -(-BLOCK_SAMPLES // n_inputs)
+        step = n_times * n_inputs
+        self._blocks = Blocks(step + 2 * width, step, before=width, after=n_inputs + width)
+        self._n_outputs = n_times * n_outputs
+        matrix = torch.zeros(step + 2 * width, self._n_outputs)
+        for i in range(n_times):
+            rows = slice(i * n_inputs, i * n_inputs + len(kernel))
+            matrix[rows, i * n_outputs : (i + 1) * n_outputs] = kernel
+        self._matrix = matrix.to(device)
+
+    def __call__(self, signals: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return float32 of shape (samples,) for signals, (samples,) each, at the first rate."""
+        strip = lay_out(signals, self._blocks)
+        blocks = strip.samples.unfold(0, self._blocks.size, self._blocks.step)
+        outputs = (blocks @ self._matrix).flatten()
+        starts = [first * self._n_outputs for first in strip.first_blocks]
+        lengths = [_n_outputs(len(signal), *self._rates) for signal in signals]
+        return [outputs[a : a + n] for a, n in zip(starts, lengths, strict=True)]
 
 
 class NarrowResampler:

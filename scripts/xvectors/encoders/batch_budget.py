@@ -12,7 +12,7 @@ from xvectors.errors import UtteranceError
 
 logger = logging.getLogger(__name__)
 
-# After this many batches without running out of memory, the limit is doubled again.
+# After this many batches without running out of memory, both limits are doubled.
 BATCHES_BEFORE_GROWING = 50
 
 
@@ -29,10 +29,29 @@ class BatchBudget:
 
     """
 
-    def __init__(self, limit: int, device: torch.device, longest: float = math.inf) -> None:
-        """Allow batches up to a cost of `limit` in the memory of a device."""
-        self.limit = self._most = limit
+    def __init__(
+        self,
+        limit: int,
+        device: torch.device,
+        longest: float = math.inf,
+        *,
+        most: int | None = None,
+        most_longest: float | None = None,
+    ) -> None:
+        """Set the limits.
+
+        Args:
+            limit: The highest cost of a batch at first.
+            device: The device whose memory counts.
+            longest: The greatest length at first.
+            most: The highest cost ever, `limit` by default.
+            most_longest: The greatest length ever, `longest` by default.
+
+        """
+        self.limit = limit
         self.longest = longest
+        self._most = limit if most is None else most
+        self._most_longest = longest if most_longest is None else most_longest
         self._device = device
         self._n_good = 0
 
@@ -64,9 +83,11 @@ class BatchBudget:
         while waiting:
             longest = self.longest if in_pieces else math.inf
             batch = self._take(waiting, lengths, longest)
+            cost = len(batch) * lengths[batch[-1]]
             problem = None
             try:
                 if in_pieces and lengths[batch[0]] > longest:
+                    cost = 0
                     results[batch[0]] = in_pieces(signals[batch[0]])
                 else:
                     found = network([signals[i] for i in batch])
@@ -77,7 +98,7 @@ class BatchBudget:
                 # The traceback keeps the failed batch in memory.
                 problem = error.with_traceback(None)
             if problem is None:
-                self._grow()
+                self._grow(cost)
             else:
                 waiting.extendleft(reversed(batch))
                 self._shrink(len(batch), lengths[batch[-1]], in_pieces is not None, problem)
@@ -92,12 +113,18 @@ class BatchBudget:
             batch.append(waiting.popleft())
         return batch
 
-    def _grow(self) -> None:
-        """Count a batch that fitted into memory, and raise the limit after enough of them."""
+    def _grow(self, cost: int) -> None:
+        """Count a batch that fitted into memory, and raise the limits after enough of them.
+
+        Args:
+            cost: The cost of the batch, 0 if it went through in pieces.
+
+        """
         self._n_good += 1
         if self._n_good == BATCHES_BEFORE_GROWING:
             self._n_good = 0
-            self.limit = min(2 * self.limit, self._most)
+            self.limit = min(2 * max(self.limit, cost), self._most)
+            self.longest = min(2 * self.longest, self._most_longest)
 
     def _shrink(self, n: int, length: int, has_pieces: bool, problem: RuntimeError) -> None:
         """Allow fewer than `n` utterances of this length, or raise the problem if that is none."""

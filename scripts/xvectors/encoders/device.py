@@ -1,9 +1,10 @@
 """The device that an encoder computes on: its choice, its arithmetic, its memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy
 import torch
 
 from xvectors.errors import EncoderError, first_line
@@ -15,6 +16,8 @@ MAX_PINNED_BYTES = 2**28
 OUT_OF_MEMORY_SIGNS = (
     "CUDA error: out of memory",
     "CUDA out of memory",
+    # Where the memory that may be locked is limited.
+    "OS call failed or operation not supported on this OS",
     "cuFFT error",
     "cuDNN error",
     "unable to find an engine to execute this computation",
@@ -22,6 +25,8 @@ OUT_OF_MEMORY_SIGNS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_NOT_INITIALIZED",
 )
+# cuFFT keeps a plan for each shape, 4,096 by default, in memory of the GPU that is not PyTorch's.
+MAX_FFT_PLANS = 64
 # Share of a GPU's memory that one process can have if no other needs much.
 MOSTLY = 0.8
 
@@ -62,6 +67,93 @@ def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
             if not is_out_of_memory(error):
                 raise
     return tensor.to(device, non_blocking=True)
+
+
+def copy_to_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor to the CPU without waiting; it is there when the device has got so far.
+
+    If no memory can be pinned, the copy waits.
+    """
+    try:
+        return tensor.to("cpu", non_blocking=True)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    return tensor.cpu()
+
+
+class Uploads:
+    """Copies of signals to a device, beside the computations there."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Take the device. On a CPU nothing is copied."""
+        self._device = device
+        self._stream: Any = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def start(self, signals: Sequence[torch.Tensor]) -> "Upload":
+        """Copy signals, float32, (samples,) each, all at once and without waiting."""
+        if self._stream is None or all(one.device.type == "cuda" for one in signals):
+            return Upload(list(signals))
+        with torch.cuda.stream(self._stream):
+            joined = _join(signals).to(self._device, non_blocking=True)
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived.record(self._stream)
+        parts = torch.split(joined, [len(one) for one in signals])
+        return Upload(list(parts), joined, arrived)
+
+
+class Upload:
+    """Signals on their way to a device."""
+
+    def __init__(
+        self,
+        signals: list[torch.Tensor],
+        joined: torch.Tensor | None = None,
+        arrived: "torch.cuda.Event | None" = None,
+    ) -> None:
+        """Take the signals, parts of `joined`, which is complete at the event `arrived`."""
+        self._signals = signals
+        self._joined = joined
+        self._arrived = arrived
+
+    def wait(self) -> list[torch.Tensor]:
+        """Return the signals. Work that the device is given from now on waits for them.
+
+        Call it where no other thread gives work to the device, which would have to wait, too.
+        """
+        if self._joined is not None and self._arrived is not None:
+            stream = torch.cuda.current_stream(self._joined.device)
+            stream.wait_event(self._arrived)
+            self._joined.record_stream(stream)
+        return self._signals
+
+
+def _join(signals: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return signals one after the other, in pinned memory if there is any."""
+    arrays = [signal.cpu().numpy() for signal in signals]
+    joined = _empty_pinned(sum(map(len, arrays)))
+    numpy.concatenate(arrays, out=joined.numpy())
+    return joined
+
+
+def _empty_pinned(n_samples: int) -> torch.Tensor:
+    """Return memory for float32 samples, pinned unless it is large or cannot be pinned."""
+    if n_samples * torch.float32.itemsize <= MAX_PINNED_BYTES:
+        try:
+            return torch.empty(n_samples, pin_memory=True)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+    return torch.empty(n_samples)
+
+
+def limit_fft_plans(device: torch.device) -> None:
+    """Let cuFFT keep the plans of few shapes."""
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.backends.cuda.cufft_plan_cache[index].max_size = MAX_FFT_PLANS
 
 
 def record_event(device: torch.device) -> torch.cuda.Event | None:

@@ -15,7 +15,15 @@ from xvectors.config.imports import import_class
 from xvectors.config.settings import Frontend
 from xvectors.config.toolkits import precision_problem, toolkit_named
 from xvectors.encoders.batch_budget import BatchBudget
-from xvectors.encoders.device import float32_products, has_bf16, record_event, tf32_products
+from xvectors.encoders.device import (
+    Uploads,
+    copy_to_cpu,
+    float32_products,
+    has_bf16,
+    limit_fft_plans,
+    record_event,
+    tf32_products,
+)
 from xvectors.encoders.silero.detector import SileroDetector
 from xvectors.encoders.threads import use_safe_threads
 from xvectors.errors import EncoderError, UtteranceError
@@ -47,6 +55,8 @@ class Encoder(ABC):
         self.precision = precision
         self.normalizer = Normalizer(self.sample_rate, self.device)
         self._detector: SileroDetector | None = None
+        self._uploads = Uploads(self.device)
+        limit_fft_plans(self.device)
         self._use_safe_threads()
 
     @abstractmethod
@@ -77,14 +87,18 @@ class Encoder(ABC):
             float32, shape (len(signals), dim), on the CPU.
 
         """
+        rated = self.with_rates(signals)
         with torch.inference_mode():
+            upload = self._uploads.start([one.samples for one in rated])
             with _submitting, tf32_products(self.precision == "tf32"):
                 self._use_safe_threads()
+                arrived = zip(rated, upload.wait(), strict=True)
+                rated = [one._replace(samples=samples) for one, samples in arrived]
                 with float32_products():
-                    at_rate = self.normalizer.normalize_together(self.with_rates(signals))
+                    at_rate = self.normalizer.normalize_together(rated)
                 embeddings = self.embed_on_device(at_rate).float()
                 # Queued before the work of other threads, and without waiting here.
-                embeddings = embeddings.to("cpu", non_blocking=True)
+                embeddings = copy_to_cpu(embeddings)
                 computed = record_event(self.device)
             if computed:
                 computed.synchronize()

@@ -9,7 +9,7 @@ utterance's rows. So every utterance gets the result that it gets alone.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch.nn import functional
@@ -24,6 +24,25 @@ Padding = Literal["reflect", "zeros"]
 CHANNELS = 512
 
 
+class Padded(NamedTuple):
+    """Features of several utterances with as many rows each as the longest has.
+
+    Attributes:
+        values: (utterances, rows, channels). Rows beyond an utterance's end mean nothing.
+        lengths: The number of frames of each utterance, on the CPU.
+        frame_counts: The same on the device.
+
+    """
+
+    values: torch.Tensor
+    lengths: torch.Tensor
+    frame_counts: torch.Tensor
+
+    def unpadded(self) -> list[torch.Tensor]:
+        """Return the features of each utterance, (frames, channels)."""
+        return [one[:n] for one, n in zip(self.values, self.lengths.tolist(), strict=True)]
+
+
 class Batch(ABC):
     """The layout of a batch, and operations per utterance.
 
@@ -33,11 +52,22 @@ class Batch(ABC):
 
     """
 
-    def __init__(self, lengths: torch.Tensor, starts: torch.Tensor, device: str) -> None:
-        """Take frames and first row of each utterance, as tensors on the CPU."""
+    def __init__(
+        self,
+        lengths: torch.Tensor,
+        starts: torch.Tensor,
+        device: str,
+        frame_counts: torch.Tensor | None = None,
+    ) -> None:
+        """Take frames and first row of each utterance, as tensors on the CPU.
+
+        Frames are copied to the device unless they are there.
+        """
         self.lengths = lengths
         self.device = torch.device(device)
-        self.frame_counts = copy_to_device(lengths, self.device)
+        if frame_counts is None:
+            frame_counts = copy_to_device(lengths, self.device)
+        self.frame_counts = frame_counts
         self._starts = starts
         self._taps: dict[tuple[int, int, Padding], tuple[torch.Tensor, torch.Tensor | None]] = {}
         self._row_of_start, self._last_frame = self._layout()
@@ -213,8 +243,11 @@ class _PaddedBatch(Batch):
     """
 
     @classmethod
-    def of_lengths(cls, lengths: torch.Tensor, device: str) -> Self:
-        return cls(lengths, torch.arange(len(lengths)) * int(lengths.max()), device)
+    def of_lengths(
+        cls, lengths: torch.Tensor, device: str, frame_counts: torch.Tensor | None = None
+    ) -> Self:
+        starts = torch.arange(len(lengths)) * int(lengths.max())
+        return cls(lengths, starts, device, frame_counts)
 
     def _layout(self) -> tuple[torch.Tensor, torch.Tensor]:
         n_utterances, n_frames = self.shape = (len(self.lengths), int(self.lengths.max()))
@@ -277,8 +310,15 @@ class _PaddedBatch(Batch):
         return _moments(self._by_utterance(x), weights)
 
 
-def lay_out(features: Sequence[torch.Tensor], padded: bool) -> tuple[Batch, torch.Tensor]:
-    """Return the layout of utterances' features, (frames, channels) each, and their matrix."""
+def lay_out(features: Sequence[torch.Tensor] | Padded, padded: bool) -> tuple[Batch, torch.Tensor]:
+    """Return the layout of utterances' features, (frames, channels) each, and their matrix.
+
+    Features that are padded stay so.
+    """
+    if isinstance(features, Padded):
+        device = str(features.values.device)
+        told = _PaddedBatch.of_lengths(features.lengths, device, features.frame_counts)
+        return told, features.values.flatten(0, 1)
     kind = _PaddedBatch if padded else _RaggedBatch
     batch = kind.of_lengths(torch.tensor([len(one) for one in features]), str(features[0].device))
     return batch, batch.join(features)

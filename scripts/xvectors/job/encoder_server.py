@@ -7,16 +7,21 @@ are in memory that a process shares with the job.
 """
 
 import ctypes
+import gc
 import logging
+import math
 import mmap
 import os
 import pickle
 import signal
+import time
 import traceback
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy
@@ -24,9 +29,11 @@ import torch
 from numpy.typing import NDArray
 
 from xvectors.audio.signal import Segment, Signal
-from xvectors.encoders.device import copy_to_device
 from xvectors.encoders.encoder import Encoder
+from xvectors.encoders.threads import one_thread
 from xvectors.errors import ShardError, UtteranceError, XVectorsError
+from xvectors.job.shard_utterances import LONG_SECONDS
+from xvectors.sharding.assignment import FILE_OVERHEAD
 from xvectors.tasks.pipeline import Pipeline, run_by_batch
 
 logger = logging.getLogger(__name__)
@@ -35,7 +42,15 @@ logger = logging.getLogger(__name__)
 N_SUBMITTERS = 2
 # More were not tried on a GPU (docs/performance.md).
 MAX_PROCESSES = 15
-# The most bytes of a batch's signals, without its last one: fourteen minutes at 24 kHz.
+# Seconds of audio that are embedded together, as many as fit into a batch of the network.
+PACK_SECONDS = 600
+# The first batch of a process is so small that the GPU soon has work. Each next one doubles.
+FIRST_SECONDS = 20
+# Recordings above `LONG_SECONDS` that processes hold at a time, in all: 2.8 GB. A process holds a
+# recording of any length if it is the only one.
+MAX_LONG_SECONDS = 4 * 3600
+SECONDS_BETWEEN_TRIES = 0.1
+# The most bytes of a batch's signals, without its last one, if their stated lengths were wrong.
 BATCH_BYTES = 80 * 2**20
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -59,7 +74,9 @@ class SharedSignals:
     def array(self, n_samples: int) -> NDArray[numpy.float32]:
         """Return an array of so many samples in it; enlarge it if necessary."""
         if n_samples > len(self._array):
-            n_bytes = max(n_samples * self._array.itemsize, BATCH_BYTES)
+            n_bytes = max(
+                n_samples * self._array.itemsize, min(2 * self._array.nbytes, BATCH_BYTES)
+            )
             if os.fstat(self._file).st_size < n_bytes:
                 os.ftruncate(self._file, n_bytes)
             self._map = mmap.mmap(self._file, 0, mmap.MAP_SHARED | mmap.MAP_POPULATE)
@@ -107,7 +124,7 @@ class ServedEncoder:
 
 
 def run_in_processes(
-    pipeline: Pipeline, indices: Sequence[int], batch_size: int, n_processes: int
+    pipeline: Pipeline, utterances: Sequence[tuple[float, int]], n_processes: int
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield each index, in any order, with its outcome or its exception.
 
@@ -116,31 +133,65 @@ def run_in_processes(
 
     Args:
         pipeline: The pipeline; it has an `Encoder`.
-        indices: The indices. Neighbours are computed together.
-        batch_size: The most indices that are computed together.
+        utterances: Seconds and indices. Neighbours are computed together.
         n_processes: The number of processes, at most one per batch and `MAX_PROCESSES`.
 
     Raises:
         ShardError: A process was killed.
 
     """
+    n_processes = min(max(n_processes, 1), MAX_PROCESSES)
     server = _Server(pipeline.encoder)
-    children = _Children(pipeline, indices, batch_size)
+    children = _Children(pipeline, cut_batches(utterances, n_processes))
     submitters = ThreadPoolExecutor(N_SUBMITTERS)
     try:
-        n_batches = -(-len(indices) // batch_size)
-        for _ in range(min(max(n_processes, 1), n_batches, MAX_PROCESSES)):
-            children.start()
-        for child, message in children.messages():
-            if isinstance(message, Request):
-                submitters.submit(server.answer, child, message)
-            elif isinstance(message, BaseException):
-                raise message
-            else:
-                yield from message
+        children.start(n_processes)
+        # The processes keep the processors busy.
+        with one_thread():
+            for child, message in children.messages():
+                if isinstance(message, Request):
+                    server.ask(child, message)
+                    submitters.submit(server.answer)
+                elif isinstance(message, BaseException):
+                    raise message
+                else:
+                    yield from message
     finally:
         submitters.shutdown(cancel_futures=True)
         children.stop()
+
+
+class Batch(NamedTuple):
+    """Indices that a process reads together.
+
+    `long_seconds` counts against `MAX_LONG_SECONDS`. It is 0 without a long recording.
+    """
+
+    indices: list[int]
+    long_seconds: int = 0
+
+
+def cut_batches(utterances: Sequence[tuple[float, int]], n_processes: int) -> list[Batch]:
+    """Cut utterances, their seconds and indices, into batches by their seconds.
+
+    While the GPU embeds one half of the processes' batches, the other half is prepared. A long
+    recording is a batch of its own. These come first.
+    """
+    long: list[Batch] = []
+    usual = min(2 * PACK_SECONDS / n_processes, PACK_SECONDS)
+    batches: list[Batch] = []
+    indices: list[int] = []
+    total = 0.0
+    for seconds, index in utterances:
+        if seconds > LONG_SECONDS:
+            long.append(Batch([index], math.ceil(seconds)))
+            continue
+        indices.append(index)
+        total += seconds + FILE_OVERHEAD
+        if total >= min(usual, FIRST_SECONDS * 2 ** (len(batches) // n_processes)):
+            batches.append(Batch(indices))
+            indices, total = [], 0.0
+    return [*long, *batches, *([Batch(indices)] if indices else [])]
 
 
 class _Child(NamedTuple):
@@ -151,65 +202,112 @@ class _Child(NamedTuple):
     memory: SharedSignals
 
 
+class _Asked(NamedTuple):
+    """A request of a process that waits for the answer."""
+
+    child: _Child
+    request: Request
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of its signals."""
+        lengths_and_rates = zip(self.request.lengths, self.request.rates, strict=True)
+        return sum(length / rate for length, rate in lengths_and_rates)
+
+    def signals(self) -> list[Signal]:
+        """Return its signals, in the shared memory."""
+        lengths, rates = self.request
+        samples = torch.from_numpy(self.child.memory.array(sum(lengths)))
+        parts = torch.split(samples, lengths)
+        return [Signal(part, rate) for part, rate in zip(parts, rates, strict=True)]
+
+
 class _Server:
-    """Answers requests, several at a time."""
+    """Embeds what processes ask for, the requests of several processes together."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        # Copies to the GPU need not wait for earlier computations.
-        self._copies: Any = None
-        if encoder.device.type == "cuda":
-            self._copies = torch.cuda.Stream(encoder.device)  # type: ignore[no-untyped-call]
+        self._waiting: deque[_Asked] = deque()
+        self._lock = Lock()
 
-    def answer(self, child: _Child, request: Request) -> None:
-        """Send embeddings, float32, (signals, dim), or the exception that the encoder raises."""
+    def ask(self, child: _Child, request: Request) -> None:
+        """Add a request. Call `answer` once for each, in any thread."""
+        with self._lock:
+            self._waiting.append(_Asked(child, request))
+
+    def answer(self) -> None:
+        """Answer the oldest requests, as many as go together, if there are any left.
+
+        A process gets its embeddings, float32, (signals, dim), or the encoder's exception.
+        """
+        together = self._take()
         try:
-            child.connection.send(self._embeddings(child.memory, request))
+            for one, answer in zip(together, self._answers(together), strict=True):
+                one.child.connection.send(answer)
         except Exception:
-            # It has ended, or it would wait for ever; `messages` raises the error.
+            # A process has ended, or it would wait for ever; `messages` raises the error.
             logger.debug("no answer for a process", exc_info=True)
-            child.process.kill()
+            for one in together:
+                one.child.process.kill()
 
-    def _embeddings(self, memory: SharedSignals, request: Request) -> Any:
+    def _take(self) -> list[_Asked]:
+        with self._lock:
+            together: list[_Asked] = []
+            seconds = 0.0
+            while self._waiting:
+                seconds += self._waiting[0].seconds
+                if together and seconds > PACK_SECONDS:
+                    break
+                together.append(self._waiting.popleft())
+            return together
+
+    def _answers(self, together: list[_Asked]) -> list[Any]:
+        if not together:
+            return []
         try:
-            return self._encoder.embed(self._signals(memory, request)).numpy()
+            signals = [signal for one in together for signal in one.signals()]
+            embeddings = self._encoder.embed(signals).numpy()
         except BaseException as error:
-            return _portable(error)
-
-    def _signals(self, memory: SharedSignals, request: Request) -> list[Signal]:
-        """Return the signals of a request on the device."""
-        samples = torch.from_numpy(memory.array(sum(request.lengths)))
-        if self._copies:
-            with torch.cuda.stream(self._copies):
-                samples = copy_to_device(samples, self._encoder.device)
-            stream = torch.cuda.current_stream(self._encoder.device)
-            stream.wait_stream(self._copies)
-            samples.record_stream(stream)
-        parts = torch.split(samples, request.lengths)
-        return [Signal(part, rate) for part, rate in zip(parts, request.rates, strict=True)]
+            if len(together) == 1:
+                return [_portable(error)]
+        else:
+            ends = numpy.cumsum([len(one.request.lengths) for one in together])
+            return numpy.split(embeddings, ends[:-1])
+        # Here the traceback no longer keeps the failed batch in memory.
+        return [answer for one in together for answer in self._answers([one])]
 
 
 class _Children:
-    """Forked processes that take indices from one list, a batch at a time."""
+    """Forked processes that take batches from one list."""
 
-    def __init__(self, pipeline: Pipeline, indices: Sequence[int], batch_size: int) -> None:
+    def __init__(self, pipeline: Pipeline, batches: Sequence[Batch]) -> None:
         self._pipeline = pipeline
-        self._indices = indices
-        self._batch_size = batch_size
+        self._long = [batch for batch in batches if batch.long_seconds]
+        self._short = [batch for batch in batches if not batch.long_seconds]
         # Forked, because they need the objects of this process, and nothing of the GPU.
         self._context = get_context("fork")
-        self._n_taken = self._context.Value("q", 0)
+        self._lock = self._context.Lock()
+        self._n_long_taken = self._context.RawValue("q", 0)
+        self._n_short_taken = self._context.RawValue("q", 0)
+        self._long_seconds = self._context.RawValue("q", 0)
         self._parent = os.getpid()
         self._all: list[_Child] = []
 
-    def start(self) -> None:
-        """Start one more process."""
-        here, there = self._context.Pipe()
-        memory = SharedSignals()
-        process = self._context.Process(target=self._go_through, args=(there, memory), daemon=True)
-        process.start()
-        there.close()
-        self._all.append(_Child(process, here, memory))
+    def start(self, n_processes: int) -> None:
+        """Start processes, at most one per batch."""
+        # A process must not free what its parent has on the GPU.
+        gc.collect()
+        gc.freeze()
+        for _ in range(min(n_processes, len(self._long) + len(self._short))):
+            here, there = self._context.Pipe()
+            memory = SharedSignals()
+            process = self._context.Process(
+                target=self._process_batches, args=(there, memory), daemon=True
+            )
+            process.start()
+            there.close()
+            self._all.append(_Child(process, here, memory))
+        gc.unfreeze()
 
     def messages(self) -> Iterator[tuple[_Child, Any]]:
         """Yield what the processes send, until all have ended."""
@@ -240,7 +338,7 @@ class _Children:
             child.connection.close()
             child.memory.close()
 
-    def _go_through(self, connection: Connection, memory: SharedSignals) -> None:
+    def _process_batches(self, connection: Connection, memory: SharedSignals) -> None:
         """Process batches until none are left, in a forked process."""
         die_with(self._parent)
         # PyTorch's threads do not survive a fork, and there are enough processes.
@@ -248,21 +346,50 @@ class _Children:
         served = ServedEncoder(self._pipeline.encoder, connection, memory)
         pipeline = self._pipeline.with_encoder(served)
         try:
-            for outcomes in run_by_batch(pipeline, self._share(), self._batch_size, BATCH_BYTES):
-                connection.send([(index, _portable(outcome)) for index, outcome in outcomes])
+            for batch in self._share():
+                n = len(batch.indices)
+                for outcomes in run_by_batch(pipeline, batch.indices, n, BATCH_BYTES):
+                    connection.send([(index, _portable(outcome)) for index, outcome in outcomes])
             connection.send(None)
         except BaseException as error:
             connection.send(_portable(error))
 
-    def _share(self) -> Iterator[int]:
-        """Yield indices of the next batches that no process has taken."""
-        while True:
-            with self._n_taken.get_lock():
-                start = self._n_taken.value
-                self._n_taken.value += self._batch_size
-            if start >= len(self._indices):
-                return
-            yield from self._indices[start : start + self._batch_size]
+    def _share(self) -> Iterator[Batch]:
+        """Yield batches that no other process has taken."""
+        held = 0
+        while self._is_any_left():
+            batch = self._take(held)
+            held = batch.long_seconds if batch else 0
+            if batch:
+                yield batch
+            else:
+                time.sleep(SECONDS_BETWEEN_TRIES)
+
+    def _is_any_left(self) -> bool:
+        n_taken: int = self._n_long_taken.value + self._n_short_taken.value
+        return n_taken < len(self._long) + len(self._short)
+
+    def _take(self, held: int) -> Batch | None:
+        """Take a long recording if memory allows, or else a usual batch, if there are any.
+
+        Args:
+            held: The seconds of the long recording that this process no longer holds.
+
+        """
+        with self._lock:
+            n_long, n_short = int(self._n_long_taken.value), int(self._n_short_taken.value)
+            self._long_seconds.value -= held
+            if n_long < len(self._long):
+                batch = self._long[n_long]
+                others = int(self._long_seconds.value)
+                if others == 0 or others + batch.long_seconds <= MAX_LONG_SECONDS:
+                    self._n_long_taken.value += 1
+                    self._long_seconds.value += batch.long_seconds
+                    return batch
+            if n_short < len(self._short):
+                self._n_short_taken.value += 1
+                return self._short[n_short]
+            return None
 
 
 def die_with(parent: int) -> None:

@@ -78,6 +78,7 @@ class GpuLease:
 
     Attributes:
         gpu: The GPU as CUDA_VISIBLE_DEVICES names it, None without one.
+        waited_seconds: How long it took to get it.
 
     """
 
@@ -93,6 +94,7 @@ class GpuLease:
             EncoderError: There is no GPU of that number.
 
         """
+        asked = time.monotonic()
         self.gpu: str | None = None
         self._descriptor: int | None = None
         self._shown = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -105,6 +107,7 @@ class GpuLease:
         if gpus:
             self.gpu, self._descriptor = _wait_for_one(gpus, jobs_per_gpu)
             os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
+        self.waited_seconds = time.monotonic() - asked
 
     def release(self) -> None:
         """Release the GPU."""

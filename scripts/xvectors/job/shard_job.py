@@ -1,10 +1,9 @@
 """A shard job: it embeds the missing utterances of an index shard, and writes its done-marker."""
 
 import logging
-import os
 import time
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from xvectors.files.atomic import flush_to_disk
 from xvectors.files.run_lock import RunWatch
 from xvectors.job.gpu_lease import GpuLease, node_name
 from xvectors.job.progress import Progress, speed
-from xvectors.job.shard_utterances import LONG_SECONDS, ShardUtterances, manifest_of
+from xvectors.job.shard_utterances import ShardUtterances, manifest_of
 from xvectors.job.tally import (
     Tally,
     count,
@@ -30,7 +29,7 @@ from xvectors.sharding.markers import DoneMarker, write_last_work, write_marker
 from xvectors.storage.base import Storage
 from xvectors.storage.packs import check_names
 from xvectors.tasks.incremental import IncrementalPipeline, OutputCheck
-from xvectors.tasks.outputs import runner_class, storage_of
+from xvectors.tasks.outputs import is_own, runner_class, storage_of
 from xvectors.tasks.pipeline import run_threaded
 from xvectors.tasks.provider import EnvironmentProvider, provider_class
 from xvectors.tasks.runner import build_worker_environment
@@ -38,8 +37,6 @@ from xvectors.tasks.runner import build_worker_environment
 logger = logging.getLogger(__name__)
 
 MAX_NAMES = 10
-# Makes PyTorch ask the driver for GPUs, not CUDA.
-ASK_DRIVER = "PYTORCH_NVML_BASED_CUDA_CHECK"
 # Threads that read. They may wait for the disk, so there are at least two.
 MIN_READERS = 2
 
@@ -80,17 +77,33 @@ def embed_shard(settings: Settings, split: str, shard: str, started: float, thre
             is no marker then. Finished embeddings are kept.
 
     """
-    # A user's module may ask for GPUs when it is imported, as SpeechBrain does. That would start
-    # CUDA, which never notices the GPU that the job leases later.
-    os.environ[ASK_DRIVER] = "1"
     job = _Job(settings, split, shard, started, threads)
     utterances = ShardUtterances(settings, split, shard)
-    with closing(storage_of(settings, split, shard, utterances.content.utt_ids)) as storage:
-        _embed(job, utterances, storage)
+    with ExitStack() as held:
+        lease = None
+        if not is_own(settings.xvector.runner):
+            # A user's module may ask for GPUs when it is imported. That starts CUDA, which never
+            # notices a GPU that the job leases later.
+            lease = held.enter_context(_lease(job))
+        storage = storage_of(settings, split, shard, utterances.content.utt_ids)
+        _embed(job, utterances, held.enter_context(closing(storage)), lease)
 
 
-def _embed(job: _Job, utterances: ShardUtterances, storage: Storage) -> None:
-    """Embed the missing utterances, and write the marker."""
+def _lease(job: _Job) -> GpuLease:
+    """Take a GPU if there is one."""
+    lease = GpuLease(job.settings.xvector.device, job.settings.xvector.jobs_per_gpu)
+    if lease.gpu:
+        logger.info("%s: on GPU %s of %s", job.name, lease.gpu, node_name())
+    return lease
+
+
+def _embed(
+    job: _Job, utterances: ShardUtterances, storage: Storage, lease: GpuLease | None
+) -> None:
+    """Embed the missing utterances, and write the marker.
+
+    Without a lease, a GPU is taken when it is needed.
+    """
     if job.settings.xvector.storage == "packed":
         check_names(job.name, utterances.content.utt_ids)
     watch = RunWatch(job.layout.root)
@@ -103,7 +116,8 @@ def _embed(job: _Job, utterances: ShardUtterances, storage: Storage) -> None:
     if outputs.missing:
         # It lists vectors that are about to be replaced; collect_split writes it anew.
         job.layout.index(job.split).unlink(missing_ok=True)
-        _embed_missing(job, utterances, outputs, progress)
+        with lease or _lease(job) as taken:
+            _embed_missing(job, utterances, outputs, progress, taken)
     marker = _marker(job, utterances, tally)
     _warn_of_durations(job, utterances, tally)
     _report(job, marker)
@@ -170,35 +184,31 @@ def _finish(job: _Job, utt_ids: list[str], storage: Storage, marker: DoneMarker)
 
 
 def _embed_missing(
-    job: _Job, utterances: ShardUtterances, outputs: OutputCheck, progress: Progress
+    job: _Job,
+    utterances: ShardUtterances,
+    outputs: OutputCheck,
+    progress: Progress,
+    lease: GpuLease,
 ) -> None:
-    """Take a GPU if there is one, build the environment, and embed the missing utterances."""
-    asked = time.monotonic()
-    xvector = job.settings.xvector
-    with GpuLease(xvector.device, xvector.jobs_per_gpu) as lease:
-        waited = time.monotonic() - asked
-        # From here on CUDA itself may be asked, which notices when the driver is too old.
-        os.environ.pop(ASK_DRIVER, None)
-        if lease.gpu:
-            logger.info("%s: on GPU %s of %s", job.name, lease.gpu, node_name())
-        provider = _provider(job, utterances.source.fingerprint, lease.gpu)
-        runner = runner_class(job.settings)(provider, xvector.batch_size)
-        env = build_worker_environment(provider)
-        if lease.gpu and env.get("device") == "cpu":
-            from xvectors.encoders.device import why_no_gpu  # noqa: PLC0415 - imports torch
+    """Build the environment, and embed the missing utterances."""
+    provider = _provider(job, utterances.source.fingerprint, lease.gpu)
+    runner = runner_class(job.settings)(provider, job.settings.xvector.batch_size)
+    env = build_worker_environment(provider)
+    if lease.gpu and env.get("device") == "cpu":
+        from xvectors.encoders.device import why_no_gpu  # noqa: PLC0415 - imports torch
 
-            logger.warning(
-                "%s: PyTorch can use no GPU here (%s). Continuing on the CPU; set xvector.device "
-                "to cpu to run a job on every processor",
-                job.name,
-                why_no_gpu(),
-            )
-            lease.release()
-        tally = progress.tally
-        tally.device = str(env.get("device", "none"))
-        tally.startup_seconds = time.monotonic() - job.started - waited
-        pipeline = IncrementalPipeline(runner.build_pipeline(env), outputs)
-        _run(job, utterances, pipeline, runner.batch_size or 1, progress)
+        logger.warning(
+            "%s: PyTorch can use no GPU here (%s). Continuing on the CPU; set xvector.device "
+            "to cpu to run a job on every processor",
+            job.name,
+            why_no_gpu(),
+        )
+        lease.release()
+    tally = progress.tally
+    tally.device = str(env.get("device", "none"))
+    tally.startup_seconds = time.monotonic() - job.started - lease.waited_seconds
+    pipeline = IncrementalPipeline(runner.build_pipeline(env), outputs)
+    _run(job, utterances, pipeline, runner.batch_size or 1, progress)
 
 
 def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> EnvironmentProvider:
@@ -253,23 +263,22 @@ def _outcomes(
 
     Args:
         pipeline: The pipeline.
-        longest_first: Seconds and positions, those above `LONG_SECONDS` first.
-        batch_size: The most utterances in a batch.
+        longest_first: Seconds and positions, in the order in which they are to be read.
+        batch_size: The most utterances in a batch on a CPU.
         threads: Processors that the job may keep busy.
         device: The device of the encoder.
 
     """
-    positions = [position for _, position in longest_first]
     if device.startswith("cuda") and pipeline.encoder is not None:
         # Only here, because they import torch.
         from xvectors.encoders.encoder import Encoder  # noqa: PLC0415
         from xvectors.job.encoder_server import run_in_processes  # noqa: PLC0415
 
         if isinstance(pipeline.encoder, Encoder):
-            n_long = sum(seconds > LONG_SECONDS for seconds, _ in longest_first)
-            yield from run_in_processes(pipeline, positions[n_long:], batch_size, threads - 1)
+            yield from run_in_processes(pipeline, longest_first, threads - 1)
             pipeline.outputs.storage.reload()
-            positions, threads = positions[:n_long], MIN_READERS
+            return
+    positions = [position for _, position in longest_first]
     yield from run_threaded(pipeline, positions, batch_size, max(threads, MIN_READERS))
 
 

@@ -14,7 +14,7 @@ from xvectors.sharding.index_shards import read_index_shard
 from xvectors.storage.provenance import EmbeddingSource
 from xvectors.tasks.incremental import Target
 
-# A GPU's job reads longer recordings itself, so that not every process of it holds one.
+# Longer recordings come before members of containers. Few processes of a GPU's job hold one.
 LONG_SECONDS = 600
 
 

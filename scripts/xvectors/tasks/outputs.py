@@ -18,6 +18,11 @@ def runner_class(settings: Settings) -> type[BaseRunner]:
     return found
 
 
+def is_own(runner: str) -> bool:
+    """Tell whether a runner, given by its full name, is this project's."""
+    return runner.partition(".")[0] == __name__.partition(".")[0]
+
+
 def storage_of(settings: Settings, split: str, shard: str, utt_ids: Iterable[str] = ()) -> Storage:
     """Return the storage of a shard's embeddings.
 

@@ -47,7 +47,9 @@ def test_similar_lengths_go_together_and_results_come_in_order():
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
         RuntimeError("cuFFT error: CUFFT_INTERNAL_ERROR"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
         RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
     ],
@@ -73,6 +75,25 @@ def test_in_time_larger_batches_are_tried_again():
     assert budget.limit == 1000
     run(budget, roomy, *[1000] * BATCHES_BEFORE_GROWING)
     assert budget.limit == 1000
+
+
+def test_a_budget_that_starts_at_nothing_grows():
+    """As on a GPU that others use when the encoder is loaded."""
+    budget = BatchBudget(0, CPU, longest=30, most=1000, most_longest=200)
+    network = Network(10**6)
+    lengths = [10] * 400 + [150]
+    assert run(budget, network, *lengths, in_pieces=network.in_pieces) == lengths
+    sizes = [len(batch) for batch in network.batches]
+    assert sizes[:101:50] == [1, 2, 4]
+    assert (budget.limit, budget.longest, network.batches[-1]) == (80, 200, [150])
+    run(budget, network, *[1000] * 4 * BATCHES_BEFORE_GROWING)
+    assert (budget.limit, budget.longest) == (1000, 200)
+
+
+def test_pieces_do_not_make_batches_larger():
+    budget = BatchBudget(10, CPU, longest=50, most=1000)
+    run(budget, Network(10), *[100] * BATCHES_BEFORE_GROWING, in_pieces=Network(10).in_pieces)
+    assert budget.limit == 20
 
 
 def test_a_failed_small_batch_allows_less_than_itself():

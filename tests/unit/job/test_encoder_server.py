@@ -1,5 +1,6 @@
 """Processes that share an encoder. On a GPU machine it is the GPU's; here it is the CPU's."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -20,7 +21,18 @@ from xvectors.audio.signal import Signal
 from xvectors.encoders.encoder import Encoder, load_encoder
 from xvectors.errors import ShardError, TaskError, UtteranceError
 from xvectors.job import encoder_server
-from xvectors.job.encoder_server import BATCH_BYTES, SharedSignals, die_with, run_in_processes
+from xvectors.job.encoder_server import (
+    BATCH_BYTES,
+    FIRST_SECONDS,
+    MAX_LONG_SECONDS,
+    PACK_SECONDS,
+    Batch,
+    Request,
+    SharedSignals,
+    cut_batches,
+    die_with,
+    run_in_processes,
+)
 from xvectors.tasks.pipeline import Pipeline, run_threaded
 from xvectors.tasks.xvectors import storing_pipeline
 
@@ -31,6 +43,11 @@ def encoder(demo_encoder):
     # As on a GPU.
     encoder.normalizer.together = True
     return encoder
+
+
+def together(indices, n):
+    """Utterances of such a length that a process reads `n` of them together."""
+    return [(FIRST_SECONDS / n, index) for index in indices]
 
 
 def children_of(process: int) -> list[int]:
@@ -60,14 +77,14 @@ def test_they_give_what_threads_of_one_process_give(encoder, tmp_path, monkeypat
     pipeline, utt_ids = xvector_stages(encoder, tmp_path / "one", monkeypatch)
     expected = dict(run_threaded(pipeline, range(len(utt_ids)), 7, 2))
     pipeline, _ = xvector_stages(encoder, tmp_path / "two", monkeypatch)
-    found = dict(run_in_processes(pipeline, range(len(utt_ids)), 7, 3))
+    found = dict(run_in_processes(pipeline, together(range(len(utt_ids)), 7), 3))
     assert found == expected
     assert all(1 < outcome["decoded"].seconds < 5 for outcome in found.values())
     assert {outcome["status"] for outcome in found.values()} == {"ok"}
     for utt_id in utt_ids:
         one, two = (torch.load(tmp_path / name / f"{utt_id}.pt") for name in ("one", "two"))
         assert (one - two).abs().max() <= 1e-5 * one.abs().max()
-    again = run_in_processes(pipeline, range(len(utt_ids)), 7, 3)
+    again = run_in_processes(pipeline, together(range(len(utt_ids)), 7), 3)
     assert {outcome["status"] for _, outcome in again} == {"skipped"}
 
 
@@ -107,7 +124,7 @@ class EchoEncoder:
 
 def test_every_index_gets_what_became_of_it():
     lengths = (100, 1, 3000, BATCH_BYTES // 2, 20)
-    found = dict(run_in_processes(Echo(EchoEncoder(), lengths), range(40), 4, 3))
+    found = dict(run_in_processes(Echo(EchoEncoder(), lengths), together(range(40), 4), 3))
     assert sorted(found) == list(range(40))
     assert isinstance(found[5], UtteranceError)
     assert isinstance(found[7], OSError)
@@ -121,9 +138,143 @@ def test_every_index_gets_what_became_of_it():
         assert embedding == [index, lengths[index % 5], 16000 + index]
 
 
+class Wire:
+    """The connection of a process, which keeps what it is sent."""
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, answer):
+        self.sent.append(answer)
+
+
+def asking(server, *signals):
+    """Ask as a process does, and return where the answer comes."""
+    child = encoder_server._Child(None, Wire(), SharedSignals())
+    lengths = [len(samples) for samples, _ in signals]
+    child.memory.array(sum(lengths))[:] = np.concatenate([samples for samples, _ in signals])
+    server.ask(child, Request(lengths, [rate for _, rate in signals]))
+    return child.connection.sent
+
+
+class NotingEncoder(EchoEncoder):
+    def __init__(self):
+        self.sizes = []
+
+    def embed(self, signals):
+        self.sizes.append(len(signals))
+        return super().embed(signals)
+
+
+def test_what_waits_is_embedded_together():
+    encoder = NotingEncoder()
+    server = encoder_server._Server(encoder)
+    pack = int(PACK_SECONDS)
+    first = asking(server, (np.full(100, 1), 16000), (np.full(50, 2), 24000))
+    second = asking(server, (np.full(pack // 2, 3), 1), (np.full(pack // 3, 4), 1))
+    third = asking(server, (np.full(pack // 2, 5), 1))
+    long = asking(server, (np.full(10 * pack, 6), 1))
+    for _ in range(4):
+        server.answer()
+    assert encoder.sizes == [4, 1, 1]
+    (first,), (second,), (third,), (long,) = first, second, third, long
+    assert first.tolist() == [[1, 100, 16000], [2, 50, 24000]]
+    assert second.tolist() == [[3, pack // 2, 1], [4, pack // 3, 1]]
+    assert third.tolist() == [[5, pack // 2, 1]]
+    assert long.tolist() == [[6, 10 * pack, 1]]
+
+
+def test_an_error_is_for_the_process_whose_signals_cause_it():
+    encoder = NotingEncoder()
+    server = encoder_server._Server(encoder)
+    sent = [asking(server, (np.full(10, i), 16000)) for i in (8, 9, 10)]
+    server.answer()
+    assert encoder.sizes == [3, 1, 1, 1]
+    answers = [one for (one,) in sent]
+    assert answers[0].tolist() == [[8, 10, 16000]]
+    assert isinstance(answers[1], ValueError)
+    assert answers[2].tolist() == [[10, 10, 16000]]
+
+
+@pytest.mark.parametrize("n_processes", [1, 3, 15])
+@pytest.mark.parametrize("seconds", [0, 0.7, 5.6, 59])
+def test_batches_are_cut_by_their_seconds(n_processes, seconds):
+    utterances = [(seconds, index) for index in range(20_000)]
+    batches = cut_batches([(700, -2), (601, -1), *utterances], n_processes)
+    assert batches[:2] == [Batch([-2], 700), Batch([-1], 601)]
+    batches = batches[2:]
+    assert [i for batch in batches for i in batch.indices] == list(range(20_000))
+    assert not any(batch.long_seconds for batch in batches)
+    totals = [len(batch.indices) * (seconds + 0.1) for batch in batches[:-1]]
+    usual = min(2 * PACK_SECONDS / n_processes, PACK_SECONDS)
+    for number, total in enumerate(totals):
+        least = min(usual, FIRST_SECONDS * 2 ** (number // n_processes))
+        assert least - 0.01 < total < least + seconds + 0.2
+
+
+class Timing(Echo):
+    """Notes when a recording is held."""
+
+    def load(self, index):
+        return time.monotonic(), super().load(index)
+
+    def compute(self, items):
+        time.sleep(0.02)
+        return super().compute([item for _, item in items])
+
+    def store(self, item, result):
+        return item[0], time.monotonic()
+
+
+def test_few_long_recordings_are_held_at_a_time():
+    seconds = {index: MAX_LONG_SECONDS // (1 + index // 3) for index in range(10, 25)}
+    seconds[10] = 2 * MAX_LONG_SECONDS
+    short = [(FIRST_SECONDS, index) for index in range(40, 50)]
+    utterances = [*((one, index) for index, one in seconds.items()), *short]
+    held = dict(run_in_processes(Timing(EchoEncoder()), utterances, 5))
+    assert held.keys() == {index for _, index in utterances}
+    for begun, _ in held.values():
+        meanwhile = [i for i in seconds if held[i][0] <= begun <= held[i][1]]
+        total = sum(seconds[i] for i in meanwhile)
+        assert total <= MAX_LONG_SECONDS or len(meanwhile) == 1
+    # Others are read meanwhile.
+    assert any(held[i][0] < max(held[long][1] for long in seconds) for _, i in short)
+
+
+class Cycle:
+    """What only the garbage collector can free."""
+
+    def __init__(self, freed):
+        self.me = self
+        self.freed = freed
+
+    def __del__(self):
+        self.freed.append(os.getpid())
+
+
+class Collecting(Echo):
+    """Drops what the encoder has, and collects garbage."""
+
+    def store(self, item, result):
+        self.encoder._encoder.cycle = None
+        gc.collect()
+        return list(self.encoder._encoder.freed)
+
+
+def test_processes_do_not_free_what_their_parent_has_on_a_gpu():
+    encoder = EchoEncoder()
+    encoder.freed = []
+    encoder.cycle = Cycle(encoder.freed)
+    freed = dict(run_in_processes(Collecting(encoder), together(range(30, 40), 2), 2))
+    assert freed == {index: [] for index in range(30, 40)}
+    encoder.cycle = None
+    gc.collect()
+    assert encoder.freed == [os.getpid()]
+
+
 def test_no_more_than_what_is_there():
-    assert dict(run_in_processes(Echo(EchoEncoder()), [3], 20, 4)).keys() == {3}
-    assert dict(run_in_processes(Echo(EchoEncoder()), [], 20, 4)) == {}
+    assert dict(run_in_processes(Echo(EchoEncoder()), [(1.0, 3)], 4)).keys() == {3}
+    assert dict(run_in_processes(Echo(EchoEncoder()), [], 4)) == {}
 
 
 class OddError(UtteranceError):
@@ -145,7 +296,7 @@ class Odd(Echo):
 
 
 def test_odd_exceptions_and_mere_tensors():
-    found = dict(run_in_processes(Odd(EchoEncoder()), range(4), 2, 2))
+    found = dict(run_in_processes(Odd(EchoEncoder()), together(range(4), 2), 2))
     assert type(found[1]) is UtteranceError
     assert str(found[1]) == "one: odd"
     assert "OddError" in found[1].__notes__[-1]
@@ -159,7 +310,7 @@ class Failing(Echo):
 
 def test_an_error_of_the_task_ends_all():
     with pytest.raises(TaskError, match="wrong"):
-        list(run_in_processes(Failing(EchoEncoder()), range(40), 4, 3))
+        list(run_in_processes(Failing(EchoEncoder()), together(range(40), 4), 3))
 
 
 class Killed(Echo):
@@ -171,21 +322,21 @@ class Killed(Echo):
 
 def test_a_process_that_is_killed_ends_all():
     with pytest.raises(ShardError, match=r"status -9 .* Rerun the same command"):
-        list(run_in_processes(Killed(EchoEncoder()), range(40), 4, 3))
+        list(run_in_processes(Killed(EchoEncoder()), together(range(40), 4), 3))
 
 
 class Deadly(int):
-    """A batch size: the process that adds it to the number of taken indices dies of it."""
+    """The seconds that may be held: whoever compares with them is killed."""
 
-    def __radd__(self, other):
-        if other < 8:
-            return int(self) + other
+    def __ge__(self, other):
         return os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_process_that_is_killed_while_it_holds_the_lock_ends_all():
+def test_a_process_that_is_killed_while_it_holds_the_lock_ends_all(monkeypatch):
+    monkeypatch.setattr(encoder_server, "MAX_LONG_SECONDS", Deadly())
+    utterances = [(1000, 0), (1000, 1), *together(range(2, 40), 4)]
     with pytest.raises(ShardError, match="status -9"):
-        list(run_in_processes(Echo(EchoEncoder()), range(40), Deadly(4), 3))
+        list(run_in_processes(Echo(EchoEncoder()), utterances, 3))
 
 
 class KilledInSending(Echo):
@@ -202,7 +353,7 @@ class KilledInSending(Echo):
 
 def test_a_process_that_is_killed_while_it_sends_ends_all():
     with pytest.raises(ShardError, match="status -9"):
-        list(run_in_processes(KilledInSending(EchoEncoder()), range(40), 4, 3))
+        list(run_in_processes(KilledInSending(EchoEncoder()), together(range(40), 4), 3))
 
 
 def test_a_process_that_cannot_be_answered_does_not_wait_for_ever(monkeypatch):
@@ -215,7 +366,7 @@ def test_a_process_that_cannot_be_answered_does_not_wait_for_ever(monkeypatch):
 
     monkeypatch.setattr(encoder_server, "_portable", without_memory)
     with pytest.raises(ShardError, match="status -9"):
-        list(run_in_processes(Echo(EchoEncoder()), range(9, 12), 1, 1))
+        list(run_in_processes(Echo(EchoEncoder()), together(range(9, 12), 1), 1))
 
 
 class Endless(Echo):
@@ -228,7 +379,7 @@ class Endless(Echo):
 def test_the_caller_can_stop_early():
     # Tests that ran before this one may have left children of their own.
     before = set(children_of(os.getpid()))
-    outcomes = run_in_processes(Endless(EchoEncoder()), range(40), 4, 3)
+    outcomes = run_in_processes(Endless(EchoEncoder()), together(range(40), 4), 3)
     next(outcomes)
     assert len(set(children_of(os.getpid())) - before) == 3
     outcomes.close()
@@ -236,9 +387,9 @@ def test_the_caller_can_stop_early():
 
 
 ENDLESS = """
-from tests.unit.job.test_encoder_server import Endless, EchoEncoder, run_in_processes
+from tests.unit.job.test_encoder_server import Endless, EchoEncoder, run_in_processes, together
 
-for _ in run_in_processes(Endless(EchoEncoder()), range(100), 4, 3):
+for _ in run_in_processes(Endless(EchoEncoder()), together(range(100), 4), 3):
     print("begun", flush=True)
 """
 

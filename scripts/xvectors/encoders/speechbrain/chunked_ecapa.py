@@ -13,7 +13,9 @@ import torch
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN, SEBlock, SERes2NetBlock
 from speechbrain.nnet.CNN import Conv1d
 
-CHUNK_FRAMES = 3000
+CPU_CHUNK_FRAMES = 3000
+# Fewer take a GPU less time than a processor takes to give it the work.
+GPU_CHUNK_FRAMES = 12000
 
 
 class Chunk(NamedTuple):
@@ -23,12 +25,30 @@ class Chunk(NamedTuple):
     own: slice
 
 
-def chunks(n_frames: int, halo: int) -> Iterator[Chunk]:
-    """Yield chunks that cover `n_frames`, each with up to `halo` frames on both sides."""
-    for start in range(0, n_frames, CHUNK_FRAMES):
-        end = min(start + CHUNK_FRAMES, n_frames)
-        first, last = max(start - halo, 0), min(end + halo, n_frames)
-        yield Chunk(slice(first, last), slice(start - first, end - first))
+class Chunking(NamedTuple):
+    """How long signals are divided.
+
+    Attributes:
+        n_own: Most frames of a chunk without its halo.
+        is_even: Whether all chunks have the same length with their halo, if the signal is that
+            long. A GPU's libraries look for a way to compute each new length. A CPU gains nothing
+            from it.
+
+    """
+
+    n_own: int
+    is_even: bool
+
+    def chunks(self, n_frames: int, halo: int) -> Iterator[Chunk]:
+        """Yield chunks that cover `n_frames`, each with `halo` frames on both sides, if any."""
+        n_all = min(self.n_own + 2 * halo, n_frames)
+        for start in range(0, n_frames, self.n_own):
+            end = min(start + self.n_own, n_frames)
+            first, last = max(start - halo, 0), min(end + halo, n_frames)
+            if self.is_even:
+                first = min(first, n_frames - n_all)
+                last = first + n_all
+            yield Chunk(slice(first, last), slice(start - first, end - first))
 
 
 def reflecting_convolutions(model: torch.nn.Module) -> Iterator[Conv1d]:
@@ -51,13 +71,13 @@ class ChunkedEcapa:
     the signal.
     """
 
-    def __init__(self, model: ECAPA_TDNN, features: torch.Tensor) -> None:
-        """Take a model and normalized features of shape (1, frames, mels)."""
+    def __init__(self, model: ECAPA_TDNN, features: torch.Tensor, chunking: Chunking) -> None:
+        """Take a model, normalized features of shape (1, frames, mels), and their division."""
         self.model = model
         self.features = features.transpose(1, 2)
         self.n_frames = self.features.shape[2]
         halo = sum(map(reflect_padding, reflecting_convolutions(model)))
-        self.chunks = list(chunks(self.n_frames, halo))
+        self.chunks = list(chunking.chunks(self.n_frames, halo))
         self.gates: list[torch.Tensor] = []
 
     def embed(self) -> torch.Tensor:
@@ -90,15 +110,15 @@ class ChunkedEcapa:
         return outputs
 
     def _aggregated(self, chunk: Chunk) -> torch.Tensor:
-        """Return the multi-layer aggregation of a chunk's own frames, (1, channels, frames)."""
+        """Return the multi-layer aggregation of a chunk's frames, (1, channels, frames)."""
         aggregated: torch.Tensor = self.model.mfa(torch.cat(self._trunk(chunk)[1:], dim=1))
-        return aggregated[:, :, chunk.own]
+        return aggregated
 
     def _statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and deviation over all frames, (1, channels) each."""
         moments = torch.zeros(2, 1, 1, dtype=torch.float64, device=self.features.device)
         for chunk in self.chunks:
-            x = self._aggregated(chunk).double()
+            x = self._aggregated(chunk)[:, :, chunk.own].double()
             moments = moments + torch.stack([x.sum(2), x.square().sum(2)])
         return self._mean_and_std(moments / self.n_frames)
 
@@ -119,7 +139,9 @@ class ChunkedEcapa:
             context = [x]
             if pooling.global_context:
                 context += [statistic[:, :, None].expand_as(x) for statistic in (mean, std)]
-            logits = pooling.conv(pooling.tanh(pooling.tdnn(torch.cat(context, dim=1)))).double()
+            logits = pooling.conv(pooling.tanh(pooling.tdnn(torch.cat(context, dim=1))))
+            # Only here, because the convolutions are to see chunks of one length.
+            x, logits = x[:, :, chunk.own], logits[:, :, chunk.own].double()
             new_highest = torch.maximum(highest, logits.amax(2))
             shrink = torch.exp(highest - new_highest)
             weights = torch.exp(logits - new_highest[:, :, None])

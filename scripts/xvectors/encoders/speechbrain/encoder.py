@@ -1,6 +1,7 @@
 """SpeechBrain's encoders: ECAPA-TDNN and the rest of the EncoderClassifier family."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,11 +9,15 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
 from xvectors.encoders.batch_budget import BatchBudget
-from xvectors.encoders.device import float32_products
+from xvectors.encoders.device import float32_products, free_unused_memory, is_out_of_memory
 from xvectors.encoders.encoder import Encoder, embed_by_length
+from xvectors.encoders.ragged import Padded
 from xvectors.encoders.speechbrain import ragged_ecapa, ragged_xvector
 from xvectors.encoders.speechbrain.chunked_ecapa import (
+    CPU_CHUNK_FRAMES,
+    GPU_CHUNK_FRAMES,
     ChunkedEcapa,
+    Chunking,
     reflect_padding,
     reflecting_convolutions,
 )
@@ -51,6 +56,8 @@ class SpeechBrainEncoder(Encoder):
         self.features = Features(self.classifier.mods, self.device)
         self.ragged = _ragged_form(model, precision, self.device)
         self.budget = _budget(self.ragged, self.device)
+        is_gpu = self.device.type == "cuda"
+        self.chunking = Chunking(GPU_CHUNK_FRAMES if is_gpu else CPU_CHUNK_FRAMES, is_even=is_gpu)
 
     def embed_on_device(self, signals: list[torch.Tensor]) -> torch.Tensor:
         """Embed signals of any lengths, each as if it were alone."""
@@ -64,22 +71,34 @@ class SpeechBrainEncoder(Encoder):
         )
         return torch.stack(found)
 
-    def _features(self, signals: list[torch.Tensor]) -> list[torch.Tensor]:
+    def _features(self, signals: list[torch.Tensor]) -> Sequence[torch.Tensor] | Padded:
         """Return features, (frames, mels) each, in float32: spectrograms have a wide range."""
         with float32_products():
             return self.features(signals)
 
     def _embed_in_pieces(self, signal: torch.Tensor) -> torch.Tensor:
         """Return the embedding, shape (dim,), of a long signal, using little memory."""
+        try:
+            return self._embed_in_chunks(signal)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or self.chunking.n_own <= CPU_CHUNK_FRAMES:
+                raise
+        # Here the traceback no longer keeps the failed chunk in memory.
+        free_unused_memory(self.device)
+        self.chunking = self.chunking._replace(n_own=CPU_CHUNK_FRAMES)
+        return self._embed_in_chunks(signal)
+
+    def _embed_in_chunks(self, signal: torch.Tensor) -> torch.Tensor:
         with float32_products():
-            features = self.features.of_long(signal)
+            features = self.features.of_long(signal, self.chunking)
         with self.autocast():
             model = self.classifier.mods["embedding_model"]
-            return ChunkedEcapa(model, features).embed().flatten()
+            return ChunkedEcapa(model, features, self.chunking).embed().flatten()
 
-    def _embed_by_length(self, features: list[torch.Tensor]) -> torch.Tensor:
+    def _embed_by_length(self, features: Sequence[torch.Tensor] | Padded) -> torch.Tensor:
         """Return the embeddings, (utterances, dim), by the model's own modules."""
-        return embed_by_length(self._embed_batch, features)
+        parts = features.unpadded() if isinstance(features, Padded) else features
+        return embed_by_length(self._embed_batch, parts)
 
     def _embed_batch(self, features: torch.Tensor) -> torch.Tensor:
         model = self.classifier.mods["embedding_model"]
@@ -104,14 +123,18 @@ def _ragged_form(
 
 
 def _budget(ragged: RaggedEcapa | RaggedXvector | None, device: torch.device) -> BatchBudget:
-    """Return the budget of a batch: on a GPU as many frames as help and fit its free memory."""
+    """Return the budget of a batch: on a GPU as many frames as help and fit its free memory.
+
+    Other processes may need that memory for a while only, so the budget can grow.
+    """
     if device.type != "cuda":
         return BatchBudget(CPU_FRAMES, device, MAX_WHOLE_FRAMES)
     if ragged is None:
         return BatchBudget(GPU_FRAMES, device, MAX_WHOLE_FRAMES)
     free, _ = torch.cuda.mem_get_info(device)
     n_frames = min(GPU_FRAMES, free // (2 * ragged.bytes_per_frame))
-    return BatchBudget(n_frames, device, max(n_frames, MAX_WHOLE_FRAMES))
+    longest = max(n_frames, MAX_WHOLE_FRAMES)
+    return BatchBudget(n_frames, device, longest, most=GPU_FRAMES, most_longest=GPU_FRAMES)
 
 
 def _load_classifier(source: Path, device: str) -> EncoderClassifier:

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from speechbrain.lobes.features import Fbank
 from speechbrain.processing.features import Filterbank, InputNormalization, spectral_magnitude
-from torch.nn.utils.rnn import pad_sequence
 
+from xvectors.audio.strip import Blocks, lay_out
 from xvectors.encoders.device import copy_to_device
-from xvectors.encoders.speechbrain.chunked_ecapa import chunks
+from xvectors.encoders.ragged import Padded
+from xvectors.encoders.speechbrain.chunked_ecapa import Chunking
 
 
 class Features:
@@ -28,41 +29,67 @@ class Features:
             stft, filterbank = self.compute.compute_STFT, self.compute.compute_fbanks
             stft.window = stft.window.to(device)
             self._filters = filters_of(filterbank).to(device)
+            self._stft = copy.copy(stft)
+            self._stft.center = False
+            half = stft.n_fft // 2
+            self._blocks = Blocks(stft.n_fft, stft.hop_length, before=half, after=half)
 
-    def __call__(self, signals: list[torch.Tensor]) -> list[torch.Tensor]:
+    def __call__(self, signals: list[torch.Tensor]) -> list[torch.Tensor] | Padded:
         """Return features, (frames, mels) each, of signals, (samples,), on the device."""
         if self.together and self._is_plain and is_sentence_mean(self.normalize):
-            return self._together(signals) if signals else []
+            return self._together(signals)
         return [self._normalized(self.compute(signal[None]))[0] for signal in signals]
 
-    def of_long(self, signal: torch.Tensor) -> torch.Tensor:
+    def of_long(self, signal: torch.Tensor, chunking: Chunking) -> torch.Tensor:
         """Return features, (1, frames, mels), of a long signal of shape (samples,)."""
         samples = signal[None]
         if self._is_plain:
-            return self._normalized(fbank_in_chunks(self.compute, samples))
+            return self._normalized(self._in_chunks(samples, chunking))
         return self._normalized(self.compute(samples))
 
     def _normalized(self, features: torch.Tensor) -> torch.Tensor:
         normalized: torch.Tensor = self.normalize(features, torch.ones(1, device=self.device))
         return normalized
 
-    def _together(self, signals: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Compute features of padded signals.
+    def _in_chunks(self, signal: torch.Tensor, chunking: Chunking) -> torch.Tensor:
+        """Return features, (1, frames, mels), of a signal of shape (1, samples).
 
-        A centred STFT reads zeros behind a signal's end anyway, so padding does not change its own
-        frames. Only operations on all frames need a mask.
+        The limit of decibels to `top_db` below the loudest value is that of the whole signal.
         """
-        padded = pad_sequence(signals, batch_first=True)
-        spectrogram = spectral_magnitude(self.compute.compute_STFT(padded))
-        features = decibels(self.compute.compute_fbanks, torch.matmul(spectrogram, self._filters))
-        hop = self.compute.compute_STFT.hop_length
-        n_frames = [1 + len(signal) // hop for signal in signals]
-        lengths = copy_to_device(torch.tensor(n_frames), self.device)[:, None, None]
-        beyond = torch.arange(features.shape[1], device=self.device)[:, None] >= lengths
-        loudest = features.masked_fill(beyond, -torch.inf).amax((1, 2), keepdim=True)
-        features = torch.maximum(features, loudest - self.compute.compute_fbanks.top_db)
-        features -= features.masked_fill(beyond, 0).sum(1, keepdim=True) / lengths
-        return [one[:n] for one, n in zip(features, n_frames, strict=True)]
+        stft, filterbank = self.compute.compute_STFT, self.compute.compute_fbanks
+        hop = stft.hop_length
+        n_frames = 1 + signal.shape[1] // hop
+        parts = []
+        for frames, own in chunking.chunks(n_frames, halo=-(-stft.n_fft // (2 * hop))):
+            end = None if frames.stop == n_frames else (frames.stop - 1) * hop + 1
+            samples = signal[:, frames.start * hop : end]
+            spectrogram = spectral_magnitude(stft(samples))[:, own]
+            parts.append(decibels(filterbank, torch.matmul(spectrogram, self._filters)))
+        features = torch.cat(parts, dim=1)
+        return features.clamp(min=features.amax() - filterbank.top_db)
+
+    def _together(self, signals: list[torch.Tensor]) -> Padded:
+        """Compute features of signals on a strip.
+
+        A centred STFT reads zeros around a signal, which the strip has. Operations on all frames
+        of an utterance leave out what is padding.
+        """
+        strip = lay_out(signals, self._blocks, few_sizes=True)
+        spectrogram = spectral_magnitude(self._stft(strip.samples[None]))[0]
+        filterbank = self.compute.compute_fbanks
+        levels = decibels(filterbank, torch.matmul(spectrogram, self._filters))
+        n_frames = [1 + len(signal) // self._blocks.step for signal in signals]
+        places = torch.tensor([strip.first_blocks, n_frames])
+        starts, lengths = copy_to_device(places, self.device)[..., None]
+        frame = torch.arange(max(n_frames), device=self.device)
+        # Rows beyond an utterance's end repeat its last frame.
+        rows = starts + torch.minimum(frame, lengths - 1)
+        features = levels.index_select(0, rows.flatten()).view(*rows.shape, -1)
+        loudest = features.amax((1, 2), keepdim=True)
+        features = torch.maximum(features, loudest - filterbank.top_db)
+        beyond = (frame >= lengths)[..., None]
+        total = features.masked_fill(beyond, 0).sum(1, keepdim=True)
+        return Padded(features.sub_(total / lengths[..., None]), places[1], lengths[:, 0])
 
 
 def is_plain_fbank(compute_features: torch.nn.Module) -> bool:
@@ -93,22 +120,3 @@ def is_sentence_mean(normalize: torch.nn.Module) -> bool:
     if type(normalize) is not InputNormalization or normalize.std_norm:
         return False
     return bool(normalize.norm_type == "sentence" and normalize.length_dim == 1)
-
-
-def fbank_in_chunks(fbank: Fbank, signal: torch.Tensor) -> torch.Tensor:
-    """Return ``fbank(signal)``, shape (1, frames, mels), from a signal of shape (1, samples).
-
-    SpeechBrain limits decibels to `top_db` below the loudest value of its input. A chunk's limit
-    is at or below that of the whole signal, so limiting again afterwards is exact, provided that
-    frames affected by a chunk's inner edge are dropped first.
-    """
-    stft, filterbank = fbank.compute_STFT, fbank.compute_fbanks
-    hop = stft.hop_length
-    n_frames = 1 + signal.shape[1] // hop
-    parts = []
-    for frames, own in chunks(n_frames, halo=-(-stft.n_fft // (2 * hop))):
-        end = None if frames.stop == n_frames else (frames.stop - 1) * hop + 1
-        samples = signal[:, frames.start * hop : end]
-        parts.append(filterbank(spectral_magnitude(stft(samples))[:, own]))
-    features = torch.cat(parts, dim=1)
-    return features.clamp(min=features.amax() - filterbank.top_db)

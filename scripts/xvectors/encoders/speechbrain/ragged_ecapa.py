@@ -1,5 +1,7 @@
 """ECAPA-TDNN of SpeechBrain on ragged batches: no padding, few large matrix products, exact."""
 
+from collections.abc import Sequence
+
 import torch
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN, SERes2NetBlock, TDNNBlock
 from speechbrain.nnet.CNN import Conv1d
@@ -9,6 +11,7 @@ from xvectors.encoders.ragged import (
     Batch,
     Layer,
     Norm,
+    Padded,
     Product,
     lay_out,
     pass_through_res2net,
@@ -69,11 +72,11 @@ class RaggedEcapa:
         widths = sum(block.n_channels for block in self.blocks)
         return int(4 * (4 * widths + 6 * self.aggregation.product.n_outputs))
 
-    def embed(self, features: list[torch.Tensor]) -> torch.Tensor:
+    def embed(self, features: Sequence[torch.Tensor] | Padded) -> torch.Tensor:
         """Embed utterances in one batch.
 
         Args:
-            features: Normalized features, (frames, mels) each, float32.
+            features: Normalized features, (frames, mels) each, float32, or padded ones.
 
         Returns:
             A float32 tensor of shape (utterances, dim).

@@ -1,5 +1,6 @@
 """The x-vector TDNN of SpeechBrain on ragged batches: no padding, few large products, exact."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from speechbrain.nnet.linear import Linear
 from speechbrain.nnet.normalization import BatchNorm1d
 from speechbrain.nnet.pooling import StatisticsPooling
 
-from xvectors.encoders.ragged import Batch, Norm, Product, lay_out
+from xvectors.encoders.ragged import Batch, Norm, Padded, Product, lay_out
 from xvectors.encoders.speechbrain.ragged_ecapa import pads_by_reflection
 
 # Activations that need no neighbouring frames.
@@ -51,11 +52,11 @@ class RaggedXvector:
         """Rough number of bytes per frame at the peak."""
         return 4 * max(one.weight.shape[1] + 3 * one.n_outputs for one in self.products)
 
-    def embed(self, features: list[torch.Tensor]) -> torch.Tensor:
+    def embed(self, features: Sequence[torch.Tensor] | Padded) -> torch.Tensor:
         """Embed utterances in one batch.
 
         Args:
-            features: Normalized features, (frames, mels) each, float32.
+            features: Normalized features, (frames, mels) each, float32, or padded ones.
 
         Returns:
             A float32 tensor of shape (utterances, dim).
