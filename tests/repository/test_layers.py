@@ -14,7 +14,7 @@ ROOMS = sorted(
     if (path / "__init__.py").exists() and path.name not in ROOMS_WITH_TORCH
 )
 # Made from tensors, for encoders alone.
-NEEDS_TORCH = {"xvectors.audio.resampling"}
+NEEDS_TORCH = {"xvectors.audio.resampling", "xvectors.audio.strip"}
 
 
 def modules_of(room: str) -> list[str]:

@@ -15,7 +15,7 @@ EXCEPTIONS = {
 }
 
 # Tests of several modules together.
-OTHERS = {"audio/test_damaged.py", "job/test_decoded_audio.py"}
+OTHERS = {"audio/test_damaged.py", "encoders/test_on_a_gpu.py", "job/test_decoded_audio.py"}
 
 
 def place_of_tests(module: Path) -> Path:

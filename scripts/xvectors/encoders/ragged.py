@@ -108,7 +108,9 @@ class Batch(ABC):
         """Return the row of each tap of each row, and which of these taps are zero."""
         offsets = [(tap - kernel_size // 2) * dilation for tap in range(kernel_size)]
         last = self._last_frame[:, None]
-        frames = self._frame[:, None] + torch.tensor(offsets, device=self.device)
+        # Made on the device, which would otherwise be waited for.
+        taps = torch.arange(kernel_size, device=self.device)
+        frames = self._frame[:, None] + (taps - kernel_size // 2) * dilation
         if padding == "reflect":
             # Only padding rows can be below zero.
             inside = (last - (last - frames.abs()).abs()).clamp(min=0)
