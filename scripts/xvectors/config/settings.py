@@ -393,7 +393,7 @@ class XVectorSettings(_Section):
         20,
         description=(
             "utterances in one `forward()`; `null` is one at a time. It does not change vectors. "
-            "On an H200, 128 was 10 % faster than 20"
+            "On a GPU the default runner takes as many as suit the GPU"
         ),
     )
     n_shards: Annotated[

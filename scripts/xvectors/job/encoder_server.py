@@ -46,9 +46,9 @@ MAX_PROCESSES = 15
 PACK_SECONDS = 600
 # The first batch of a process is so small that the GPU soon has work. Each next one doubles.
 FIRST_SECONDS = 20
-# Recordings above `LONG_SECONDS` that processes hold at a time, in all: 2.8 GB. A process holds a
+# Recordings above `LONG_SECONDS` that processes hold at a time, in all: 1.4 GB. A process holds a
 # recording of any length if it is the only one.
-MAX_LONG_SECONDS = 4 * 3600
+MAX_LONG_SECONDS = 2 * 3600
 SECONDS_BETWEEN_TRIES = 0.1
 # The most bytes of a batch's signals, without its last one, if their stated lengths were wrong.
 BATCH_BYTES = 80 * 2**20
