@@ -170,12 +170,14 @@ class Checks:
             ]
 
         first = encoder.embed(batch(28))
+        on_cpu = [one._replace(samples=one.samples.cpu()) for one in batch(28)]
         torch.cuda.set_sync_debug_mode("error")
         try:
             encoder.embed(batch(28))
+            error = largest_error(encoder.embed(on_cpu), first)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        self.check("no hidden waiting", True)
+        self.check("no hidden waiting", error < 1e-6, f"{error:.1e}")
         with ThreadPoolExecutor(4) as threads:
             errors = [
                 largest_error(one, first) for one in threads.map(encoder.embed, [batch(28)] * 40)
@@ -238,6 +240,7 @@ class Checks:
         default, large = rates["long bf16 20"], rates["long bf16 128"]
         self.check("batch_size 20 is as fast as 128", default > 0.95 * large, default / large)
         self._share_of_slowest(default)
+        self._long_recordings()
         limited = self.start("limited", "long", OMP_THREAD_LIMIT="1").account()
         self.check("OMP_THREAD_LIMIT=1", limited["n_utterances"] == n * repeats, rate(limited))
         # Each has a folder of leases of its own, so that neither waits for the other.
@@ -250,6 +253,23 @@ class Checks:
         job = self.start("uuid", "mixed", device="cuda:0", CUDA_VISIBLE_DEVICES=uuid)
         n_mixed = len(SECONDS) * len(KINDS)
         self.check("a GPU by its UUID", job.account()["n_utterances"] == n_mixed)
+
+    def _long_recordings(self) -> None:
+        """Run a job with recordings beyond ten minutes among short ones."""
+        speech = numpy.tile(demo_speech(), 5)
+        folder = self.folder / "hours-wav"
+        folder.mkdir()
+        paths = []
+        for i, minutes in enumerate([*[11] * 8, *[20] * 4, 70]):
+            paths.append(folder / f"{i:02}.wav")
+            samples = numpy.resize(speech[1000 * i :], minutes * 60 * 24000)
+            soundfile.write(paths[-1], samples, 24000, subtype="PCM_16")
+        paths += sorted((self.folder / "long-wav").glob("*.wav"))
+        write_manifests(self.folder / "hours", paths, 1)
+        account = self.start("hours", "hours").account()
+        ok = account["n_utterances"] == len(paths)
+        told = f"{account.get('audio_seconds', 0) / account['wall_seconds']:.0f} times real time"
+        self.check("long recordings", ok, told)
 
     def _share_of_slowest(self, whole: float) -> None:
         """Compare a job's speed with that of reading, the network and writing alone."""
@@ -302,7 +322,12 @@ class Checks:
         error = largest_error(encoder.embed(ten), expected)
         self.check("smaller batches", error < 2e-5, f"{error:.1e}, limit {encoder.budget.limit}")
         error = largest_error(encoder.embed([long]), whole)
-        self.check("in pieces", error < 2e-5, f"{error:.1e}, {encoder.budget.longest} frames")
+        told = f"{error:.1e}, {encoder.chunking.n_own} frames"
+        self.check("in pieces", error < 2e-5, told)
+        encoder.budget.limit = 0
+        error = max(largest_error(encoder.embed(ten), expected) for _ in range(10))
+        grown = encoder.budget.limit
+        self.check("a budget from nothing", error < 2e-5 and grown > 0, f"{error:.1e}, {grown}")
 
     def run(self) -> None:
         """Run every part; an error in one fails it and goes on with the next."""

@@ -196,6 +196,54 @@ def test_an_error_is_for_the_process_whose_signals_cause_it():
     assert answers[2].tolist() == [[10, 10, 16000]]
 
 
+class Speech(Pipeline):
+    """Embeds signals that follow from the index."""
+
+    def __init__(self, encoder):
+        self.encoder = encoder
+
+    def load(self, index):
+        dice = torch.Generator().manual_seed(index)
+        return torch.randn(8000 + 900 * index, generator=dice)
+
+    def compute(self, items):
+        return self.encoder.embed([Signal(item, 24000) for item in items])
+
+    def store(self, item, result):
+        return result.tolist()
+
+
+@pytest.mark.parametrize(
+    ("part", "function"),
+    [
+        ("_uploads", "start"),
+        ("normalizer", "normalize_together"),
+        ("", "_features"),
+        ("ragged", "embed"),
+    ],
+)
+def test_a_lack_of_memory_costs_no_utterance_wherever_it_is_met(
+    encoder, monkeypatch, part, function
+):
+    pipeline = Speech(encoder)
+    expected = pipeline.compute([pipeline.load(index) for index in range(8)])
+    owner = getattr(encoder, part) if part else encoder
+    original = getattr(owner, function)
+
+    def scarce(several):
+        if len(several) > 1:
+            raise torch.AcceleratorError("CUDA error: out of memory")
+        return original(several)
+
+    monkeypatch.setattr(owner, function, scarce)
+    monkeypatch.setattr(encoder.budget, "limit", encoder.budget.limit)
+    found = dict(run_in_processes(pipeline, together(range(8), 4), 2))
+    for index, embedding in found.items():
+        difference = (torch.tensor(embedding) - expected[index]).abs().max()
+        assert difference <= 1e-5 * expected[index].abs().max()
+    assert len(found) == 8
+
+
 @pytest.mark.parametrize("n_processes", [1, 3, 15])
 @pytest.mark.parametrize("seconds", [0, 0.7, 5.6, 59])
 def test_batches_are_cut_by_their_seconds(n_processes, seconds):
