@@ -24,6 +24,8 @@ from xvectors.encoders.ragged import (
 MIN_VARIANCE = torch.finfo(torch.float32).eps
 MIN_POOLED_VARIANCE = 1e-4
 MAX_VARIANCE = 1e4
+# RawNet3's blocks take longer signals in pieces of so many frames, a multiple of 15.
+PIECE_FRAMES = 6000
 # Maps the layout and the matrix of features, (rows, channels), to those of frames.
 Frames = Callable[[Batch, torch.Tensor], tuple[Batch, torch.Tensor]]
 
@@ -93,13 +95,36 @@ class _RawNetBlock:
         self.afms: AFMS = block.afms
 
     def __call__(self, batch: Batch, x: torch.Tensor) -> tuple[Batch, torch.Tensor]:
-        h = self.res2net(batch, x)
-        h += self.residual(batch, x) if self.residual else x
-        if self.pool > 1:
-            batch, h = batch.max_pool(h, self.pool)
+        is_long = len(batch.lengths) == 1 and len(x) > 2 * PIECE_FRAMES
+        batch, h = self._pool_in_pieces(batch, x) if is_long else self._pool(batch, x)
         gates = functional.linear(batch.means(h), self.afms.fc.weight, self.afms.fc.bias).sigmoid_()
         batch.scale(h, gates.to(h.dtype), (gates * self.afms.alpha[:, 0]).to(h.dtype))
         return batch, h
+
+    def _pool(self, batch: Batch, x: torch.Tensor) -> tuple[Batch, torch.Tensor]:
+        """Return what AFMS gets, and its layout."""
+        h = self.res2net(batch, x)
+        h += self.residual(batch, x) if self.residual else x
+        return batch.max_pool(h, self.pool) if self.pool > 1 else (batch, h)
+
+    def _pool_in_pieces(self, batch: Batch, x: torch.Tensor) -> tuple[Batch, torch.Tensor]:
+        """Return the same of one long utterance, using little memory.
+
+        Each piece comes with the neighbouring frames that the convolutions reach.
+        """
+        n_frames = len(x) // self.pool * self.pool
+        # Pieces and what is cut off them are whole numbers of pools.
+        halo = -(-self.res2net.reach // self.pool) * self.pool
+        found = []
+        for start in range(0, n_frames, PIECE_FRAMES):
+            end = min(start + PIECE_FRAMES, n_frames)
+            piece = x[max(start - halo, 0) : end + halo]
+            layout = batch.of_lengths(torch.tensor([len(piece)]), str(batch.device))
+            first = (start - max(start - halo, 0)) // self.pool
+            _, pooled = self._pool(layout, piece)
+            found.append(pooled[first : first + (end - start) // self.pool])
+        lengths = torch.tensor([n_frames // self.pool])
+        return batch.of_lengths(lengths, str(batch.device)), torch.cat(found)
 
 
 class _Res2Net:
@@ -113,6 +138,9 @@ class _Res2Net:
             for convolution, norm in zip(block.convs, block.bns, strict=True)
         ]
         self.after = Layer(block.conv3, block.bn3, dtype, "zeros")
+        # Frames on each side that an output depends on: every layer adds its own.
+        products = [layer.product for layer in self.layers]
+        self.reach = sum(one.dilation * (one.kernel_size // 2) for one in products)
 
     def __call__(self, batch: Batch, x: torch.Tensor) -> torch.Tensor:
         h = self.before(batch, x)

@@ -10,6 +10,7 @@ from espnet2.bin.spk_inference import Speech2Embedding
 
 from tests.support.closeness import assert_close
 from tests.support.toolkit_models import CHECKPOINT, make_espnet_encoder, speech
+from xvectors.encoders.espnet import ragged as ragged_module
 from xvectors.encoders.espnet.ragged import RaggedModel, is_covered
 
 SECONDS = (0.3, 1.0, 0.05, 2.71, 1.0)
@@ -33,6 +34,19 @@ def test_companions_do_not_matter(model, padded):
         batch, frames = ragged.encode([features[i][0] for i in some])
         pooled = ragged.pool(batch, frames, torch.cat([n_told[i] for i in some]))
         assert_close(model.project_spk_embd(pooled), expected[some])
+
+
+@torch.inference_mode()
+def test_pieces_of_long_signals_do_not_matter(model, monkeypatch):
+    (signal,) = speech([40007])
+    features, n_told = model.extract_feats(signal[None])
+    expected = model(signal[None], extract_embd=True)
+    for n_frames in (30, 45, 600):
+        monkeypatch.setattr(ragged_module, "PIECE_FRAMES", n_frames)
+        for padded in (False, True):
+            ragged = RaggedModel(model, torch.float32, padded)
+            batch, frames = ragged.encode([features[0]])
+            assert_close(model.project_spk_embd(ragged.pool(batch, frames, n_told)), expected)
 
 
 def test_only_what_is_computed_alike_is_covered(model, monkeypatch):
