@@ -1,5 +1,9 @@
 """Average the embeddings of each speaker of a split."""
 
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
 from pathlib import Path
 
 from xvectors.encoders.identity import describe_origin

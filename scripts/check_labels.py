@@ -1,5 +1,9 @@
 """Check the speaker labels of a split with its embeddings."""
 
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
 from pathlib import Path
 
 from xvectors.encoders.identity import describe_origin

@@ -1,5 +1,9 @@
 """Check a split's embeddings and list its embedded, failed and excluded utterances."""
 
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
 from pathlib import Path
 
 from xvectors.results.collecting import collect_split

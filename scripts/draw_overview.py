@@ -1,5 +1,9 @@
 """Draw the overview of all splits and trial lists."""
 
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
 from pathlib import Path
 
 from xvectors.report.overview_page import draw_overview

@@ -1,5 +1,9 @@
 """Draw a split's page: speakers, doubtful utterances, durations and speed."""
 
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
 from pathlib import Path
 
 from xvectors.report.split_page import draw_report

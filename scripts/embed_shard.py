@@ -4,6 +4,10 @@ import os
 import signal
 import time
 
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
 STARTED = time.monotonic()
 # An interrupt during the imports ends the job without a traceback.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -11,8 +15,8 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 # The encoder has been fetched. A job never asks the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from xvectors.job.shard_job import embed_shard  # noqa: E402 - after the clock and the switches
-from xvectors.run.script_log import running  # noqa: E402
+from xvectors.job.shard_job import embed_shard
+from xvectors.run.script_log import running
 
 if __name__ == "__main__":
     with running(snakemake) as settings:

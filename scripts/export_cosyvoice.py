@@ -1,5 +1,9 @@
 """Write a split's embeddings as CosyVoice's dictionaries."""
 
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
 from pathlib import Path
 
 from xvectors.results.cosyvoice import export_cosyvoice

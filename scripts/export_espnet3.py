@@ -1,5 +1,9 @@
 """Link a split's embeddings where ESPnet3's recipes look for them."""
 
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
 from xvectors.config.layout import Layout
 from xvectors.results.espnet3 import link_split
 from xvectors.run.script_log import running

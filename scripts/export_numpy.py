@@ -1,5 +1,9 @@
 """Write a split's embeddings as a NumPy array."""
 
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
 from pathlib import Path
 
 from xvectors.results.exporting import export_numpy

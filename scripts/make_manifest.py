@@ -1,5 +1,9 @@
 """Make a split's manifest from its corpus."""
 
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
 from pathlib import Path
 
 from xvectors.corpora.make_manifest import make_manifest

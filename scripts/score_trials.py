@@ -1,5 +1,9 @@
 """Score a trial list and draw its page."""
 
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
 from xvectors.report.trials_page import draw_trials
 from xvectors.run.script_log import running
 from xvectors.verification.scoring import score_trials

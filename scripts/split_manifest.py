@@ -1,5 +1,9 @@
 """Check a split's manifest and write its index shards, balanced by duration."""
 
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
 from pathlib import Path
 
 from xvectors.config.layout import Layout

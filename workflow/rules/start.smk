@@ -19,6 +19,7 @@ from xvectors.errors import XVectorsError, as_error_lines
 from xvectors.run.python_path import share_package_with_jobs
 from xvectors.run.slurm_workarounds import work_around_slurm
 from xvectors.run.startup import start, start_job
+from xvectors.run.step_server import leave_server
 
 work_around_slurm(workflow.is_main_process)
 share_package_with_jobs()
@@ -44,6 +45,7 @@ try:
         if not is_module:
             run.check()
     else:
+        leave_server()
         settings = start_job(config, config_files, place)
 except XVectorsError as error:
     raise refuse(error) from None
@@ -71,6 +73,13 @@ def only_problems(record: LogRecord) -> bool:
     return workflow.execution_settings is None or run.quiet.filter(record)
 
 
+def serve_steps() -> None:
+    """Let the steps that run here share their imports, unless they have environments of their own."""
+    if not workflow.deployment_settings.deployment_method:
+        embeds_here = workflow.resource_settings.nodes is None
+        run.serve_steps(["snakemake.iocontainers", "snakemake.logging"], embeds_here)
+
+
 if workflow.is_main_process and not is_module:
     quieten()
 
@@ -79,6 +88,7 @@ onstart:
     try:
         if workflow.is_main_process:
             run.begin()
+            serve_steps()
     except XVectorsError as error:
         raise refuse(error) from None
 

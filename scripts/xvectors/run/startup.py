@@ -18,6 +18,8 @@ from xvectors.files.run_lock import ENDED, RunLock, RunWatch, name_run
 from xvectors.run.checks import check_config, check_manifests
 from xvectors.run.progress_line import ProgressLine, Quiet, RunCounter
 from xvectors.run.stale_records import Records, return_from_future
+from xvectors.run.step_modules import ENVIRONMENT, modules_of_steps
+from xvectors.run.step_server import StepServer
 from xvectors.run.summary import interruption, summarize
 
 
@@ -52,6 +54,7 @@ class Run:
             self.layout, xvector.splits, self.name, lambda: self.records.stale
         )
         self._line = ProgressLine(self._counter.count)
+        self._server: StepServer | None = None
 
     def check(self, made: Iterable[str] = ()) -> None:
         """Check that everything the configuration refers to is present and valid.
@@ -94,8 +97,22 @@ class Run:
         self.quiet.make_room = self._line.make_room
         self._line.start()
 
+    def serve_steps(self, modules: Iterable[str], embeds_here: bool) -> None:
+        """Start a server for the steps of this run.
+
+        Args:
+            modules: What every step's script imports.
+            embeds_here: Whether the jobs that embed run on this machine.
+
+        """
+        embeds_here = embeds_here and self.records.n_shards_to_run() != 0
+        needed = [*modules, *modules_of_steps(self.settings, embeds_here)]
+        self._server = StepServer(needed, ENVIRONMENT)
+
     def end(self) -> None:
         """Print a summary of the run, and note beside the lock that it has ended."""
+        if self._server is not None:
+            self._server.stop()
         self._line.stop()
         if self.quiet.is_interrupted:
             print(interruption(self._counter.count()), file=sys.stderr)

@@ -1,0 +1,194 @@
+"""Steps of a run as forks of one process, which has imported what they need.
+
+To import its packages takes a step of a second longer than its work on a small corpus. The server
+imports them once. A step's script asks it for a process that runs the script instead, waits for
+that process, and ends as it does. Where no server can be reached, a script runs by itself.
+
+The server computes nothing, because threads do not survive a fork.
+"""
+
+import contextlib
+import fcntl
+import importlib
+import json
+import logging
+import multiprocessing
+import os
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+# Tells scripts where the server listens, and for which installation of Python.
+VARIABLE = "XVECTORS_STEP_SERVER"
+# Set by Snakemake for each job.
+THREADS_VARIABLE = "OMP_NUM_THREADS"
+ONE_THREAD = {THREADS_VARIABLE: "1", "OPENBLAS_NUM_THREADS": "1"}
+KILLED = 128 + signal.SIGKILL
+
+
+class StepServer:
+    """The server of a run, as its main process sees it."""
+
+    def __init__(self, modules: Sequence[str], environment: dict[str, str]) -> None:
+        """Start the server.
+
+        Args:
+            modules: Names of modules to import, the first needed first.
+            environment: Variables for these imports. Steps get their script's.
+
+        """
+        self._process: subprocess.Popen[bytes] | None = None
+        # Only this user may enter.
+        self._folder = Path(tempfile.mkdtemp(prefix="xvectors-"))
+        address = self._folder / "steps"
+        with socket.socket(socket.AF_UNIX) as listener:
+            try:
+                listener.bind(str(address))
+            except OSError as error:
+                # The path of the temporary folder is too long.
+                logger.info("steps import their packages themselves: %s", error)
+                return
+            listener.listen()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(listener.fileno()), *modules],
+                stdin=subprocess.PIPE,
+                pass_fds=[listener.fileno()],
+                # More threads would not survive a fork.
+                env=os.environ | ONE_THREAD | environment,
+            )
+        os.environ[VARIABLE] = f"{address}:{sys.prefix}"
+
+    def stop(self) -> None:
+        """Stop the server. Processes of steps go on."""
+        if self._process is not None:
+            os.environ.pop(VARIABLE, None)
+            self._process.communicate()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def leave_server() -> None:
+    """Keep this process, a job that may be on another machine, and its children from the server."""
+    os.environ.pop(VARIABLE, None)
+
+
+def hand_over() -> None:
+    """Let the run's server run this process's script, and exit as it does.
+
+    Returns only if there is no server for this process. An interrupt is left to the other process,
+    which gets it, too.
+    """
+    address, _, prefix = os.environ.pop(VARIABLE, "").partition(":")
+    if not address or prefix != sys.prefix:
+        return
+    handle = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(address)
+        except OSError:
+            signal.signal(signal.SIGINT, handle)
+            return
+        request = {
+            "arguments": sys.argv,
+            "folder": str(Path.cwd()),
+            "environment": dict(os.environ),
+        }
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        with connection.makefile("rb") as answer:
+            sys.exit(int(answer.read() or KILLED))
+
+
+def serve(listener: socket.socket, modules: Sequence[str]) -> None:
+    """Import modules, and fork a process for each script, until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    processes: list[BaseProcess] = []
+    for module in modules:
+        # A script that needs it says what is wrong.
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+        if wait([listener], timeout=0):
+            processes.append(_fork(listener))
+    end = sys.stdin.fileno()
+    while True:
+        ready = wait([listener, end, *(process.sentinel for process in processes)])
+        if listener in ready:
+            processes.append(_fork(listener))
+        elif end in ready:
+            return
+        processes = [process for process in processes if process.is_alive()]
+
+
+def _fork(listener: socket.socket) -> BaseProcess:
+    connection, _ = listener.accept()
+    with connection:
+        process = multiprocessing.get_context("fork").Process(
+            target=_run, args=(listener, connection)
+        )
+        process.start()
+    return process
+
+
+def _run(listener: socket.socket, connection: socket.socket) -> None:
+    """Run the script that a connection asks for, and answer with its exit status."""
+    listener.close()
+    with connection.makefile("rb") as lines:
+        request = json.loads(lines.readline())
+    _die_with(connection)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv = request["arguments"]
+    _use_threads(int(os.environ.get(THREADS_VARIABLE, "1")))
+    status = 0
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as error:
+        status = _status(error.code)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    connection.sendall(str(status).encode())
+
+
+def _status(code: str | int | None) -> int:
+    """Return the exit status that Python makes of what ``sys.exit`` was given."""
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        return 1
+    return code or 0
+
+
+def _die_with(connection: socket.socket) -> None:
+    """End this process as soon as the other end of a connection is closed."""
+    fcntl.fcntl(connection, fcntl.F_SETOWN, os.getpid())
+    # The kernel sends SIGIO from now on, which ends a process.
+    flags = fcntl.fcntl(connection, fcntl.F_GETFL)
+    fcntl.fcntl(connection, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if wait([connection], timeout=0):
+        sys.exit("the script has ended")
+
+
+def _use_threads(n_threads: int) -> None:
+    """Let products use as many threads as if they had been given to this process at its start."""
+    if "numpy" in sys.modules:
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+        threadpool_limits(n_threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(n_threads)
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as given:
+        serve(given, sys.argv[2:])

@@ -1,0 +1,109 @@
+"""Scripts that a run's server runs in forks of a process with their imports."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from xvectors.run.step_server import VARIABLE, StepServer, leave_server
+
+SCRIPT = """
+from xvectors.run.step_server import hand_over
+
+hand_over()
+
+import os
+import sys
+import time
+from pathlib import Path
+
+Path(sys.argv[1]).write_text(f"{os.getpid()} {'wave' in sys.modules} {os.environ.get('COLOUR')}")
+if sys.argv[2] == "sleep":
+    time.sleep(60)
+sys.exit(int(sys.argv[2]))
+"""
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = StepServer(["no_such_module", "wave"], {})
+    yield server
+    server.stop()
+
+
+class Step:
+    """A script and what the process that ran it has written."""
+
+    def __init__(self, folder: Path, does: str) -> None:
+        (folder / "script.py").write_text(SCRIPT)
+        self.note = folder / "note"
+        command = [sys.executable, "script.py", str(self.note), does]
+        # A relative path of the script, and a variable of its own.
+        environment = os.environ | {"COLOUR": "green"}
+        self.process = subprocess.Popen(command, cwd=folder, env=environment)
+
+    def written(self) -> list[str]:
+        while not (self.note.exists() and self.note.read_text()):
+            time.sleep(0.01)
+        return self.note.read_text().split()
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_script_runs_in_a_fork_with_the_imports(server, tmp_path, status):
+    step = Step(tmp_path, str(status))
+    assert step.process.wait() == status
+    process_id, has_module, colour = step.written()
+    assert int(process_id) != step.process.pid
+    assert (has_module, colour) == ("True", "green")
+
+
+def test_a_script_runs_by_itself_without_a_server(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, f"{tmp_path}/steps:{sys.prefix}")
+    step = Step(tmp_path, "4")
+    assert step.process.wait() == 4
+    assert step.written() == [str(step.process.pid), "False", "green"]
+
+
+def test_a_script_of_another_environment_runs_by_itself(server, tmp_path, monkeypatch):
+    address, _, _ = os.environ[VARIABLE].partition(":")
+    monkeypatch.setenv(VARIABLE, f"{address}:/another")
+    step = Step(tmp_path, "0")
+    step.process.wait()
+    assert step.written()[0] == str(step.process.pid)
+
+
+def test_a_job_elsewhere_leaves_the_server(server, monkeypatch):
+    monkeypatch.setenv(VARIABLE, os.environ[VARIABLE])
+    leave_server()
+    assert VARIABLE not in os.environ
+
+
+def test_a_script_whose_process_is_killed_fails(server, tmp_path):
+    step = Step(tmp_path, "sleep")
+    os.kill(int(step.written()[0]), signal.SIGKILL)
+    assert step.process.wait() == 137
+
+
+def test_the_process_of_a_killed_script_ends(server, tmp_path):
+    step = Step(tmp_path, "sleep")
+    process = Path("/proc", step.written()[0], "cmdline")
+    step.process.kill()
+    step.process.wait()
+    # The entry of a process that has ended may stay, but is empty.
+    while process.exists() and process.read_bytes():
+        time.sleep(0.01)
+
+
+def test_the_server_ends_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    server = StepServer([], {})
+    assert len(list(tmp_path.iterdir())) == 1
+    server.stop()
+    assert not list(tmp_path.iterdir())
+    assert VARIABLE not in os.environ
