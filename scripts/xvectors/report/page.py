@@ -9,14 +9,13 @@ import base64
 import gzip
 import json
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import vl_convert
 
 from xvectors.report.charts import Spec
+from xvectors.report.charts_library import charts_library
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Stays below 2 MiB in base64.
@@ -48,7 +47,7 @@ def render(
     # Without charts, a page needs no library.
     packed = json.dumps(
         {
-            "library": _library() if charts else "",
+            "library": charts_library() if charts else "",
             "charts": charts,
             "data": data,
             "clips": {
@@ -59,10 +58,3 @@ def render(
     # No timestamp: the same numbers give the same page.
     zipped = base64.b64encode(gzip.compress(packed.encode(), mtime=0)).decode()
     return environment.get_template(template).render(**values, packed=zipped)
-
-
-@cache
-def _library() -> str:
-    """Return the JavaScript of Vega, Vega-Lite and Vega-Embed."""
-    library: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version="6.4")
-    return library
