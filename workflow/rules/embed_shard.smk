@@ -18,8 +18,6 @@ rule embed_shard:
         marker=str(layout.marker("{split}", "{shard}")),
     log:
         log_of("embed_shard", "{split}/{shard}"),
-    benchmark:
-        str(layout.benchmark("embed_shard", "{split}/{shard}"))
     retries: retries_of_shard()
     conda:
         "../../envs/xvectors.yaml"

@@ -167,10 +167,6 @@ class Layout:
         """Return the log of a rule's job."""
         return self.root / ".logs" / rule / f"{stem}.log"
 
-    def benchmark(self, rule: str, stem: str) -> Path:
-        """Return the time and memory that a rule's job took."""
-        return self.root / ".benchmarks" / rule / f"{stem}.tsv"
-
 
 def shard_name(shard: int, n_shards: int) -> str:
     """Return ``<k>-of-<n>``, where k counts from 0 and is zero-padded to the width of n."""

@@ -1,6 +1,7 @@
 """A shard job: it embeds the missing utterances of an index shard, and writes its done-marker."""
 
 import logging
+import resource
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, closing
@@ -302,11 +303,13 @@ def _report(job: _Job, marker: DoneMarker) -> None:
     for failure in marker.failures:
         logger.info("%s: %s: %s", job.split, failure.utt_id, failure.reason)
     logger.info(
-        "%s: %d embedded, %d already embedded, %d failed, %s%s",
+        "%s: %d embedded, %d already embedded, %d failed, %s%s, %d MB of memory at most",
         job.name,
         marker.n_written,
         marker.n_skipped,
         marker.n_failed,
         speed(marker.n_written, marker.audio_seconds, marker.wall_seconds),
         f", {marker.n_silent} silent" if marker.n_silent else "",
+        # Linux counts in units of 1024 bytes.
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 10**6,
     )
