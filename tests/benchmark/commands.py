@@ -67,9 +67,9 @@ def run_loop(folder: Path, encoder: Path) -> float:
     return seconds
 
 
-def run_workflow(folder: Path) -> tuple[float, float]:
-    """Return the seconds of the workflow's command, and of the same command once more."""
-    command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile")]
+def run_workflow(folder: Path, repository: Path) -> tuple[float, float]:
+    """Return the seconds of a checkout's command, and of the same command once more."""
+    command = [sys.executable, "-m", "snakemake", "-s", str(repository / "Snakefile")]
     command += ["--cores", str(CORES), "--configfile", "my.yaml"]
     command += ["--directory", str(folder)]
     seconds = timed(command, cwd=folder), timed(command, cwd=folder)
@@ -84,7 +84,7 @@ def timed(command: Sequence[str], given: str = "", cwd: Path | None = None) -> f
     return time.monotonic() - begun
 
 
-def measure(case: Case, encoder: Path, n_rounds: int) -> str:
+def measure(case: Case, encoder: Path, n_rounds: int, repository: Path) -> str:
     """Return a line of the table for a case."""
     loops, runs, repeats = [], [], []
     with tempfile.TemporaryDirectory() as name:
@@ -92,7 +92,7 @@ def measure(case: Case, encoder: Path, n_rounds: int) -> str:
         write_case(folder, case, encoder)
         for _ in range(n_rounds):
             loops.append(run_loop(folder, encoder))
-            run, again = run_workflow(folder)
+            run, again = run_workflow(folder, repository)
             runs.append(run)
             repeats.append(again)
     ratio = statistics.median(loop / run for loop, run in zip(loops, runs, strict=True))
@@ -101,11 +101,13 @@ def measure(case: Case, encoder: Path, n_rounds: int) -> str:
 
 
 def main() -> None:
-    """Measure all cases, or those of so many recordings at most."""
+    """Measure all cases, or one of them."""
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--most", type=int, default=max(case.n_recordings for case in CASES))
+    parser.add_argument("--recordings", type=int, help="only the cases of so many recordings")
+    parser.add_argument("--splits", type=int, help="only the cases of so many splits")
+    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="another checkout")
     arguments = parser.parse_args()
     print("| corpus | SpeechBrain's loop | workflow | ratio | nothing to do |")
     print("|---|---|---|---|---|", flush=True)
@@ -113,8 +115,10 @@ def main() -> None:
         encoder = Path(name) / "encoder"
         make_full_size_encoder(encoder)
         for case in CASES:
-            if case.n_recordings <= arguments.most:
-                print(measure(case, encoder, arguments.rounds), flush=True)
+            wanted = (arguments.recordings, arguments.splits)
+            if all(one in (None, has) for one, has in zip(wanted, case, strict=True)):
+                line = measure(case, encoder, arguments.rounds, arguments.repository)
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

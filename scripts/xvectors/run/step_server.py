@@ -60,6 +60,8 @@ class StepServer:
                 logger.info("steps import their packages themselves: %s", error)
                 return
             listener.listen()
+            # The server, which inherits this, ends with the run and not before.
+            handle = signal.signal(signal.SIGINT, signal.SIG_IGN)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(listener.fileno()), *modules],
                 stdin=subprocess.PIPE,
@@ -67,6 +69,7 @@ class StepServer:
                 # More threads would not survive a fork.
                 env=os.environ | ONE_THREAD | environment,
             )
+            signal.signal(signal.SIGINT, handle)
         os.environ[VARIABLE] = f"{address}:{sys.prefix}"
 
     def stop(self) -> None:
@@ -110,7 +113,6 @@ def hand_over() -> None:
 
 def serve(listener: socket.socket, modules: Sequence[str]) -> None:
     """Import modules, and fork a process for each script, until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     processes: list[BaseProcess] = []
     for module in modules:
         # A script that needs it says what is wrong.
