@@ -3,11 +3,10 @@
 from xvectors.config.settings import Settings
 from xvectors.config.toolkits import toolkit_named
 from xvectors.job.gpu_lease import visible_gpus
-from xvectors.job.shard_job import ASK_DRIVER
 from xvectors.tasks.outputs import makes_embeddings, runner_class
 
-# For the imports: nothing asks the hub, and none starts CUDA.
-ENVIRONMENT = {"HF_HUB_OFFLINE": "1", ASK_DRIVER: "1"}
+# For the imports: none asks the hub, or CUDA itself for GPUs.
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 EVERY_RUN = (
     "xvectors.run.script_log",
     "xvectors.sharding.splitting",
