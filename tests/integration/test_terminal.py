@@ -82,7 +82,7 @@ def test_a_run_of_24_shards_is_a_bar_and_few_lines(checkout):
 
 
 def test_an_interrupted_run_says_so_in_one_line(checkout):
-    checkout.use_task(SLOW_TASK, n_shards=2, batch_size=None)
+    checkout.use_task(SLOW_TASK, n_shards=1, batch_size=None)
     terminal = Terminal(checkout)
     terminal.read_until(r"[1-7]/8 utterances")
     os.write(terminal.master, b"\x03")
