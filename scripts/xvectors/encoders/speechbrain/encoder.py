@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
+from speechbrain.lobes.models.ResNet import ResNet
 
 from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.device import float32_products, free_unused_memory, is_out_of_memory
@@ -22,12 +23,15 @@ from xvectors.encoders.speechbrain.chunked_ecapa import (
     reflecting_convolutions,
 )
 from xvectors.encoders.speechbrain.features import Features
+from xvectors.encoders.speechbrain.padded_resnet import PaddedResNet
 from xvectors.encoders.speechbrain.ragged_ecapa import RaggedEcapa
 from xvectors.encoders.speechbrain.ragged_xvector import RaggedXvector
 from xvectors.encoders.speechbrain.workarounds import local_overrides, numbered_device
 from xvectors.errors import EncoderError, first_line
 
 logger = logging.getLogger(__name__)
+
+Form = RaggedEcapa | RaggedXvector | PaddedResNet
 
 SAMPLE_RATE = 16000
 # ECAPA-TDNN keeps some twenty matrices of (frames, channels). Signals of more than a minute are
@@ -107,9 +111,7 @@ class SpeechBrainEncoder(Encoder):
         return found.flatten(1)
 
 
-def _ragged_form(
-    model: torch.nn.Module, precision: str, device: torch.device
-) -> RaggedEcapa | RaggedXvector | None:
+def _ragged_form(model: torch.nn.Module, precision: str, device: torch.device) -> Form | None:
     """Return the fast form of a model, or None, with a log line, if there is none."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     padded = device.type != "cpu"
@@ -117,12 +119,14 @@ def _ragged_form(
         return RaggedEcapa(model, dtype, padded)
     if ragged_xvector.is_covered(model):
         return RaggedXvector(model, dtype, padded)
+    if type(model) is ResNet and padded:
+        return PaddedResNet(model, dtype)
     name = type(model).__name__
     logger.info("no fast form of %s: only utterances of equal length are batched", name)
     return None
 
 
-def _budget(ragged: RaggedEcapa | RaggedXvector | None, device: torch.device) -> BatchBudget:
+def _budget(ragged: Form | None, device: torch.device) -> BatchBudget:
     """Return the budget of a batch: on a GPU as many frames as help and fit its free memory.
 
     Other processes may need that memory for a while only, so the budget can grow.
