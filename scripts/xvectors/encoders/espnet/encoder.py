@@ -12,7 +12,7 @@ from espnet2.asr.frontend.asteroid_frontend import AsteroidFrontend
 
 from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
-from xvectors.encoders.device import float32_products
+from xvectors.encoders.device import copy_to_device, float32_products
 from xvectors.encoders.encoder import Encoder, embed_by_length_within
 from xvectors.encoders.espnet.ragged import RaggedModel, is_covered
 from xvectors.encoders.espnet.workarounds import Speech2Embedding
@@ -74,7 +74,7 @@ class EspnetEncoder(Encoder):
         features, n_told = self._features(signals)
         batch, frames = ragged.encode([one[0] for one in features])
         with float32_products():
-            pooled = ragged.pool(batch, frames, n_told.to(self.device))
+            pooled = ragged.pool(batch, frames, copy_to_device(n_told, self.device))
             embeddings: torch.Tensor = self.model.project_spk_embd(pooled)
         return embeddings
 

@@ -13,6 +13,7 @@ if missing_packages("espnet"):
 from espnet2.main_funcs.pack_funcs import pack
 
 from tests.support.closeness import assert_close
+from tests.support.fake_gpu import GPU, fake_gpu, to_gpu
 from tests.support.toolkit_models import (
     CHECKPOINT,
     ESPNET_MODELS,
@@ -23,7 +24,8 @@ from tests.support.toolkit_models import (
 )
 from xvectors.encoders.device import has_bf16
 from xvectors.encoders.encoder import load_encoder
-from xvectors.encoders.espnet.encoder import EspnetEncoder
+from xvectors.encoders.espnet.encoder import GPU_SAMPLES, EspnetEncoder
+from xvectors.encoders.espnet.ragged import RaggedModel
 from xvectors.encoders.espnet.workarounds import Speech2Embedding
 from xvectors.encoders.fetching import fetch_encoder
 from xvectors.errors import EncoderError
@@ -237,3 +239,26 @@ def assert_refused(source, message):
         EspnetEncoder(source, "cpu", "fp32")
     assert str(source) in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["rawnet3", "ecapa"])
+def test_a_gpu_is_given_few_copies_and_never_waited_for(tmp_path, monkeypatch, name):
+    encoder = load_encoder("espnet", make_espnet_encoder(tmp_path, name), "cpu", "fp32")
+    encoder.budget.limit = GPU_SAMPLES
+    with fake_gpu(monkeypatch) as noted, torch.no_grad():
+        to_gpu(encoder.model)
+        if name == "rawnet3":
+            filters = encoder.model.frontend.conv.get_filters().clone().to(GPU)
+            encoder.model.frontend.conv.get_filters = lambda: filters
+        encoder.device = GPU
+        encoder.ragged = RaggedModel(encoder.model, torch.float32, padded=True)
+        launches = []
+        for n in (2, 12):
+            noted.clear()
+            signals = [torch.empty(16000 + 1000 * i, device=GPU) for i in range(n)]
+            assert encoder.embed_on_device(signals).device == GPU
+            # The taps of three dilations, of the first layer, and of lengths. None waits.
+            assert noted.n_copies <= 12
+            launches.append(noted.n_launches)
+    # The features are computed one by one, as ESPnet does.
+    assert (launches[1] - launches[0]) / 10 < 30
