@@ -1,11 +1,18 @@
-"""Speed of reading and listing audio in containers against the same audio as files.
+"""Speed of audio in tars against the same audio as files, in steps and in whole runs.
 
 ``python -m tests.benchmark.containers FOLDER --members 200000 --tars 200``
+
+Recordings are decoded cold, from the disk, and warm, from memory; files are only forgotten where
+this process may ask the kernel to (root outside a container).
 """
 
 import argparse
 import io
+import json
 import os
+import resource
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +24,6 @@ import numpy as np
 import soundfile
 
 from tests.support.corpora import add
-from xvectors.audio.containers import parse_member
 from xvectors.audio.reading import read_signal
 from xvectors.audio.resampling import Normalizer
 from xvectors.corpora.make_manifest import make_manifest
@@ -27,6 +33,8 @@ from xvectors.sharding.index_shards import hash_audio
 RATE = 16000
 SECONDS = 1
 READERS = 2
+REPOSITORY = Path(__file__).resolve().parents[2]
+KINDS = ("files", "tars")
 # Recordings that differ; more would only take longer to make.
 N_RECORDINGS = 100
 
@@ -55,43 +63,113 @@ def make_corpora(folder: Path, n_members: int, n_tars: int) -> None:
                 (folder / "files" / f"{number:04d}" / f"{i:08d}.flac").write_bytes(content)
 
 
+def processor_seconds() -> float:
+    """Return the processor time of this process and of the processes that it has waited for."""
+    used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
 @contextmanager
 def timed(step: str, n_utterances: int) -> Iterator[None]:
     """Print how long a step takes."""
-    began, used = time.perf_counter(), time.process_time()
+    began, used = time.perf_counter(), processor_seconds()
     yield
-    wall, processor = time.perf_counter() - began, time.process_time() - used
-    speed = n_utterances / wall
-    print(f"{step}: {wall:.2f} s ({processor:.2f} s of processors), {speed:.0f} per second")
+    wall, processor = time.perf_counter() - began, processor_seconds() - used
+    each = 1e6 * processor / n_utterances
+    print(
+        f"{step}: {wall:.2f} s, {n_utterances / wall:.0f} per second; {processor:.2f} s of "
+        f"processors, {each:.0f} us each",
+        flush=True,
+    )
 
 
-def forget(paths: set[str]) -> None:
-    """Drop files from the page cache."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
+def forget() -> None:
+    """Drop all files, and what is known of their names, from memory."""
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
-def measure(folder: Path, kind: str, corpus: dict[str, str], n_read: int) -> None:
-    """Measure all steps for a corpus."""
-    manifest = folder / f"{kind}.tsv"
-    n_all = sum(1 for _ in (folder / "files").glob("*/*"))
-    with timed(f"{kind}: list", n_all):
-        make_manifest(corpus, manifest)
-    utterances = read_manifest(manifest).utterances
-    paths = [utterance.wav_path for utterance in utterances]
-    with timed(f"{kind}: compare the versions of all audio, as a run with nothing to do", n_all):
-        hash_audio(manifest, paths)
+def list_corpora(folder: Path, n_members: int) -> None:
+    """Write the manifests of both corpora."""
+    corpora = {
+        "files": {"kind": "folder", "path": str(folder / "files"), "pattern": "{speaker}/*.flac"},
+        "tars": {"kind": "webdataset", "path": str(folder / "tars")},
+    }
+    for kind in KINDS:
+        with timed(f"{kind}: list", n_members):
+            make_manifest(corpora[kind], folder / f"{kind}.tsv")
+
+
+def decode(folder: Path, n_read: int) -> None:
+    """Decode the first recordings of each corpus, cold and warm."""
     normalizer = Normalizer(RATE)
     read: Callable[[str], object] = lambda path: read_signal(path, normalizer)  # noqa: E731
-    some = paths[:n_read]
-    containers = {member.container if (member := parse_member(one)) else one for one in some}
-    forget(containers)
-    for state in ("cold", "warm"):
-        with timed(f"{kind}: decode, {state}", n_read), ThreadPoolExecutor(READERS) as readers:
-            list(readers.map(read, some, chunksize=20))
+    for kind in KINDS:
+        utterances = read_manifest(folder / f"{kind}.tsv").utterances
+        paths = [utterance.wav_path for utterance in utterances][:n_read]
+        forget()
+        for state in ("cold", "warm"):
+            with (
+                timed(f"{kind}: decode, {state}", len(paths)),
+                ThreadPoolExecutor(READERS) as readers,
+            ):
+                list(readers.map(read, paths, chunksize=20))
+
+
+def compare_versions(folder: Path, n_members: int) -> None:
+    """Look at all audio, as a run with nothing to do, and count the looks."""
+    stat = os.stat
+    for kind in KINDS:
+        manifest = folder / f"{kind}.tsv"
+        paths = [utterance.wav_path for utterance in read_manifest(manifest).utterances]
+        with timed(f"{kind}: compare the versions of all audio", n_members):
+            hash_audio(manifest, paths)
+        looks = 0
+
+        def count(path: str) -> os.stat_result:
+            nonlocal looks
+            looks += 1
+            return stat(path)
+
+        os.stat = count  # type: ignore[assignment]
+        hash_audio(manifest, paths)
+        os.stat = stat
+        print(f"{kind}: {looks} looks at files", flush=True)
+
+
+def run_workflow(folder: Path, n_members: int, n_shards: int) -> None:
+    """Embed each corpus with a task without a network, twice."""
+    encoder = folder / "encoder"
+    encoder.mkdir(exist_ok=True)
+    (encoder / "hyperparams.yaml").write_text("null: true\n")
+    for kind in KINDS:
+        xvector = {
+            "pretrained_model": str(encoder),
+            "device": "cpu",
+            "spk_embed_tag": kind,
+            "save_path": str(folder / "out"),
+            "n_shards": n_shards,
+            "splits": ["train"],
+            "manifest_paths": {"train": str(folder / f"{kind}.tsv")},
+            "provider": "tests.benchmark.reading_task.ReadingProvider",
+            "storage": "packed",
+            "speaker_means": False,
+            "report": False,
+        }
+        config = folder / f"{kind}.yaml"
+        config.write_text(json.dumps({"xvector": xvector}))
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(config)]
+        command += ["--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder)]
+        path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "scripts")])
+        for step in ("split and embed", "run again, with nothing to do"):
+            with timed(f"{kind}: {step}", n_members), (folder / f"{kind}.log").open("a") as log:
+                subprocess.run(
+                    command,
+                    env={**os.environ, "PYTHONPATH": path},
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    check=True,
+                )
 
 
 def main() -> None:
@@ -101,14 +179,18 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=200_000)
     parser.add_argument("--tars", type=int, default=200)
     parser.add_argument("--read", type=int, default=20_000, help="members that are decoded")
+    parser.add_argument("--shards", type=int, default=20)
+    steps = {
+        "make": lambda: make_corpora(parsed.folder, parsed.members, parsed.tars),
+        "list": lambda: list_corpora(parsed.folder, parsed.members),
+        "compare": lambda: compare_versions(parsed.folder, parsed.members),
+        "decode": lambda: decode(parsed.folder, parsed.read),
+        "run": lambda: run_workflow(parsed.folder, parsed.members, parsed.shards),
+    }
+    parser.add_argument("--steps", nargs="+", choices=steps, default=list(steps))
     parsed = parser.parse_args()
-    folder = parsed.folder
-    if not folder.exists():
-        make_corpora(folder, parsed.members, parsed.tars)
-    files = {"kind": "folder", "path": str(folder / "files"), "pattern": "{speaker}/*.flac"}
-    measure(folder, "files", files, parsed.read)
-    tars = {"kind": "webdataset", "path": str(folder / "tars")}
-    measure(folder, "tars", tars, parsed.read)
+    for step in parsed.steps:
+        steps[step]()
 
 
 if __name__ == "__main__":

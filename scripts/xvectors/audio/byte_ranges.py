@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # Decoders read a few kilobytes at a time.
 BUFFER_BYTES = 2**16
-# Longer members are not read at once.
+# Longer members are not read at once, nor, if only their header is wanted, what is longer than that
+# buffer.
 MAX_HELD_BYTES = 2**22
 KALDIIO_MARK = b"AUDIO"
 FLAC_HEAD_BYTES = 42
@@ -94,22 +95,20 @@ class _LastRead(threading.local):
 _last_read = _LastRead()
 
 
-def read_range(file: io.FileIO, member: ByteRange) -> io.BufferedReader | io.BytesIO:
-    """Return a range of bytes as `open_range`, read at once if it is short.
+def read_range(file: io.FileIO, member: ByteRange, size: int) -> io.BytesIO:
+    """Return a range of bytes of an open file, of a size, that is read at once; close the file.
 
     Raises:
-        UtteranceError: The file ends before the range does, or the range's size is unknown.
+        UtteranceError: The file ends before the range does.
 
     """
-    if member.size is None or member.size > MAX_HELD_BYTES:
-        return open_range(file, member)
     with file:
         status = os.fstat(file.fileno())
         key = member, status.st_ino, status.st_size, status.st_mtime_ns
         if _last_read.key != key:
-            _check_end(member, status.st_size, member.offset + member.size)
-            content = _read_all(file.fileno(), member.offset, member.size)
-            _check_end(member, member.offset + len(content), member.offset + member.size)
+            _check_end(member, status.st_size, member.offset + size)
+            content = _read_all(file.fileno(), member.offset, size)
+            _check_end(member, member.offset + len(content), member.offset + size)
             _last_read.key, _last_read.content = key, content
     return io.BytesIO(_last_read.content)
 

@@ -5,7 +5,7 @@ import io
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
-from xvectors.audio.byte_ranges import open_range, read_range
+from xvectors.audio.byte_ranges import BUFFER_BYTES, MAX_HELD_BYTES, open_range, read_range
 from xvectors.audio.containers import Member, TableRow, find_member
 from xvectors.audio.parquet_rows import open_row
 from xvectors.errors import UtteranceError
@@ -45,7 +45,10 @@ def open_member(member: Member, *, is_read: bool) -> AudioFile:
             status = os.fstat(file.fileno())
         return open_row((status.st_size, status.st_mtime_ns), member)
     try:
-        return read_range(file, member) if is_read else open_range(file, member)
+        most = MAX_HELD_BYTES if is_read else BUFFER_BYTES
+        if member.size is not None and member.size <= most:
+            return read_range(file, member, member.size)
+        return open_range(file, member)
     except BaseException:
         file.close()
         raise

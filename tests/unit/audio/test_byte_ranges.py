@@ -3,7 +3,6 @@ import os
 
 import pytest
 
-from xvectors.audio import byte_ranges
 from xvectors.audio.byte_ranges import RangeFile, open_range, read_range
 from xvectors.audio.containers import ByteRange
 from xvectors.errors import UtteranceError
@@ -47,13 +46,17 @@ def test_a_range_ends_where_it_says(container):
 
 @pytest.mark.parametrize(("offset", "size"), [(3, 8), (11, 0), (10**17, 10**17)])
 def test_a_container_that_ends_before_a_range(container, offset, size):
-    for open_ in (open_range, read_range):
-        with pytest.raises(UtteranceError, match=f"^cut off: {container}:{offset}.{size}: the f"):
-            open_(io.FileIO(container), ByteRange(str(container), offset, size))
+    member, message = (
+        ByteRange(str(container), offset, size),
+        f"^cut off: {container}:{offset}.{size}:",
+    )
+    with pytest.raises(UtteranceError, match=message):
+        open_range(io.FileIO(container), member)
+    with pytest.raises(UtteranceError, match=message):
+        read_range(io.FileIO(container), member, size)
 
 
 def test_a_short_range_is_read_once_for_its_hash_and_its_decoder(container, monkeypatch):
-    monkeypatch.setattr(byte_ranges, "MAX_HELD_BYTES", 4)
     n_reads = []
     pread = os.pread
 
@@ -65,14 +68,12 @@ def test_a_short_range_is_read_once_for_its_hash_and_its_decoder(container, monk
 
     def read_at_once(offset, size):
         file = io.FileIO(container)
-        with read_range(file, ByteRange(str(container), offset, size)) as range_:
+        with read_range(file, ByteRange(str(container), offset, size), size) as range_:
             content = range_.read()
         assert file.closed
         return content
 
     assert [read_at_once(2, 4) for _ in range(3)] == [b"2345"] * 3
-    assert n_reads == [4, 1]
-    assert read_at_once(3, 5) == b"34567"
     assert n_reads == [4, 1]
     container.write_bytes(b"abcdefghijk")
     assert read_at_once(2, 4) == b"cdef"

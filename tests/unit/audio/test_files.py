@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from tests.support.containers import PACKERS
-from xvectors.audio import byte_ranges
+from xvectors.audio import files
 from xvectors.audio.byte_ranges import MAX_HELD_BYTES
 from xvectors.audio.files import DecoderFile, open_file
 from xvectors.audio.opening import durations
@@ -115,7 +115,7 @@ def test_an_input_error_in_a_container_is_raised(tmp_path, monkeypatch, capfd, h
 
     monkeypatch.setattr("os.preadv", fail)
     monkeypatch.setattr("os.pread", fail_at_once)
-    monkeypatch.setattr(byte_ranges, "MAX_HELD_BYTES", held)
+    monkeypatch.setattr(files, "MAX_HELD_BYTES", held)
     with pytest.raises(OSError, match="no"):
         read_signal(member, Normalizer(RATE))
     assert capfd.readouterr().err == ""
