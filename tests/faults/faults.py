@@ -127,7 +127,7 @@ def two_jobs(harness: Harness) -> bool:
 def replaced_audio(harness: Harness) -> bool:
     """Replace recordings while they are read, by a rename or in place, and then put them back."""
     harness.forget()
-    recordings = [path for path in harness.checkout.corpus.iterdir() if path.suffix != ".tsv"]
+    recordings = harness.recordings()
     contents = {path: path.read_bytes() for path in recordings}
     dice, done = harness.random, threading.Event()
 
@@ -153,6 +153,19 @@ def replaced_audio(harness: Harness) -> bool:
     if status != 0:
         harness.check_message(status, printed)
     return True
+
+
+def damaged_audio(harness: Harness) -> bool:
+    """Damage a recording, or the container of some, for a job, and then put it back."""
+    harness.forget()
+    path = harness.random.choice(harness.recordings())
+    whole = path.read_bytes()
+    change(path, harness.random, cut=harness.random.random() < 0.5)
+    status, printed = harness.run_job(harness.random.choice(SHARDS))
+    path.write_bytes(whole)
+    if status != 0:
+        harness.check_message(status, printed)
+    return status != 0
 
 
 def damaged_under_job(pattern: str, message: str) -> Callable[[Harness], bool]:
@@ -425,6 +438,7 @@ FAULTS: dict[str, Fault] = {
     "out of memory in a job": Fault(little_memory, by_snakemake=False),
     "two jobs on one shard": Fault(two_jobs, by_snakemake=False),
     "audio replaced while it is read": Fault(replaced_audio, by_snakemake=False),
+    "audio damaged, then a job": Fault(damaged_audio, by_snakemake=False),
     "bit flipped in the encoder's copy, then a job": Fault(
         damaged_under_job(".encoder/*.[cty]*", "the encoder's copy is damaged"), by_snakemake=False
     ),

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from tests.support.checkout import Checkout
+from tests.support.containers import pack_manifest
 from xvectors.errors import ShardError
 from xvectors.storage.journal import list_journals, read_journal
 from xvectors.storage.packs import list_packs, read_pack
@@ -30,7 +31,10 @@ class FaultError(AssertionError):
 
 
 class Harness:
-    """A checkout of 24 utterances in two shards, and the vectors that belong to it."""
+    """A checkout of 24 utterances in two shards, and the vectors that belong to it.
+
+    Where embeddings are packed, the audio lies in containers.
+    """
 
     def __init__(
         self, root: Path, fork_server: ForkServer, seed: int, storage: str = "files"
@@ -41,6 +45,8 @@ class Harness:
         self.checkout = Checkout(root)
         self.root = root
         self.checkout.xvector["storage"] = storage
+        if storage == "packed":
+            pack_manifest(self.checkout.manifest, ["tar", "ark", "parquet"])
         with self.checkout.manifest.open("a", encoding="utf-8") as file:
             for line in self.checkout.manifest.read_text(encoding="utf-8").splitlines():
                 utt_id, wav_path, *rest = line.split("\t")
@@ -181,6 +187,10 @@ class Harness:
         if self.check_vectors(printed) != len(self.expected):
             lost = set(self.expected) - set(self.vectors())
             raise FaultError(f"lost: {', '.join(sorted(lost))}\n{printed}")
+
+    def recordings(self) -> list[Path]:
+        """Return the files of audio, or the containers in which it lies."""
+        return [path for path in self.checkout.corpus.iterdir() if path.suffix != ".tsv"]
 
     def utt_ids(self) -> list[str]:
         """Return the manifest's utterances."""

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from tests.support.checkout import DEMO, changed
-from tests.support.containers import PACKERS, pack_parquet, pack_tar, write_parquet
+from tests.support.containers import PACKERS, pack_parquet, pack_shar, pack_tar, write_parquet
 from tests.support.shards import Shards
 from xvectors.errors import ShardError
 
 pytestmark = pytest.mark.integration
+
+ALL_PACKERS = {**PACKERS, "shar": pack_shar}
 
 
 def recordings() -> list[Path]:
@@ -34,7 +36,7 @@ def packed(tmp_path, demo_encoder):
         if kind == "files":
             members = list(map(str, recordings()))
         else:
-            members = PACKERS[kind](recordings(), folder / f"all.{kind}")
+            members = ALL_PACKERS[kind](recordings(), folder / f"all.{kind}")
         write_manifest(folder / "train.tsv", members)
         shards = Shards(folder, demo_encoder, save_path=str(folder / "out"), **settings)
         return shards, shards.embed_all()
@@ -42,13 +44,17 @@ def packed(tmp_path, demo_encoder):
     return embed
 
 
-@pytest.mark.parametrize(("n_shards", "batch_size"), [(1, None), (4, None), (1, 4)])
-def test_members_have_the_vectors_of_their_files(packed, n_shards, batch_size):
-    files, _ = packed("files", n_shards=n_shards, batch_size=batch_size)
+@pytest.mark.parametrize(
+    ("n_shards", "batch_size", "storage"),
+    [(1, None, "files"), (4, None, "packed"), (1, 4, "files")],
+)
+def test_members_have_the_vectors_of_their_files(packed, n_shards, batch_size, storage):
+    settings = {"n_shards": n_shards, "batch_size": batch_size, "storage": storage}
+    files, _ = packed("files", **settings)
     expected = files.vectors()
     assert len(expected) == len(recordings()) == 8
-    for kind in PACKERS:
-        shards, markers = packed(kind, n_shards=n_shards, batch_size=batch_size)
+    for kind in ALL_PACKERS:
+        shards, markers = packed(kind, **settings)
         assert sum(marker["n_written"] for marker in markers) == len(expected)
         vectors = shards.vectors()
         assert vectors.keys() == expected.keys()

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.support.checkout import PROVIDER, Checkout, kill_group
+from tests.support.containers import pack_manifest
 
 from .cluster import NODES, Cluster, wait_for
 
@@ -148,8 +149,9 @@ ALL_ONCE = Counter({1: 8})
 
 
 @pytest.mark.parametrize("arguments", [[], ["--slurm-array-jobs", "embed_shard"]])
-def test_embeddings_equal_those_of_a_local_run(checkout, embedded, any_cluster, arguments):
+def test_embeddings_of_containers_equal_those_of_files(checkout, embedded, any_cluster, arguments):
     checkout.xvector["n_shards"] = 4
+    pack_manifest(checkout.manifest, ["tar", "parquet"])
     site = Site(checkout, any_cluster)
     status, printed = site.run(*arguments)
     assert status == 0, printed

@@ -4,8 +4,12 @@ import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import lhotse
 import pyarrow
 from pyarrow import parquet
+
+from xvectors.corpora.entries import Entry
+from xvectors.corpora.shar import read_shar
 
 
 def pack_tar(files: Sequence[Path], container: Path) -> list[str]:
@@ -65,9 +69,33 @@ def write_parquet(
     parquet.write_table(pyarrow.table(arrays), container, row_group_size=rows_in_group)
 
 
+def pack_shar(files: Sequence[Path], container: Path) -> list[str]:
+    """Let lhotse pack files, of 16 bits, into shards of three."""
+    cuts = [lhotse.Recording.from_file(file, recording_id=file.stem).to_cut() for file in files]
+    container.mkdir()
+    lhotse.CutSet.from_cuts(cuts).to_shar(container, {"recording": "flac"}, shard_size=3)
+    return [entry.wav_path for entry in read_shar(container) if isinstance(entry, Entry)]
+
+
 PACKERS: dict[str, Callable[[Sequence[Path], Path], list[str]]] = {
     "tar": pack_tar,
     "ark": pack_ark,
     "audio.ark": pack_audio_ark,
     "parquet": pack_parquet,
 }
+
+
+def pack_manifest(manifest: Path, kinds: Sequence[str]) -> None:
+    """Let the recordings of a manifest lie in containers, of these kinds in turn, beside it."""
+    folder = manifest.parent
+    rows = [line.split("\t") for line in manifest.read_text(encoding="utf-8").splitlines()]
+    files = list(dict.fromkeys(folder / row[1] for row in rows))
+    names = {}
+    for number, kind in enumerate(kinds):
+        some = files[number :: len(kinds)]
+        names |= dict(zip(some, PACKERS[kind](some, folder / f"all.{kind}"), strict=True))
+    for file in files:
+        file.unlink()
+    for row in rows:
+        row[1] = names[folder / row[1]].removeprefix(f"{folder}/")
+    manifest.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")

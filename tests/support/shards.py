@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from xvectors.config.layout import Layout, shard_names
 from xvectors.config.resolving import resolve_config
@@ -69,7 +70,11 @@ class Shards:
 
     def vectors(self) -> dict[str, torch.Tensor]:
         """Return every embedding, by utterance."""
-        paths = self.layout.embeddings("train").glob("*.pt")
+        folder = self.layout.embeddings("train")
+        if self.settings.get("storage") == "packed":
+            packs = map(load_file, folder.glob("*.safetensors"))
+            return {utt_id: vector for pack in packs for utt_id, vector in pack.items()}
+        paths = folder.glob("*.pt")
         return {path.stem: torch.load(path, weights_only=True) for path in paths}
 
     def times(self) -> dict[str, int]:

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
 import torch
 
+from xvectors.config.toolkits import missing_packages
+from xvectors.encoders.silero.detector import SileroDetector
 from xvectors.encoders.threads import one_thread
 
 
@@ -22,6 +25,14 @@ def find_speech(model: Any, signal: torch.Tensor) -> list[tuple[int, int]]:
     with one_thread():
         found = get_speech_timestamps(signal, model)
     return [(one["start"], one["end"]) for one in found]
+
+
+def detector_and_package() -> tuple[SileroDetector, Any]:
+    """Return our detector and the package's model; skip the test where the package is missing."""
+    if missing_packages("silero"):
+        pytest.skip("silero-vad is not installed: make silero")
+    with pytest.warns(DeprecationWarning):
+        return SileroDetector(), load_model()
 
 
 def join_speech(model: Any, signal: torch.Tensor) -> torch.Tensor:

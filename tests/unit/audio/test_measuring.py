@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.support.containers import PACKERS
 from xvectors.audio.measuring import measure
 from xvectors.audio.opening import durations
 from xvectors.audio.recording import Recording
@@ -22,12 +23,31 @@ def test_durations_of_several_formats(tmp_path, suffix):
     assert measure([path]) == pytest.approx(durations([path]), abs=1e-3)
 
 
-def test_a_length_in_bytes_needs_no_decoding(tmp_path, monkeypatch):
-    soundfile.write(tmp_path / "a.wav", noise(1.5), RATE)
+@pytest.mark.parametrize("kind", ["files", *PACKERS])
+def test_a_length_in_bytes_needs_no_decoding(tmp_path, monkeypatch, kind):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(1.5), RATE)
+    members = [str(path)] if kind == "files" else PACKERS[kind]([path], tmp_path / "all")
     monkeypatch.setattr(
         "xvectors.audio.sndfile.SndfileRecording.read", lambda *_: pytest.fail("decoded")
     )
-    assert measure([str(tmp_path / "a.wav")]) == [1.5]
+    assert measure(members) == durations(members) == [1.5]
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_members_whose_headers_are_wrong_are_decoded(tmp_path, kind):
+    """FLAC that states a second too much, or too little, before more FLAC."""
+    paths = []
+    for name, stated in (("long", 3), ("right", 2), ("short", 1)):
+        paths.append(tmp_path / f"{name}.flac")
+        soundfile.write(paths[-1], noise(2), RATE)
+        content = paths[-1].read_bytes()
+        fields = int.from_bytes(content[18:26], "big") >> 36 << 36 | stated * RATE
+        paths[-1].write_bytes(content[:18] + fields.to_bytes(8, "big") + content[26:])
+    members = PACKERS[kind](paths, tmp_path / "all")
+    # Only the header tells where FLAC in an archive of Kaldi's ends.
+    expected = [None, 2, 1] if kind == "ark" else [None, 2, 2]
+    assert measure(members) == expected
 
 
 @pytest.mark.parametrize("stated_frames", [3, 3000])

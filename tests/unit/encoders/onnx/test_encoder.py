@@ -29,7 +29,10 @@ from tests.support.onnx_graphs import (
     export,
     export_titanet,
 )
+from tests.support.silero_package import detector_and_package, join_speech
 from tests.support.toolkit_models import speech
+from xvectors.audio.reading import read_signal
+from xvectors.audio.resampling import Normalizer
 from xvectors.config.settings import FRONTENDS, Frontend
 from xvectors.encoders.encoder import load_encoder
 from xvectors.encoders.onnx.encoder import OnnxEncoder
@@ -92,6 +95,21 @@ def test_metadata_tell_the_front_end(tmp_path, metadata, frontend):
     assert encoder.graph.frontend == FRONTENDS[frontend]
     signals = speech(LENGTHS)
     assert_close(encoder.embed(signals), embed_alone(path, frontend, signals))
+
+
+def test_the_speech_alone_is_embedded(campplus, tmp_path):
+    detector, package = detector_and_package()
+    samples, rate = soundfile.read(ALBA, dtype="float32")
+    pause = np.random.default_rng(0).normal(0, 1e-3, rate).astype("float32")
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.concatenate([pause, samples, pause, samples]), rate)
+    heard = read_signal(str(path), Normalizer(16000)).samples
+    speech = join_speech(package, heard)
+    assert 0 < len(speech) < len(heard)
+    encoder = OnnxEncoder(campplus, "cpu", "fp32", FRONTENDS["wespeaker"])
+    encoder.embed_speech_alone(detector)
+    found = encoder.embed([encoder.read(str(path))])
+    assert_close(found, embed_alone(campplus, "wespeaker", [speech]))
 
 
 def write_stereo(path: Path) -> torch.Tensor:

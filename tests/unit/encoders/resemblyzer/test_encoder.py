@@ -15,7 +15,9 @@ if missing_packages("resemblyzer"):
 from tests.support.checkout import DEMO
 from tests.support.closeness import assert_close
 from tests.support.resemblyzer_package import embed_with_package
+from tests.support.silero_package import detector_and_package, join_speech
 from tests.support.toolkit_models import Trap
+from xvectors.audio.reading import read_signal
 from xvectors.audio.signal import Segment
 from xvectors.encoders import mels
 from xvectors.encoders.checkpoints import read_checkpoint
@@ -98,6 +100,25 @@ def test_without_speech_there_is_the_embedding_of_silence(encoder, signals, path
     silent = [signals[names.index(name)] for name in ("silence.wav", "shorter_than_a_frame.wav")]
     assert [len(signal.samples) for signal in silent] == [0, 0]
     assert_close(encoder.embed(silent), encoder.embed([torch.zeros(16000)] * 2))
+
+
+def test_the_speech_alone_is_embedded_as_the_package_embeds_it(paths, tmp_path):
+    if find_spec("librosa") is None:
+        pytest.skip("librosa, which the package imports, is not installed: make espnet")
+    detector, package = detector_and_package()
+    encoder = ResemblyzerEncoder(local_path("resemblyzer"), "cpu", "fp32")
+    made = []
+    for name in ("pauses.wav", "stereo.wav"):
+        path = next(path for path in paths if path.name == name)
+        heard = read_signal(str(path), encoder.normalizer).samples
+        speech = join_speech(package, heard)
+        assert 0 < len(speech) < len(heard)
+        made.append((path, tmp_path / name))
+        soundfile.write(tmp_path / name, speech, 16000, subtype="FLOAT")
+    encoder.embed_speech_alone(detector)
+    found = encoder.embed([encoder.read(str(path)) for path, _ in made])
+    expected = embed_with_package([speech for _, speech in made], tmp_path / "embeddings.npy")
+    assert_close(found, torch.from_numpy(expected))
 
 
 def test_a_segment_is_prepared_alone(encoder, paths, tmp_path):
