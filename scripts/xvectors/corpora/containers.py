@@ -88,12 +88,19 @@ def _as_seconds(value: str | None) -> float | None:
 
 
 def find_containers(path: Path, pattern: str) -> list[Path]:
-    """Return the files of a folder that match a pattern, or the one file that `path` is."""
+    """Return the files of a folder that match a pattern, or the one file that `path` is.
+
+    Raises:
+        CorpusError: None matches.
+
+    """
     if not path.is_dir():
         return [path]
-    expression = path_expression(pattern)
-    found = list_files(path)
-    return [file for file in found if expression.fullmatch(file.relative_to(path).as_posix())]
+    expression, files = path_expression(pattern), list_files(path)
+    found = [file for file in files if expression.fullmatch(file.relative_to(path).as_posix())]
+    if not found:
+        raise CorpusError(f"{path}: none of its {len(files)} files matches the pattern {pattern}")
+    return found
 
 
 def read_containers(

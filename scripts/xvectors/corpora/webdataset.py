@@ -33,18 +33,23 @@ def read_webdataset(
     text_field: str | None = None,
 ) -> Iterator[Entry | LeftOut]:
     """WebDataset: tars with audio and, beside each, ``.json``, ``.txt`` or ``.spk``."""
-    fields = Fields.of(id_field, speaker_field, text_field)
-    read = partial(_read_tar, dot=dot, fields=fields)
+    fields, seen = Fields.of(id_field, speaker_field, text_field), {KEY}
+    read = partial(_read_tar, dot=dot, fields=fields, seen=seen)
     yield from read_containers(find_containers(path, pattern), read)
+    for name in (id_field, speaker_field, text_field):
+        if name is not None and name not in seen:
+            others = ", ".join(sorted(seen))
+            raise CorpusError(f"{path}: no sample has a field {name!r}, only {others}")
 
 
-def _read_tar(path: Path, dot: str, fields: Fields) -> list[Entry | LeftOut]:
+def _read_tar(path: Path, dot: str, fields: Fields, seen: set[str]) -> list[Entry | LeftOut]:
+    """Return the utterances of a tar, and add the names of their fields to `seen`."""
     found: list[Entry | LeftOut] = []
     with Tar(path) as tar:
         named = ((*_split_name(member.name, dot), member) for member in tar.members())
         for key, sample in groupby(named, key=lambda one: one[0]):
             members = {extension: member for _, extension, member in sample}
-            found.append(_read_sample(tar, key, members, fields))
+            found.append(_read_sample(tar, key, members, fields, seen))
         if tar.problem:
             found.append(LeftOut(str(path), tar.problem))
     return found
@@ -58,7 +63,7 @@ def _split_name(name: str, dot: str) -> tuple[str, str]:
 
 
 def _read_sample(
-    tar: Tar, key: str, members: dict[str, TarMember], fields: Fields
+    tar: Tar, key: str, members: dict[str, TarMember], fields: Fields, seen: set[str]
 ) -> Entry | LeftOut:
     audio = next(
         (one for name, one in members.items() if f".{name.rpartition('.')[2]}" in AUDIO_SUFFIXES),
@@ -76,4 +81,5 @@ def _read_sample(
             values |= tar.read_json(members["json"])
     except CorpusError as error:
         return LeftOut(str(error), "a sample whose metadata cannot be read")
+    seen.update(values)
     return fields.entry(place, str(audio.place), values, key)

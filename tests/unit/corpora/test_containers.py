@@ -122,6 +122,8 @@ def test_containers_are_found_by_a_pattern(tmp_path):
     assert found("**/*.tar") == ["b.tar", "x/a.tar", "x/y/c.tar"]
     assert found("x/*.tar") == ["x/a.tar"]
     assert find_containers(tmp_path / "b.tar", "nothing") == [tmp_path / "b.tar"]
+    with pytest.raises(CorpusError, match=r"none of its 4 files matches the pattern EN/\*\.tar$"):
+        find_containers(tmp_path, "EN/*.tar")
 
 
 def test_containers_are_read_in_order_with_progress(tmp_path, monkeypatch, caplog):

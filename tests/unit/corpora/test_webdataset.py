@@ -6,6 +6,7 @@ import pytest
 from tests.support.corpora import add
 from xvectors.corpora.entries import LeftOut
 from xvectors.corpora.webdataset import read_webdataset
+from xvectors.errors import CorpusError
 
 
 def read(folder, *members, **options):
@@ -49,6 +50,14 @@ def test_fields_by_name(tmp_path):
         text_field="said",
     )
     assert (entry.utt_id, entry.speaker_id, entry.text) == ("a", "7", "words")
+
+
+def test_a_field_that_no_sample_has_is_refused(tmp_path):
+    members = [("a.json", b'{"who": 1}'), ("a.wav", b"1"), ("b.wav", b"1"), ("b.txt", b"words")]
+    assert [one.speaker_id for one in read(tmp_path, *members, speaker_field="who")] == ["1", "b"]
+    message = f"^{tmp_path}: no sample has a field 'spaeker', only __key__, text, who$"
+    with pytest.raises(CorpusError, match=message):
+        read(tmp_path, *members, speaker_field="spaeker")
 
 
 def test_what_is_left_out(tmp_path):
