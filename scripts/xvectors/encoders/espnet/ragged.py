@@ -7,7 +7,6 @@ import torch
 from espnet2.spk.encoder.ecapa_tdnn_encoder import EcapaTdnnEncoder
 from espnet2.spk.encoder.rawnet3_encoder import RawNet3Encoder
 from espnet2.spk.layers.ecapa_block import EcapaBlock, SEModule
-from espnet2.spk.layers.rawnet_block import AFMS, Bottle2neck
 from espnet2.spk.pooling.chn_attn_stat_pooling import ChnAttnStatPooling
 from torch.nn import functional
 
@@ -17,15 +16,13 @@ from xvectors.encoders.ragged import (
     Norm,
     Product,
     lay_out,
-    pass_through_res2net,
 )
+from xvectors.encoders.ragged_rawnet import RaggedRawNet, Res2Net
 
 # Bounds of variances before their square root is taken, as in ESPnet's pooling.
 MIN_VARIANCE = torch.finfo(torch.float32).eps
 MIN_POOLED_VARIANCE = 1e-4
 MAX_VARIANCE = 1e4
-# RawNet3's blocks take longer signals in pieces of so many frames, a multiple of 15.
-PIECE_FRAMES = 6000
 # Maps the layout and the matrix of features, (rows, channels), to those of frames.
 Frames = Callable[[Batch, torch.Tensor], tuple[Batch, torch.Tensor]]
 
@@ -65,90 +62,6 @@ class RaggedModel:
         return batch, frames.float()
 
 
-class _RawNet:
-    """RawNet3. Its first block pools by 5, its second by 3."""
-
-    def __init__(self, encoder: RawNet3Encoder, dtype: torch.dtype) -> None:
-        blocks = (encoder.layer1, encoder.layer2, encoder.layer3)
-        self.first, self.second, self.third = (_RawNetBlock(block, dtype) for block in blocks)
-        self.last = Product(encoder.layer4, dtype, "zeros", relu=True)
-
-    def __call__(self, batch: Batch, x: torch.Tensor) -> tuple[Batch, torch.Tensor]:
-        at_first, first = self.first(batch, x)
-        pooled, second = self.second(at_first, first)
-        _, short = at_first.max_pool(first, self.second.pool)
-        _, third = self.third(pooled, short + second)
-        return pooled, self.last(pooled, torch.cat([short, second, third], dim=1))
-
-
-class _RawNetBlock:
-    """A block of Res2Net, with max pooling and scaling by AFMS."""
-
-    def __init__(self, block: Bottle2neck, dtype: torch.dtype) -> None:
-        self.res2net = _Res2Net(block, dtype)
-        self.residual = (
-            None
-            if isinstance(block.residual, torch.nn.Identity)
-            else Product(block.residual[0], dtype, "zeros")
-        )
-        self.pool = int(block.mp.kernel_size) if block.mp else 1
-        self.afms: AFMS = block.afms
-
-    def __call__(self, batch: Batch, x: torch.Tensor) -> tuple[Batch, torch.Tensor]:
-        is_long = len(batch.lengths) == 1 and len(x) > 2 * PIECE_FRAMES
-        batch, h = self._pool_in_pieces(batch, x) if is_long else self._pool(batch, x)
-        gates = functional.linear(batch.means(h), self.afms.fc.weight, self.afms.fc.bias).sigmoid_()
-        batch.scale(h, gates.to(h.dtype), (gates * self.afms.alpha[:, 0]).to(h.dtype))
-        return batch, h
-
-    def _pool(self, batch: Batch, x: torch.Tensor) -> tuple[Batch, torch.Tensor]:
-        """Return what AFMS gets, and its layout."""
-        h = self.res2net(batch, x)
-        h += self.residual(batch, x) if self.residual else x
-        return batch.max_pool(h, self.pool) if self.pool > 1 else (batch, h)
-
-    def _pool_in_pieces(self, batch: Batch, x: torch.Tensor) -> tuple[Batch, torch.Tensor]:
-        """Return the same of one long utterance, using little memory.
-
-        Each piece comes with the neighbouring frames that the convolutions reach.
-        """
-        n_frames = len(x) // self.pool * self.pool
-        # Pieces and what is cut off them are whole numbers of pools.
-        halo = -(-self.res2net.reach // self.pool) * self.pool
-        found = []
-        for start in range(0, n_frames, PIECE_FRAMES):
-            end = min(start + PIECE_FRAMES, n_frames)
-            piece = x[max(start - halo, 0) : end + halo]
-            layout = batch.of_lengths(torch.tensor([len(piece)]), str(batch.device))
-            first = (start - max(start - halo, 0)) // self.pool
-            _, pooled = self._pool(layout, piece)
-            found.append(pooled[first : first + (end - start) // self.pool])
-        lengths = torch.tensor([n_frames // self.pool])
-        return batch.of_lengths(lengths, str(batch.device)), torch.cat(found)
-
-
-class _Res2Net:
-    """The layers that a block of RawNet3 and one of ECAPA-TDNN share."""
-
-    def __init__(self, block: Bottle2neck | EcapaBlock, dtype: torch.dtype) -> None:
-        self.width = block.width
-        self.before = Layer(block.conv1, block.bn1, dtype, "zeros")
-        self.layers = [
-            Layer(convolution, norm, dtype, "zeros")
-            for convolution, norm in zip(block.convs, block.bns, strict=True)
-        ]
-        self.after = Layer(block.conv3, block.bn3, dtype, "zeros")
-        # Frames on each side that an output depends on: every layer adds its own.
-        products = [layer.product for layer in self.layers]
-        self.reach = sum(one.dilation * (one.kernel_size // 2) for one in products)
-
-    def __call__(self, batch: Batch, x: torch.Tensor) -> torch.Tensor:
-        h = self.before(batch, x)
-        *groups, _ = torch.split(h, self.width, dim=1)
-        pass_through_res2net(self.layers, batch, groups)
-        return self.after(batch, h)
-
-
 class _Ecapa:
     """ECAPA-TDNN."""
 
@@ -172,7 +85,7 @@ class _EcapaBlock:
     """A block of Res2Net and squeeze-and-excitation."""
 
     def __init__(self, block: EcapaBlock, dtype: torch.dtype) -> None:
-        self.res2net = _Res2Net(block, dtype)
+        self.res2net = Res2Net(block, dtype)
         self.se: SEModule = block.se
 
     def write(self, batch: Batch, x: torch.Tensor, output: torch.Tensor) -> None:
@@ -184,7 +97,7 @@ class _EcapaBlock:
 
 # The ragged form of each encoder that has one.
 FORMS: dict[type, Callable[[Any, torch.dtype], Frames]] = {
-    RawNet3Encoder: _RawNet,
+    RawNet3Encoder: RaggedRawNet,
     EcapaTdnnEncoder: _Ecapa,
 }
 

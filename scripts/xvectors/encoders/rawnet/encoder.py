@@ -9,6 +9,8 @@ from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint
 from xvectors.encoders.device import copy_to_device, float32_products
 from xvectors.encoders.encoder import Encoder
+from xvectors.encoders.ragged import lay_out
+from xvectors.encoders.ragged_rawnet import RaggedRawNet
 from xvectors.encoders.rawnet.network import RawNet3
 from xvectors.errors import EncoderError
 
@@ -34,6 +36,10 @@ class RawNetEncoder(Encoder):
         """Load the checkpoint at `source`, a file or a folder with one ``.pt`` file."""
         super().__init__(device, precision)
         self.network = _load_network(source).to(self.device)
+        self.ragged = None
+        if self.device.type == "cpu":
+            dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+            self.ragged = RaggedRawNet(self.network, dtype)
         n_windows = CPU_WINDOWS if self.device.type == "cpu" else GPU_WINDOWS
         self.budget = BatchBudget(n_windows, self.device)
 
@@ -58,11 +64,25 @@ class RawNetEncoder(Encoder):
             windows = torch.stack([long[start : start + WINDOW_SAMPLES] for start in own_starts])
             with float32_products():
                 features.append(self.network.features(windows).index_select(0, own_firsts))
-        with self.autocast():
-            frames = self.network.frames(torch.cat(features))
+        frames = self._frames(torch.cat(features))
         with float32_products():
             pooled = self.network.pool(frames.float())
         return pooled.index_select(0, copies).view(len(signals), N_WINDOWS, -1).mean(1)
+
+    def _frames(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the network's frames of windows, (windows, channels, frames).
+
+        A CPU computes one window at a time, which stays in its cache, by products that are faster.
+        """
+        if self.ragged is None:
+            with self.autocast():
+                return self.network.frames(features)
+        found = []
+        for window in features:
+            batch, x = lay_out([window.mT], padded=False)
+            _, frames = self.ragged(batch, x.to(self.ragged.dtype))
+            found.append(frames)
+        return torch.stack(found).mT
 
     def _distinct(self, starts: list[numpy.ndarray]) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Find each signal's distinct windows.

@@ -10,7 +10,7 @@ from espnet2.bin.spk_inference import Speech2Embedding
 
 from tests.support.closeness import assert_close
 from tests.support.toolkit_models import CHECKPOINT, make_espnet_encoder, speech
-from xvectors.encoders.espnet import ragged as ragged_module
+from xvectors.encoders import ragged_rawnet
 from xvectors.encoders.espnet.ragged import RaggedModel, is_covered
 
 SECONDS = (0.3, 1.0, 0.05, 2.71, 1.0)
@@ -42,7 +42,7 @@ def test_pieces_of_long_signals_do_not_matter(model, monkeypatch):
     features, n_told = model.extract_feats(signal[None])
     expected = model(signal[None], extract_embd=True)
     for n_frames in (30, 45, 600):
-        monkeypatch.setattr(ragged_module, "PIECE_FRAMES", n_frames)
+        monkeypatch.setattr(ragged_rawnet, "PIECE_FRAMES", n_frames)
         for padded in (False, True):
             ragged = RaggedModel(model, torch.float32, padded)
             batch, frames = ragged.encode([features[0]])

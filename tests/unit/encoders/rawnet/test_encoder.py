@@ -69,6 +69,7 @@ def test_bf16_stays_close(checkpoint, encoder, signals):
 
 def test_tf32_is_for_the_frames_alone(checkpoint, signals, monkeypatch):
     encoder = RawNetEncoder(checkpoint, "cpu", "tf32")
+    encoder.ragged = None  # as on a GPU
     noted = {
         name: note_tf32(monkeypatch, encoder.network, name)
         for name in ("features", "frames", "pool")
@@ -79,6 +80,12 @@ def test_tf32_is_for_the_frames_alone(checkpoint, signals, monkeypatch):
         "frames": {True},
         "pool": {False},
     }
+
+
+def test_the_form_for_gpus(checkpoint, encoder, signals, monkeypatch):
+    expected = encoder.embed(signals)
+    monkeypatch.setattr(encoder, "ragged", None)
+    assert_close(encoder.embed(signals), expected)
 
 
 def without(content, name):
