@@ -106,18 +106,21 @@ def list_matches(folder: Path, pattern: str) -> list[Path]:
     return [path for path in list_files(folder) if len(path.parts) == depth and path.match(pattern)]
 
 
-def find_changed_folder(folder: Path, since_ns: int, written: Collection[Path]) -> Path | None:
+def find_changed_folder(
+    folder: Path, since_ns: int, written: Collection[Path], containers: tuple[str, ...] = ()
+) -> Path | None:
     """Return a folder that has changed since a time: `folder` itself or one below it.
 
-    A folder changes when a file in it is added, renamed or removed. Folders near the top are
-    searched first, and the search ends after `MAX_NAMES_SEARCHED` names. Hidden folders are left
-    out.
+    A folder changes when a file in it is added, renamed or removed. A container is returned, too,
+    when it has changed. Folders near the top are searched first, and the search ends after
+    `MAX_NAMES_SEARCHED` names. Hidden folders are left out.
 
     Args:
         folder: The folder to search.
         since_ns: A modification time in nanoseconds.
         written: Absolute paths that runs write. Folders at and above them are not reported, and
             nothing below them is searched.
+        containers: The suffixes of files whose own changes count.
 
     Raises:
         OSError: A folder cannot be read.
@@ -140,6 +143,8 @@ def find_changed_folder(folder: Path, since_ns: int, written: Collection[Path]) 
                 n_names += 1
                 if entry.is_dir() and not entry.name.startswith("."):
                     waiting.append(top / entry.name)
+                elif entry.name.endswith(containers) and entry.stat().st_mtime_ns > since_ns:
+                    return top / entry.name
     return None
 
 

@@ -48,6 +48,8 @@ READERS: dict[str, Callable[..., Iterator[Entry | LeftOut]]] = {
 
 # Kinds whose utterances are those that their folders hold, not those of a list.
 SEARCHED_KINDS = ("libritts", "vctk", "folder", "webdataset", "parquet", "shar")
+# A manifest names places in these files, which their changes move.
+CONTAINERS = {"webdataset": (".tar",), "parquet": (".parquet",), "shar": (".tar", ".jsonl.gz")}
 
 
 def options_of(kind: str) -> dict[str, bool]:
@@ -87,7 +89,7 @@ def corpus_problems(corpus: Mapping[str, Any], manifest: Path) -> Iterator[str]:
 def changed_folder(
     corpus: Mapping[str, Any], manifest: Path, written: Collection[Path] = ()
 ) -> Path | None:
-    """Return a folder of a corpus that has changed since its manifest was made.
+    """Return a folder or container of a corpus that has changed since its manifest was made.
 
     Args:
         corpus: Its kind and options.
@@ -95,7 +97,7 @@ def changed_folder(
         written: Absolute paths of other things that runs write.
 
     Returns:
-        The folder; None if there is none, or if the corpus is a list of files.
+        It; None if there is none, or if the corpus is a list of files.
 
     """
     if corpus["kind"] not in SEARCHED_KINDS:
@@ -103,7 +105,9 @@ def changed_folder(
     since_ns = manifest.stat().st_mtime_ns
     # A folder that cannot be read is reported when the corpus is listed again.
     with suppress(OSError):
-        return find_changed_folder(Path(corpus["path"]), since_ns, {manifest.absolute(), *written})
+        written = {manifest.absolute(), *written}
+        containers = CONTAINERS.get(corpus["kind"], ())
+        return find_changed_folder(Path(corpus["path"]), since_ns, written, containers)
     return None
 
 

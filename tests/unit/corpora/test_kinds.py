@@ -97,6 +97,23 @@ def test_only_corpora_without_a_list_are_searched_for_changed_folders(tmp_path, 
     assert changed_folder({"kind": kind, "path": str(corpus)}, manifest) == expected
 
 
+@pytest.mark.parametrize("kind", ["webdataset", "folder"])
+def test_a_container_that_was_written_again_has_changed(tmp_path, kind):
+    corpus, manifest = tmp_path / "corpus", tmp_path / "train.tsv"
+    corpus.mkdir()
+    for path in (corpus / "a.tar", corpus / "b.tar", corpus / "notes.txt", manifest, corpus):
+        path.touch()
+        os.utime(path, ns=(1, 1))
+    os.utime(corpus / "notes.txt", ns=(2, 2))
+    given = {"kind": kind, "path": str(corpus)}
+    assert changed_folder(given, manifest) is None
+    os.utime(corpus / "b.tar", ns=(2, 2))
+    assert changed_folder(given, manifest) == (corpus / "b.tar" if kind == "webdataset" else None)
+    os.utime(corpus / "a.tar", ns=(1, 1))
+    given["path"] += "/b.tar"
+    assert changed_folder(given, manifest) == (corpus / "b.tar")
+
+
 def test_a_corpus_that_is_gone_has_no_changed_folder(tmp_path):
     manifest = tmp_path / "train.tsv"
     manifest.touch()
