@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Frame, Page, sync_playwright
 
 from tests.support.debian import DebianError, install
@@ -101,6 +102,12 @@ def wait_until_drawn(frame: Frame) -> Frame:
     """Return a frame when all of its charts are drawn."""
     frame.wait_for_selector("body[data-drawn], .problem", state="attached")
     return frame
+
+
+def barriers(window: Window) -> list[str]:
+    """Return what axe-core finds on a page that keeps somebody from using it, and where."""
+    found = Axe().run(window.page).response["violations"]
+    return [f"{rule['id']}: {node['html']}" for rule in found for node in rule["nodes"]]
 
 
 def n_marks(frame: Frame, chart: str) -> dict[str, int]:

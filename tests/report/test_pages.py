@@ -22,6 +22,7 @@ from xvectors.verification.score_summary import MAX_DET_POINTS, report_pairs, re
 from .browser import (
     WIDTHS,
     Window,
+    barriers,
     contrasts,
     marks_of,
     n_colours,
@@ -154,20 +155,69 @@ def test_players_play_clips_when_the_audio_has_gone(tmp_path, wide_window):
     assert seconds == pytest.approx(0.5, abs=0.1)
 
 
-def test_the_overview_shows_all_columns_and_leads_to_sections(tmp_path, window):
+def draw_all(root):
+    """Draw the page of a split with all that it can show, and the overview, and return both."""
     failures = [FailureRow("bad", "bad.wav", "no audio")]
-    config = make_split(tmp_path, *make_voices(3, 4), failures, splits=["train"])
+    wanted = {"splits": ["train"], "labels": True, "min_seconds": 1}
+    config = make_split(root, *make_voices(30, 4), failures, **wanted)
     layout = Layout.of(config)
+    write_labels(layout.labels("train"), 12)
+    layout.labels_summary("train").write_text(json.dumps({"suspect": 12}))
+    write_excluded(layout.excluded("train"), [ExcludedRow("short", "short.wav", 0.5)])
     layout.encoder.parent.mkdir()
     about = {"source": "a/model", "revision": None, "fingerprint": "f00d"}
     layout.encoder.write_text(json.dumps(about))
-    draw(config)
+    page = draw(config, with_tsne=True)
     draw_overview(config, [layout.marker("train", shard) for shard in SHARDS])
-    frame = window.open(layout.overview)
+    return page, layout.overview
+
+
+def draw_trial_lists(root):
+    """Draw the pages of a trial list with labels and of one without, and return both."""
+    random = np.random.default_rng(0)
+    scores, speakers = random.normal(size=400), random.integers(20, size=(400, 2))
+    trials = ScoredTrials(scores, random.random(400) < 0.5, speakers)
+    reports = {
+        "trials.html": [report_scores(kind, trials) for kind in ("cosine", "normalized cosine")],
+        "pairs.html": [report_pairs("cosine", scores)],
+    }
+    for name, report in reports.items():
+        (root / name).write_text(trials_page("tag", "name", report), encoding="utf-8")
+    return [root / name for name in reports]
+
+
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_nothing_keeps_anybody_from_using_the_pages(tmp_path, browser, is_dark):
+    window = Window(browser, WIDTHS[0], is_dark)
+    for page in (*draw_all(tmp_path), *draw_trial_lists(tmp_path)):
+        frame = window.open(page)
+        for summary in frame.locator("summary").all():
+            summary.press("Enter")
+        assert frame.locator("figure").count() == frame.locator("figure details[open]").count()
+        assert barriers(window) == []
+    assert window.problems == []
+    window.close()
+
+
+def test_charts_have_their_numbers_as_tables(tmp_path, wide_window):
+    frame = wide_window.open(draw(make_split(tmp_path, *make_voices(3, 4))))
+    durations = frame.locator("figure", has=frame.locator("#durations"))
+    durations.locator("summary").click()
+    assert durations.locator("th").all_inner_texts() == ["from", "to", "utterances"]
+    assert durations.locator("tbody td:last-child").all_inner_texts() == ["1"] * 12
+    points = frame.locator("figure", has=frame.locator("#map"))
+    points.locator("summary").click()
+    assert points.locator("tbody tr").count() == 12
+    assert_within_width(frame)
+
+
+def test_the_overview_shows_all_columns_and_leads_to_sections(tmp_path, window):
+    _, overview = draw_all(tmp_path)
+    frame = window.open(overview)
     for table in frame.locator(".table").all():
         assert table.evaluate("(one) => one.scrollWidth <= one.clientWidth")
     assert_within_width(frame)
-    frame.get_by_role("link", name="1", exact=True).click()
+    frame.get_by_role("link", name="1", exact=True).first.click()
     window.page.wait_for_url("**/train.report.html#failures")
     frame.locator("td", has_text="bad.wav").wait_for()
 

@@ -23,3 +23,22 @@ def test_it_holds_the_page_of_the_split(report, window):
     assert "dmitri_03" in point_at(window, frame, "map", "dmitri_03")
     assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert [url for url in window.requests if url.startswith("http")] == []
+
+
+def test_it_holds_the_overview_without_links_that_lead_nowhere(report, wide_window):
+    frame = wide_window.open_in_snakemakes_report(report, "all of them")
+    assert "train" in frame.locator("tbody").first.inner_text()
+    assert "other entries of this report" in frame.locator("main").inner_text()
+    targets = frame.locator("a").evaluate_all("(all) => all.map((one) => one.hash)")
+    assert targets
+    assert all(targets)
+    frame.get_by_role("link", name="Encoder").click()
+    assert frame.evaluate("scrollY") > 0
+
+
+def test_its_players_have_clips(report, wide_window):
+    frame = wide_window.open_in_snakemakes_report(report, "train")
+    player = frame.locator("audio").first
+    seconds = player.evaluate("async (one) => { await one.play(); return one.duration; }")
+    assert seconds > 1
+    assert frame.locator("audio").count() == frame.locator("audio[data-clip]").count()

@@ -27,5 +27,9 @@ rule draw_overview:
     localrule: True
     conda:
         "../../envs/xvectors.yaml"
+    params:
+        # The script takes these from the settings; Snakemake draws anew when they change.
+        with_labels=settings.xvector.labels,
+        with_clusters=settings.xvector.clusters,
     script:
         "../../scripts/draw_overview.py"
