@@ -470,9 +470,14 @@ def test_a_million_utterances(tmp_path, wide_window, capsys):
     drawn = time.monotonic()
     frame = wide_window.open(page)
     opened = time.monotonic()
-    assert n_marks(frame, "map")["symbol"] == MAX_POINTS
+    marks = n_marks(frame, "map")
+    assert marks["symbol"] == MAX_POINTS
+    assert marks["rect"] > 500
+    frame.locator(".legend").get_by_text("show or hide all").click()
+    assert n_marks(frame, "map") == {**marks, "symbol": 0}
     caption = frame.locator("figcaption").first.inner_text()
     assert "a sample of 5,000 of the 1,000,000 utterances, by 250 of 1,000 speakers" in caption
+    assert "where 20,000 utterances lie" in caption
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     with capsys.disabled():
         print(

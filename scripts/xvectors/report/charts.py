@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
+from xvectors.report.embedding_space import Density
 from xvectors.report.sampling import rank
 from xvectors.report.split_report import Histogram, ShardSpeed
 from xvectors.verification.score_summary import DetCurve, PairsReport, ScoreSummary
@@ -74,6 +75,8 @@ def utterance_map(
     titles: tuple[str, str] | None,
     used: Collection[Mark],
     extents: tuple[tuple[float, float], tuple[float, float]],
+    *,
+    shading: Density | None = None,
 ) -> Spec:
     """Return a map of the utterances. Pointing at one highlights all of its speaker.
 
@@ -85,6 +88,7 @@ def utterance_map(
         titles: Titles of both axes. None if the coordinates have no meaning.
         used: The marks that occur. All other utterances are grey.
         extents: Lowest and highest values of both fields.
+        shading: Density of more utterances than those of the data.
 
     """
     groups = [OTHERS, *(mark.group for mark in used)]
@@ -96,6 +100,7 @@ def utterance_map(
         "indexof(pointed.speaker, datum.speaker) >= 0"
     )
     hidden = alt.param(name="hidden", value=[])
+    size = 70 if shading is None else 25
     # Axes stay as they are when utterances are hidden.
     scales = [alt.Scale(domain=extent, zero=False, nice=False, padding=16) for extent in extents]
     colours = alt.Scale(domain=groups, range=[OTHERS_COLOUR, *(m.colour for m in used)])
@@ -104,7 +109,7 @@ def utterance_map(
     chart = (
         alt.Chart(alt.NamedData(UTTERANCES))
         .transform_filter("indexof(hidden, datum.group) < 0")
-        .mark_point(filled=True, size=70, strokeWidth=0.5, stroke="white")
+        .mark_point(filled=True, size=size, strokeWidth=0.5, stroke="white")
         .encode(
             x=alt.X(x, type="quantitative", title=title_x, scale=scales[0], axis=axis),
             y=alt.Y(y, type="quantitative", title=title_y, scale=scales[1], axis=axis),
@@ -117,12 +122,46 @@ def utterance_map(
                 legend=None,
             ),
             opacity=alt.when(pointed).then(alt.value(0.9)).otherwise(alt.value(0.08)),
-            size=alt.when(pointed, empty=False).then(alt.value(140)).otherwise(alt.value(70)),
+            size=alt.when(pointed, empty=False)
+            .then(alt.value(2 * size))
+            .otherwise(alt.value(size)),
             tooltip=_utterance_tooltip(),
         )
         .add_params(pointed, hidden)
     )
-    return _spec(chart, height=460)
+    if shading is None:
+        return _spec(chart, height=460)
+    return _spec(_shading(shading, scales) + chart, height=460)
+
+
+def _shading(density: Density, scales: Sequence[alt.Scale]) -> alt.Chart:
+    """Return the cells of a density that have utterances, the darker the more."""
+    (x_edges, y_edges, counts) = density
+    rows = [
+        {
+            "x from": x_edges[i],
+            "x to": x_edges[i + 1],
+            "y from": y_edges[j],
+            "y to": y_edges[j + 1],
+            "utterances": counts[i, j].item(),
+        }
+        for i, j in zip(*counts.nonzero(), strict=True)
+    ]
+    chart: alt.Chart = (
+        alt.Chart(_values(rows))
+        .mark_rect(color=PLAIN_COLOUR)
+        .encode(
+            x=alt.X("x from:Q", scale=scales[0]),
+            x2="x to:Q",
+            y=alt.Y("y from:Q", scale=scales[1]),
+            y2="y to:Q",
+            opacity=alt.Opacity(
+                "utterances:Q", scale=alt.Scale(type="sqrt", range=[0.06, 0.7]), legend=None
+            ),
+            tooltip=alt.Tooltip("utterances:Q", format=","),
+        )
+    )
+    return chart
 
 
 def fit_chart(diagonal: tuple[float, float]) -> Spec:

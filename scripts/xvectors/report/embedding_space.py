@@ -17,15 +17,39 @@ from xvectors.verification.error_rates import ScoredTrials
 Numbers = NDArray[np.int64]
 # Below this total variance, differences are rounding errors of float32.
 NO_VARIANCE = 1e-12
+# Cells of a density, horizontally and vertically.
+GRID = (64, 32)
 # Number of utterances compared with all speakers at a time.
 ROWS_AT_A_TIME = 4096
 
 
 class Projection(NamedTuple):
-    """Points, float64 of shape (n, 2), and each axis's share of the variance, 0 to 1."""
+    """Vectors on their first two principal components.
+
+    Attributes:
+        points: The vectors' coordinates, shape (n, 2).
+        shares: Each component's share of the variance, 0 to 1.
+        center: The mean of the vectors, shape (dim,).
+        axes: The components, shape (dim, 2).
+
+    """
 
     points: Floats
     shares: tuple[float, float]
+    center: Floats
+    axes: Floats
+
+    def project(self, vectors: Vectors) -> Floats:
+        """Return the coordinates of other vectors, shape (m, 2)."""
+        return np.asarray((vectors - self.center) @ self.axes)
+
+
+class Density(NamedTuple):
+    """Number of points in each cell of a grid: `counts`, shape (x, y), between the edges."""
+
+    x_edges: Floats
+    y_edges: Floats
+    counts: Numbers
 
 
 class Fit(NamedTuple):
@@ -54,17 +78,25 @@ def principal_components(vectors: Vectors) -> Projection:
     These directions are the eigenvectors of the covariance matrix with the largest eigenvalues.
     The sign of each makes its largest component positive.
     """
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    center = vectors.mean(axis=0, dtype=np.float64)
+    centred = vectors.astype(np.float64) - center
     variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
     total = float(variances.sum())
     if total < NO_VARIANCE:
-        return Projection(np.zeros((len(vectors), 2)), (0.0, 0.0))
+        axes = np.zeros((len(center), 2))
+        return Projection(np.zeros((len(vectors), 2)), (0.0, 0.0), center, axes)
     axes = directions[:, ::-1][:, :2]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])])
     missing = 2 - axes.shape[1]
-    points = np.pad(centred @ axes, ((0, 0), (0, missing)))
+    axes = np.pad(axes, ((0, 0), (0, missing)))
     first, second = np.pad(variances[::-1][:2], (0, missing)) / total
-    return Projection(points, (float(first), float(second)))
+    return Projection(centred @ axes, (float(first), float(second)), center, axes)
+
+
+def density(points: Floats) -> Density:
+    """Return the density of points, shape (n, 2)."""
+    counts, x_edges, y_edges = np.histogram2d(points[:, 0], points[:, 1], GRID)
+    return Density(x_edges, y_edges, counts.astype(np.int64))
 
 
 def neighbour_map(vectors: Vectors, seed: int = 0) -> Floats:

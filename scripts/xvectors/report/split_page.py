@@ -14,6 +14,7 @@ from xvectors.config.settings import Settings
 from xvectors.files.atomic import remove_leftovers, write_atomically
 from xvectors.report import charts
 from xvectors.report.charts import OTHERS, OTHERS_COLOUR, UTTERANCES, Mark, Spec
+from xvectors.report.embedding_space import Density
 from xvectors.report.page import MAX_PAGE_BYTES, render
 from xvectors.report.split_report import SpeakerView, SplitReport, gather
 from xvectors.results.vectors import Floats
@@ -60,7 +61,7 @@ def split_page(report: SplitReport) -> str:
     if view is not None:
         legend = charts.marks(view.names)
         data[UTTERANCES] = _points(view, legend)
-        specs |= _speaker_charts(view, legend.values())
+        specs |= _speaker_charts(view, legend.values(), report.density)
     return render(
         "split.html.j2",
         {
@@ -82,14 +83,17 @@ def split_page(report: SplitReport) -> str:
     )
 
 
-def _speaker_charts(view: SpeakerView, used: Collection[Mark]) -> dict[str, Spec]:
+def _speaker_charts(
+    view: SpeakerView, used: Collection[Mark], shading: Density | None
+) -> dict[str, Spec]:
     shares = view.projection.shares
     titles = tuple(
         f"{name} component ({share:.1%} of the variance)"
         for name, share in zip(("first", "second"), shares, strict=True)
     )
-    extents = _extents(view.projection.points[view.drawn])
-    specs = {"map": charts.utterance_map("pc1", "pc2", (titles[0], titles[1]), used, extents)}
+    extents = _extents(view.projection.points[view.drawn], shading)
+    both = titles[0], titles[1]
+    specs = {"map": charts.utterance_map("pc1", "pc2", both, used, extents, shading=shading)}
     if view.neighbours is not None:
         extents = _extents(view.neighbours)
         specs["neighbours"] = charts.utterance_map("tsne1", "tsne2", None, used, extents)
@@ -102,8 +106,13 @@ def _speaker_charts(view: SpeakerView, used: Collection[Mark]) -> dict[str, Spec
     return specs
 
 
-def _extents(points: Floats) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return the lowest and the highest value of both coordinates, shape (n, 2)."""
+def _extents(
+    points: Floats, shading: Density | None = None
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the lowest and the highest value of both coordinates of what a map shows."""
+    if shading is not None:
+        corners = np.stack([shading.x_edges[[0, -1]], shading.y_edges[[0, -1]]], axis=1)
+        points = np.concatenate([points, corners])
     low, high = points.min(axis=0), points.max(axis=0)
     return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
 

@@ -12,10 +12,12 @@ import numpy as np
 from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings
 from xvectors.report.embedding_space import (
+    Density,
     Fit,
     Numbers,
     Projection,
     coherence,
+    density,
     fit_to_speakers,
     neighbour_map,
     principal_components,
@@ -41,6 +43,8 @@ from xvectors.verification.score_summary import ScoreSummary, summarize_scores
 
 # More points would enlarge the page without making the charts clearer.
 MAX_POINTS = 5000
+# With more utterances than this, the map has the density of so many of them.
+MANY_UTTERANCES = 20_000
 # For same-speaker pairs and for different-speaker pairs.
 MAX_PAIRS = 50_000
 N_DURATION_BINS = 40
@@ -174,6 +178,7 @@ class SplitReport:
     `view` is None unless its files are speaker embeddings, `n_suspects` unless its labels are
     checked. `suspects` and `doubts` have the smallest margins, of all and of the sample.
     `recordings` says where the audio of both is, and `clips` holds the beginning of it as MP3.
+    `density` is that of many utterances on the map, None unless there are more than it shows.
     """
 
     tag: str
@@ -187,6 +192,7 @@ class SplitReport:
     doubts: list[Doubt]
     recordings: dict[str, Recording]
     clips: dict[str, bytes]
+    density: Density | None
     excluded: list[ExcludedRow]
     n_excluded: int
     n_silent: int
@@ -254,6 +260,11 @@ def gather(
         doubts=doubts,
         recordings=recordings,
         clips=cut_clips(recordings, wanted),
+        density=(
+            _density(layout.index(split), totals, view.projection)
+            if view and totals.n_utterances.total() > MANY_UTTERANCES
+            else None
+        ),
         n_suspects=len(suspects) if settings.xvector.labels else None,
         excluded=excluded,
         n_excluded=n_excluded,
@@ -266,6 +277,13 @@ def gather(
         ),
         view=view,
     )
+
+
+def _density(index: Path, totals: Totals, projection: Projection) -> Density:
+    """Return the density of utterances that are evenly spaced in a table."""
+    step = -(-totals.n_utterances.total() // MANY_UTTERANCES)
+    embeddings = load_embeddings(islice(read_index(index), 0, None, step))
+    return density(projection.project(normalize_lengths(np.stack(list(embeddings)))))
 
 
 def first_rows(table: Iterator[Row], limit: int = MAX_ROWS_SHOWN) -> tuple[list[Row], int]:

@@ -16,6 +16,7 @@ from xvectors.report.charts import (
     speed_chart,
     utterance_map,
 )
+from xvectors.report.embedding_space import Density
 from xvectors.report.split_report import Histogram, ShardSpeed
 from xvectors.verification.error_rates import ScoredTrials
 from xvectors.verification.score_summary import DetCurve, report_pairs, report_scores
@@ -64,6 +65,16 @@ def test_the_map_takes_its_rows_by_name_and_its_colours_from_the_marks():
     assert spec["encoding"]["y"]["scale"]["domain"] == [-1, 1]
     titled = utterance_map("x", "y", ("a", "b"), [], ((0, 1), (0, 1)))
     assert titled["encoding"]["y"]["title"] == "b"
+
+
+def test_a_density_lies_below_the_points_of_the_map():
+    density = Density(np.arange(3.0), np.arange(3.0), np.array([[0, 4], [1, 0]]))
+    spec = utterance_map("x", "y", None, [], ((0, 2), (0, 2)), shading=density)
+    assert mark_types(spec) == ["rect", "point"]
+    assert [(row["x from"], row["y from"], row["utterances"]) for row in values(spec)] == [
+        (0, 1, 4),
+        (1, 0, 1),
+    ]
 
 
 @pytest.mark.parametrize(("diagonal", "types"), [((0, 1), ["line", "point"]), ((1, 1), ["point"])])

@@ -5,7 +5,9 @@ import pytest
 
 from tests.support.made_split import make_voices
 from xvectors.report.embedding_space import (
+    GRID,
     coherence,
+    density,
     fit_to_speakers,
     neighbour_map,
     principal_components,
@@ -123,3 +125,18 @@ def test_zero_vectors_are_similar_to_nothing(n: int):
     assert not scored_pairs(zeros, speakers, 10).scores.any()
     assert not np.nan_to_num(fit_to_speakers(zeros, speakers).own).any()
     assert not np.nan_to_num(coherence(zeros, speakers)).any()
+
+
+def test_other_vectors_are_projected_onto_the_same_components():
+    vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    found = principal_components(vectors)
+    assert found.project(vectors[:7]) == pytest.approx(found.points[:7], abs=1e-6)
+    (alike,) = principal_components(np.ones((3, 4), np.float32)).project(np.ones((1, 4)))
+    assert alike.tolist() == [0, 0]
+
+
+def test_a_density_counts_all_points():
+    found = density(np.array([[0.0, 0.0], [0.0, 0.0], [4.0, 1.0]]))
+    assert found.counts.shape == GRID
+    assert (found.counts[0, 0], found.counts[-1, -1], found.counts.sum()) == (2, 1, 3)
+    assert (found.x_edges[0], found.x_edges[-1], found.y_edges[-1]) == (0, 4, 1)
