@@ -16,6 +16,7 @@ from xvectors.results.vectors import (
     Numbers,
     Vectors,
     blocks,
+    nearest_means,
     normalize_lengths,
     sum_groups,
 )
@@ -160,15 +161,9 @@ def _concatenate(merges: Sequence[Merges]) -> Merges:
 
 def _nearest(means: Vectors, rows: Numbers) -> tuple[Numbers, Floats]:
     """Return the nearest other cluster of each row, and its average cosine, shape (rows,)."""
-    nearest, cosines = np.zeros(len(rows), dtype=np.int64), np.full(len(rows), -np.inf)
-    if len(means) > 1:
-        for block in blocks(len(rows), len(means)):
-            products = means[rows[block]] @ means.T
-            places = np.arange(len(products))
-            products[places, rows[block]] = -np.inf
-            nearest[block] = products.argmax(axis=1)
-            cosines[block] = products[places, nearest[block]]
-    return nearest, cosines
+    if len(means) == 1:
+        return np.zeros(len(rows), dtype=np.int64), np.full(len(rows), -np.inf)
+    return nearest_means(means[rows], means, rows)
 
 
 def _mutual(nearest: Numbers, cosines: Floats) -> Numbers:

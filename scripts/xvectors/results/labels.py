@@ -35,6 +35,7 @@ from xvectors.results.vectors import (
     Numbers,
     Vectors,
     blocks,
+    nearest_means,
     normalize_lengths,
     sum_groups,
 )
@@ -316,7 +317,9 @@ def _score(
     n = len(labels)
     own, nearest = np.full(n, np.nan), np.full(n, np.nan)
     nearest_speaker = np.zeros(n, dtype=np.int64)
-    for block in blocks(n, n_speakers):
+    if n_speakers > 1:
+        nearest_speaker, nearest = nearest_means(vectors, means, labels)
+    for block in blocks(n):
         rows, label = np.asarray(vectors[block], dtype=np.float64), labels[block]
         weight = counted[block].astype(np.float64)
         others = sums[label] - rows * weight[:, None]
@@ -325,12 +328,6 @@ def _score(
         others[none] = (all_sums[label] - rows)[none]
         cosines = (rows * _means(others)).sum(axis=1)
         own[block] = np.where(n_all[label] > 1, cosines, np.nan)
-        if n_speakers > 1:
-            scores = np.asarray(vectors[block]) @ means.T
-            places = np.arange(len(label))
-            scores[places, label] = -np.inf
-            nearest_speaker[block] = scores.argmax(axis=1)
-            nearest[block] = scores[places, nearest_speaker[block]]
     return Scores(own, nearest, nearest_speaker)
 
 

@@ -28,6 +28,29 @@ def blocks(n_rows: int, n_products: int = 1) -> Iterator[slice]:
         yield slice(start, min(start + size, n_rows))
 
 
+def nearest_means(vectors: Vectors, means: Vectors, excluded: Numbers) -> tuple[Numbers, Floats]:
+    """Return the mean with the largest product with each vector, and that product, shape (n,).
+
+    Args:
+        vectors: Shape (n, dim), in memory or on disk.
+        means: Shape (means, dim), at least two.
+        excluded: A mean that does not count, for each vector, shape (n,).
+
+    """
+    n = len(excluded)
+    nearest, products = np.zeros(n, dtype=np.int64), np.empty(n)
+    room: Vectors | None = None
+    for block in blocks(n, len(means)):
+        places = np.arange(block.stop - block.start)
+        # Memory that is allocated anew for each block costs as much as the products.
+        room = np.empty((len(places), len(means)), np.float32) if room is None else room
+        found = np.matmul(np.asarray(vectors[block]), means.T, out=room[: len(places)])
+        found[places, excluded[block]] = -np.inf
+        nearest[block] = found.argmax(axis=1)
+        products[block] = found[places, nearest[block]]
+    return nearest, products
+
+
 def sum_groups(
     vectors: Vectors, numbers: Numbers, n_groups: int, weights: Floats | Numbers | NDArray[np.bool_]
 ) -> Floats:
