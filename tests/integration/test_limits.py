@@ -11,7 +11,8 @@ def names(rows: list[list[str]]) -> list[str]:
     return [row[0] for row in rows[1:]]
 
 
-def test_limits_exclude_and_include_without_embedding_twice(done):
+def test_limits_exclude_and_include_without_embedding_twice(quick_done):
+    done = quick_done
     rows = done.rows("train.tsv")
     by_length = sorted((float(row[3]), row[0]) for row in rows[1:])
     shortest, longest = by_length[0][1], by_length[-1][1]
