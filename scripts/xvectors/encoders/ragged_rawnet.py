@@ -3,6 +3,7 @@
 It serves ESPnet's network and that of RawNet3's authors, whose layers have the same names.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -10,8 +11,10 @@ from torch.nn import functional
 
 from xvectors.encoders.ragged import Batch, Layer, Product, pass_through_res2net
 
-# RawNet3's blocks take longer signals in pieces of so many frames, a multiple of 15.
-PIECE_FRAMES = 6000
+# Blocks take longer signals in pieces of at most so many frames. Their matrices stay in a CPU's
+# cache, and below the size at which the C library returns memory to the system every time.
+CPU_PIECE_FRAMES = 3000
+GPU_PIECE_FRAMES = 60000
 
 
 class RaggedRawNet:
@@ -48,8 +51,9 @@ class _Block:
         self.afms = block.afms
 
     def __call__(self, batch: Batch, x: torch.Tensor) -> tuple[Batch, torch.Tensor]:
-        is_long = len(batch.lengths) == 1 and len(x) > 2 * PIECE_FRAMES
-        batch, h = self._pool_in_pieces(batch, x) if is_long else self._pool(batch, x)
+        n_most = CPU_PIECE_FRAMES if x.device.type == "cpu" else GPU_PIECE_FRAMES
+        is_long = len(batch.lengths) == 1 and len(x) > n_most
+        batch, h = self._pool_in_pieces(batch, x, n_most) if is_long else self._pool(batch, x)
         gates = functional.linear(batch.means(h), self.afms.fc.weight, self.afms.fc.bias).sigmoid_()
         batch.scale(h, gates.to(h.dtype), (gates * self.afms.alpha[:, 0]).to(h.dtype))
         return batch, h
@@ -60,17 +64,21 @@ class _Block:
         h += self.residual(batch, x) if self.residual else x
         return batch.max_pool(h, self.pool) if self.pool > 1 else (batch, h)
 
-    def _pool_in_pieces(self, batch: Batch, x: torch.Tensor) -> tuple[Batch, torch.Tensor]:
+    def _pool_in_pieces(
+        self, batch: Batch, x: torch.Tensor, n_most: int
+    ) -> tuple[Batch, torch.Tensor]:
         """Return the same of one long utterance, using little memory.
 
         Each piece comes with the neighbouring frames that the convolutions reach.
         """
-        n_frames = len(x) // self.pool * self.pool
         # Pieces and what is cut off them are whole numbers of pools.
-        halo = -(-self.res2net.reach // self.pool) * self.pool
+        n_frames = len(x) // self.pool * self.pool
+        n_pools = math.ceil(n_frames / math.ceil(n_frames / n_most) / self.pool)
+        n_own = n_pools * self.pool
+        halo = math.ceil(self.res2net.reach / self.pool) * self.pool
         found = []
-        for start in range(0, n_frames, PIECE_FRAMES):
-            end = min(start + PIECE_FRAMES, n_frames)
+        for start in range(0, n_frames, n_own):
+            end = min(start + n_own, n_frames)
             piece = x[max(start - halo, 0) : end + halo]
             layout = batch.of_lengths(torch.tensor([len(piece)]), str(batch.device))
             first = (start - max(start - halo, 0)) // self.pool

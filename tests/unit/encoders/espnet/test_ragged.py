@@ -41,8 +41,8 @@ def test_pieces_of_long_signals_do_not_matter(model, monkeypatch):
     (signal,) = speech([40007])
     features, n_told = model.extract_feats(signal[None])
     expected = model(signal[None], extract_embd=True)
-    for n_frames in (30, 45, 600):
-        monkeypatch.setattr(ragged_rawnet, "PIECE_FRAMES", n_frames)
+    for n_frames in (30, 101, 600):
+        monkeypatch.setattr(ragged_rawnet, "CPU_PIECE_FRAMES", n_frames)
         for padded in (False, True):
             ragged = RaggedModel(model, torch.float32, padded)
             batch, frames = ragged.encode([features[0]])
