@@ -33,12 +33,13 @@ def open_file(path: str, *, is_read: bool = False) -> AudioFile:
         OSError: The machine cannot read it.
 
     """
-    member = find_member(path)
-    return _open(path) if member is None else open_member(member, is_read=is_read)
+    return open_found(path, find_member(path), is_read=is_read)
 
 
-def open_member(member: Member, *, is_read: bool) -> AudioFile:
-    """Open a member of a container, as `open_file` does."""
+def open_found(path: str, member: Member | None, *, is_read: bool) -> AudioFile:
+    """Open a file, or the member of a container that `find_member` has found, as `open_file`."""
+    if member is None:
+        return _open(path)
     file = _open(member.container)
     if isinstance(member, TableRow):
         with file:

@@ -31,19 +31,22 @@ HEADER_READERS = 16
 MAGIC_BYTES = 12
 
 
-def open_recording(path: str, channels: Channels = "mean") -> Recording:
+def open_recording(
+    path: str, channels: Channels = "mean", file: BinaryIO | None = None
+) -> Recording:
     """Open an audio file.
 
     Args:
         path: The file, or a member of a container.
         channels: What is taken of several channels.
+        file: The file if it is open already; the recording closes it.
 
     Raises:
         UtteranceError: It is not audio, is damaged, or has a rate that speech never has.
         OSError: The machine cannot read it.
 
     """
-    recording = _open(path, open_file(path, is_read=True), is_read=True)
+    recording = _open(path, file or open_file(path, is_read=True), is_read=True)
     recording.channels = channels
     return recording
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy
 
-from xvectors.audio.files import open_file
+from xvectors.audio.containers import find_member
+from xvectors.audio.files import open_file, open_found
 from xvectors.audio.opening import open_recording
 from xvectors.audio.recording import (
     MAX_HOURS,
@@ -17,7 +18,7 @@ from xvectors.audio.recording import (
     Recording,
 )
 from xvectors.audio.signal import Decoded, Segment, Signal, is_silent
-from xvectors.audio.versions import audio_container, audio_version, check_audio
+from xvectors.audio.versions import audio_version, check_audio
 from xvectors.errors import UtteranceError
 
 if TYPE_CHECKING:
@@ -58,10 +59,12 @@ def read_signal(
     """
     import torch  # noqa: PLC0415 - the rules that need no signal start without torch
 
-    container = audio_container(path)
+    member = find_member(path)
+    container = path if member is None else member.container
     before = check_audio(container)
     try:
-        with open_recording(path, channels) as recording:
+        file = open_found(path, member, is_read=True)
+        with open_recording(path, channels, file) as recording:
             n_samples = _begin(recording, segment)
             rate, pieces, n_read = normalizer.sample_rate, [], 0
             for samples, margins in _pieces(recording, n_samples):

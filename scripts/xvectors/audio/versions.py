@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from xvectors.audio.containers import Member, find_member, parse_member
-from xvectors.audio.files import open_member
+from xvectors.audio.files import open_found
 from xvectors.errors import UtteranceError, machine_problem
 
 # Recordings of many segments are hashed once.
@@ -85,13 +85,8 @@ def check_audio(path: str) -> AudioVersion:
         OSError: The machine cannot tell, see `machine_problem`.
 
     """
-    return _check_file(audio_container(path))
-
-
-def audio_container(path: str) -> str:
-    """Return the file that `path` names a member of, or itself."""
     member = find_member(path)
-    return path if member is None else member.container
+    return _check_file(path if member is None else member.container)
 
 
 def _check_file(path: str) -> AudioVersion:
@@ -149,7 +144,7 @@ def _hash(opened: _Opened) -> str:
 @lru_cache(N_REMEMBERED)
 def _hash_member(member: Member, version: AudioVersion) -> str:
     del version
-    with open_member(member, is_read=True) as file:
+    with open_found(str(member), member, is_read=True) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:CONTENT_DIGITS]
 
 
