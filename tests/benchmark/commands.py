@@ -1,10 +1,12 @@
 """Whole commands, from the start of a process to its end, against SpeechBrain's own loop.
 
-Prints a table of medians for small corpora of short recordings.
+Prints a table of medians for small corpora of short recordings, in brackets the time of all
+processors together.
 """
 
 import argparse
 import json
+import resource
 import shutil
 import statistics
 import subprocess
@@ -55,8 +57,15 @@ def write_case(folder: Path, case: Case, encoder: Path) -> None:
     (folder / "my.yaml").write_text(json.dumps({"xvector": settings}), encoding="utf-8")
 
 
-def run_loop(folder: Path, encoder: Path) -> float:
-    """Return the seconds of SpeechBrain's loop over all recordings."""
+class Spent(NamedTuple):
+    """Seconds of a command, and of all processors for it, with everything that it starts."""
+
+    wall: float
+    processors: float
+
+
+def run_loop(folder: Path, encoder: Path) -> Spent:
+    """Return what SpeechBrain's loop over all recordings takes."""
     output = folder / "loop"
     output.mkdir()
     script = Path(__file__).with_name("candidate.py")
@@ -67,8 +76,8 @@ def run_loop(folder: Path, encoder: Path) -> float:
     return seconds
 
 
-def run_workflow(folder: Path, repository: Path) -> tuple[float, float]:
-    """Return the seconds of a checkout's command, and of the same command once more."""
+def run_workflow(folder: Path, repository: Path) -> tuple[Spent, Spent]:
+    """Return what a checkout's command takes, and the same command once more."""
     command = [sys.executable, "-m", "snakemake", "-s", str(repository / "Snakefile")]
     command += ["--cores", str(CORES), "--configfile", "my.yaml"]
     command += ["--directory", str(folder)]
@@ -78,10 +87,12 @@ def run_workflow(folder: Path, repository: Path) -> tuple[float, float]:
     return seconds
 
 
-def timed(command: Sequence[str], given: str = "", cwd: Path | None = None) -> float:
-    begun = time.monotonic()
+def timed(command: Sequence[str], given: str = "", cwd: Path | None = None) -> Spent:
+    begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, input=given, cwd=cwd, text=True, capture_output=True, check=True)
-    return time.monotonic() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processors = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Spent(time.monotonic() - begun, processors)
 
 
 def measure(case: Case, encoder: Path, n_rounds: int, repository: Path) -> str:
@@ -95,9 +106,14 @@ def measure(case: Case, encoder: Path, n_rounds: int, repository: Path) -> str:
             run, again = run_workflow(folder, repository)
             runs.append(run)
             repeats.append(again)
-    ratio = statistics.median(loop / run for loop, run in zip(loops, runs, strict=True))
-    loop, run, again = (statistics.median(one) for one in (loops, runs, repeats))
-    return f"| {case} | {loop:.1f} s | {run:.1f} s | {ratio:.2f} | {again:.1f} s |"
+    ratio = statistics.median(loop.wall / run.wall for loop, run in zip(loops, runs, strict=True))
+    loop, run, again = map(in_words, (loops, runs, repeats))
+    return f"| {case} | {loop} | {run} | {ratio:.2f} | {again} |"
+
+
+def in_words(spent: Sequence[Spent]) -> str:
+    wall, processors = (statistics.median(one) for one in zip(*spent, strict=True))
+    return f"{wall:.1f} s ({processors:.1f} s)"
 
 
 def main() -> None:
