@@ -49,35 +49,41 @@ class StepServer:
 
         """
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder: Path | None = None
+        try:
+            self._start(modules, environment)
+        except OSError as error:
+            # For instance the temporary folder is full, or its path too long.
+            logger.info("steps import their packages themselves: %s", error)
+
+    def _start(self, modules: Sequence[str], environment: dict[str, str]) -> None:
         # Only this user may enter.
         self._folder = Path(tempfile.mkdtemp(prefix="xvectors-"))
         address = self._folder / "steps"
         with socket.socket(socket.AF_UNIX) as listener:
-            try:
-                listener.bind(str(address))
-            except OSError as error:
-                # The path of the temporary folder is too long.
-                logger.info("steps import their packages themselves: %s", error)
-                return
+            listener.bind(str(address))
             listener.listen()
             # The server, which inherits this, ends with the run and not before.
             handle = signal.signal(signal.SIGINT, signal.SIG_IGN)
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(listener.fileno()), *modules],
-                stdin=subprocess.PIPE,
-                pass_fds=[listener.fileno()],
-                # More threads would not survive a fork.
-                env=os.environ | ONE_THREAD | environment,
-            )
-            signal.signal(signal.SIGINT, handle)
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", __name__, str(listener.fileno()), *modules],
+                    stdin=subprocess.PIPE,
+                    pass_fds=[listener.fileno()],
+                    # More threads would not survive a fork.
+                    env=os.environ | ONE_THREAD | environment,
+                )
+            finally:
+                signal.signal(signal.SIGINT, handle)
         os.environ[VARIABLE] = f"{address}:{sys.prefix}"
 
     def stop(self) -> None:
-        """Stop the server. Processes of steps go on."""
+        """Stop the server, after the processes of steps."""
         if self._process is not None:
             os.environ.pop(VARIABLE, None)
             self._process.communicate()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def leave_server() -> None:

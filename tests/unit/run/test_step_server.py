@@ -107,3 +107,13 @@ def test_the_server_ends_and_leaves_nothing(tmp_path, monkeypatch):
     server.stop()
     assert not list(tmp_path.iterdir())
     assert VARIABLE not in os.environ
+
+
+def test_a_run_without_a_temporary_folder_has_no_server(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("long" * 30)))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    StepServer([], {}).stop()
+    (tmp_path / ("long" * 30)).mkdir()
+    StepServer([], {}).stop()
+    assert VARIABLE not in os.environ
+    assert not list((tmp_path / ("long" * 30)).iterdir())
