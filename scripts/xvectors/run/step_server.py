@@ -34,6 +34,8 @@ VARIABLE = "XVECTORS_STEP_SERVER"
 # Set by Snakemake for each job.
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 ONE_THREAD = {THREADS_VARIABLE: "1", "OPENBLAS_NUM_THREADS": "1"}
+# What a script hears when the process that runs it takes interrupts.
+BEGUN = b"b"
 KILLED = 128 + signal.SIGKILL
 
 
@@ -94,13 +96,13 @@ def leave_server() -> None:
 def hand_over() -> None:
     """Let the run's server run this process's script, and exit as it does.
 
-    Returns only if there is no server for this process. An interrupt is left to the other process,
-    which gets it, too.
+    Returns only if there is no server for this process. An interrupt ends this process before the
+    script has begun. After that it is left to the process that runs the script, which gets it, too.
     """
     address, _, prefix = os.environ.pop(VARIABLE, "").partition(":")
     if not address or prefix != sys.prefix:
         return
-    handle = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handle = signal.signal(signal.SIGINT, signal.SIG_DFL)
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(address)
@@ -114,6 +116,8 @@ def hand_over() -> None:
         }
         connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile("rb") as answer:
+            if answer.read(len(BEGUN)):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
             sys.exit(int(answer.read() or KILLED))
 
 
@@ -153,6 +157,7 @@ def _run(listener: socket.socket, connection: socket.socket) -> None:
         request = json.loads(lines.readline())
     _die_with(connection)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    connection.sendall(BEGUN)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

@@ -98,6 +98,33 @@ def test_the_process_of_a_killed_script_ends(server, tmp_path):
         time.sleep(0.01)
 
 
+def test_an_interrupt_ends_a_script_that_waits_for_the_imports(tmp_path, monkeypatch):
+    # The import begins when there is a file, and waits until it is gone.
+    importing = tmp_path / "importing"
+    (tmp_path / "slow_module.py").write_text(
+        f"import time, pathlib\npath = pathlib.Path({str(importing)!r})\npath.touch()\n"
+        "while path.exists():\n    time.sleep(0.01)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv(VARIABLE, "")
+    server = StepServer(["slow_module"], {})
+    step = Step(tmp_path, "0")
+    address, _, _ = os.environ[VARIABLE].partition(":")
+    while not importing.exists() or not is_connected(address):
+        time.sleep(0.01)
+    step.process.send_signal(signal.SIGINT)
+    assert step.process.wait() == -signal.SIGINT
+    importing.unlink()
+    server.stop()
+    assert not step.note.exists()
+
+
+def is_connected(address: str) -> bool:
+    """Tell whether a script waits at the server's address."""
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    return sum(line.endswith(f" {address}") for line in lines) > 1
+
+
 def test_the_server_ends_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
