@@ -86,7 +86,7 @@ def open_range(file: io.FileIO, member: ByteRange) -> io.BufferedReader:
 
 
 class _LastRead(threading.local):
-    """What a thread has read last: it hashes a member, and then decodes it."""
+    """The last read of a thread, which hashes a member and then decodes it."""
 
     key: object = None
     content: bytes = b""

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 # While the GPU computes for one thread, another one prepares the next batch.
 N_SUBMITTERS = 2
-# More were not tried on a GPU (docs/performance.md).
+# More were not tried on a GPU (docs/measurements/gpu.md).
 MAX_PROCESSES = 15
 # Seconds of audio that are embedded together, as many as fit into a batch of the network.
 PACK_SECONDS = 600
@@ -97,7 +97,7 @@ class ServedEncoder:
     """The parent process' encoder as a forked process uses it."""
 
     def __init__(self, encoder: Encoder, connection: Connection, memory: SharedSignals) -> None:
-        """Take the encoder, which is used here for reading only, and the ways to the parent."""
+        """Take the encoder, used here for reading only, and the connection to the parent."""
         self._encoder = encoder
         self._connection = connection
         self._memory = memory
@@ -245,7 +245,7 @@ class _Server:
             for one, answer in zip(together, self._answers(together), strict=True):
                 one.child.connection.send(answer)
         except Exception:
-            # A process has ended, or it would wait for ever; `messages` raises the error.
+            # A process has ended, or it would wait forever; `messages` raises the error.
             logger.debug("no answer for a process", exc_info=True)
             for one in together:
                 one.child.process.kill()

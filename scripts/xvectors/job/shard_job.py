@@ -115,7 +115,7 @@ def _embed(
         tally.decoded[utterances.row_of(position)] = decoded
     progress = _progress(job, utterances, outputs, tally)
     if outputs.missing:
-        # It lists vectors that are about to be replaced; collect_split writes it anew.
+        # It lists vectors that are about to be replaced; collect_split writes it again.
         job.layout.index(job.split).unlink(missing_ok=True)
         with lease or _lease(job) as taken:
             _embed_missing(job, utterances, outputs, progress, taken)
@@ -223,7 +223,7 @@ def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> Environmen
         if fingerprint_of(folder) != fingerprint:
             raise EncoderError(
                 f"{folder}: the encoder's copy is damaged. Rerun the same command, which fetches "
-                "it anew"
+                "it again"
             )
         config.xvector.pretrained_model = str(folder)
     output_dir = job.layout.embeddings(job.split)

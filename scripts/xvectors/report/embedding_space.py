@@ -53,7 +53,7 @@ class Density(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """How well each utterance fits its own speaker and the others; arrays of shape (n,).
+    """Fit of each utterance to its own speaker and to the others; arrays of shape (n,).
 
     Attributes:
         own: Cosine to the sum of its speaker's other vectors. NaN if there are none.

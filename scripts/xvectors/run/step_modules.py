@@ -1,4 +1,4 @@
-"""What the steps of a run import, so that it is imported once for all of them."""
+"""The imports of the steps of a run, done once for all of them."""
 
 from xvectors.config.settings import Settings
 from xvectors.config.toolkits import toolkit_named

@@ -1,7 +1,7 @@
 """Steps of a run as forks of one process, which has imported what they need.
 
-To import its packages takes a step of a second longer than its work on a small corpus. The server
-imports them once. A step's script asks it for a process that runs the script instead, waits for
+Importing its packages takes a step longer than its work on a small corpus. The server imports them
+once. A step's script asks it for a process that runs the script instead, waits for
 that process, and ends as it does. Where no server can be reached, a script runs by itself.
 
 The server computes nothing, because threads do not survive a fork.
@@ -34,7 +34,7 @@ VARIABLE = "XVECTORS_STEP_SERVER"
 # Set by Snakemake for each job.
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 ONE_THREAD = {THREADS_VARIABLE: "1", "OPENBLAS_NUM_THREADS": "1"}
-# What a script hears when the process that runs it takes interrupts.
+# The message to a script that the process that runs it takes interrupts from now on.
 BEGUN = b"b"
 KILLED = 128 + signal.SIGKILL
 

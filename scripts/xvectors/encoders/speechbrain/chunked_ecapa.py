@@ -26,7 +26,7 @@ class Chunk(NamedTuple):
 
 
 class Chunking(NamedTuple):
-    """How long signals are divided.
+    """The division of long signals.
 
     Attributes:
         n_own: Most frames of a chunk without its halo.
