@@ -30,7 +30,7 @@ sys.exit(int(sys.argv[2]))
 
 @pytest.fixture(scope="module")
 def server():
-    server = StepServer(["no_such_module", "wave"], {})
+    server = StepServer(["wave", "no_such_module"], {})
     yield server
     server.stop()
 
