@@ -11,6 +11,8 @@ EXCEPTIONS = {
     "audio/ogg.py": "tested by what becomes of damaged files, in test_damaged.py",
     "audio/signal.py": "types without any behaviour",
     "audio/sndfile.py": "tested with files of every kind, in test_reading.py",
+    "encoders/ragged_rawnet.py": "tested with ESPnet's network, in espnet/test_ragged.py",
+    "encoders/speechbrain/ragged_xvector.py": "tested against SpeechBrain, in test_encoder.py",
     "storage/base.py": "an interface; the storages that have it are tested",
 }
 

@@ -87,15 +87,9 @@ def test_the_pages_templates_are_there(wheel):
         "from xvectors.report.page import TEMPLATES; "
         "print(sorted(path.name for path in TEMPLATES.iterdir()))"
     )
-    assert python(wheel, "-c", code).split("'")[1::2] == [
-        "macros.html.j2",
-        "overview.html.j2",
-        "page.html.j2",
-        "pairs.html.j2",
-        "split.html.j2",
-        "tables.js.j2",
-        "trials.html.j2",
-    ]
+    templates = REPOSITORY / "scripts" / "xvectors" / "report" / "templates"
+    names = sorted(path.name for path in templates.iterdir())
+    assert python(wheel, "-c", code).split("'")[1::2] == names
 
 
 def test_toolkits_know_what_they_need(wheel):
