@@ -13,7 +13,7 @@ export PATH := $(BIN):$(PATH)
 EXTRAS := espnet rawnet resemblyzer onnx transformers silero
 
 .PHONY: run test soak lint format extras $(EXTRAS) fuzz audio-table lock sbom audit benchmark gpu-check \
-	scale demo picture clean
+	scale demo graphs picture clean
 
 run: $(VENV)/.run
 	snakemake --cores 4
@@ -77,6 +77,10 @@ demo: $(VENV)/.run
 	python config/demo/make_corpus.py
 	python config/demo/train_encoder.py
 	python config/demo/evaluate_encoder.py config/demo/encoder config/demo/manifest/*.tsv
+
+# Draws the rule graph of docs/architecture.md again.
+graphs: $(VENV)/.run
+	snakemake --rulegraph mermaid-js | python docs/rule_graph.py docs/architecture.md
 
 # Takes the README's picture of the report again; needs Debian's chromium.
 picture: run $(VENV)/.dev

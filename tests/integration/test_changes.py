@@ -30,6 +30,17 @@ def test_what_does_not_change_vectors_embeds_nothing(quick_done):
     assert rows[0][1] == "someone else"
 
 
+def test_deleting_all_output_keeps_embeddings(quick_done):
+    before = quick_done.times()
+    quick_done.run_well("--delete-all-output")
+    assert quick_done.times() == before
+    assert not list(quick_done.out.glob("*.tsv"))
+    assert not list(quick_done.out.rglob("*.done"))
+    quick_done.run_well()
+    assert quick_done.times() == before
+    assert len(quick_done.rows("train.tsv")) == 9
+
+
 def test_an_added_line_runs_one_shard_and_embeds_one_utterance(quick_done):
     before = quick_done.times()
     quick_done.add_utterance("late", "alba_03")

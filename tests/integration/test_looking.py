@@ -124,6 +124,19 @@ def test_a_fresh_graph_shows_every_rule_and_job(checkout, n_shards):
     assert not (checkout.root / "out").exists()
 
 
+def edges(printed):
+    """Return the pairs of rules that a graph joins."""
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", printed))
+    return {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", printed)}
+
+
+def test_a_finished_graph_is_the_fresh_one(done):
+    finished = edges(done.run_well("--rulegraph", "mermaid-js"))
+    assert ("embed_shard", "collect_split") in finished
+    shutil.rmtree(done.root / "out")
+    assert edges(done.run_well("--rulegraph", "mermaid-js")) == finished
+
+
 def test_a_corpus_that_grows_past_a_threshold_embeds_only_what_is_new(checkout):
     checkout.xvector["n_shards"] = "auto"
     lines = checkout.manifest.read_text().splitlines(keepends=True)

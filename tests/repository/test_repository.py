@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+import yte
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CATALOG_KEYS = {"mandatory-flags", "software-stack-deployment", "report"}
@@ -39,6 +41,15 @@ def test_every_rule_that_runs_a_script_names_its_conda_environment():
         for rule in rules:
             if "script:" in rule:
                 assert "conda:" in rule, f"{path.name}: {rule.splitlines()[0]}"
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_the_default_profile_needs_no_plugin(is_installed, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: is_installed or None)
+    with (REPOSITORY / "profiles" / "default" / "config.yaml").open() as file:
+        profile = yte.process_yaml(file, require_use_yte=True)
+    assert profile["keep-going"] is True
+    assert any(key.startswith("slurm-") for key in profile) == is_installed
 
 
 def test_the_container_is_built_by_the_steps_of_make_run():

@@ -16,7 +16,7 @@ rule average_speakers:
         log_of("average_speakers", "{split}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        results_env
     params:
         length_normalize=settings.xvector.length_normalize,
     script:

@@ -20,7 +20,7 @@ rule check_labels:
         log_of("check_labels", "{split}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        results_env
     params:
         false_discovery_rate=settings.xvector.label_false_discovery_rate,
     script:

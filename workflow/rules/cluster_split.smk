@@ -19,6 +19,6 @@ rule cluster_split:
         log_of("cluster_split", "{split}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        results_env
     script:
         "../../scripts/cluster_split.py"

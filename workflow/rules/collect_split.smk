@@ -14,11 +14,11 @@ rule collect_split:
     output:
         index=str(layout.index("{split}")),
         failures=str(layout.failures("{split}")),
-        excluded=excluded_of_split(),
+        excluded=products.excluded(),
     log:
         log_of("collect_split", "{split}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        results_env
     script:
         "../../scripts/collect_split.py"

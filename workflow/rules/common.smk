@@ -6,9 +6,16 @@ from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
 from xvectors.config.layout import shard_names
 from xvectors.job.gpu_lease import processors_of_job
+from xvectors.run.products import Products
 from xvectors.run.stale_records import number_of_shards
-from xvectors.sharding.limits import Limits
-from xvectors.tasks.outputs import makes_embeddings, runner_class
+
+products = Products(settings, layout)
+# A runner of the user's own may need PyTorch to check what it has made.
+results_env = (
+    "../../envs/results.yaml"
+    if settings.xvector.runner == "xvectors.XVectorRunner"
+    else "../../envs/embedding.yaml"
+)
 
 
 wildcard_constraints:
@@ -21,13 +28,6 @@ wildcard_constraints:
 def log_of(rule: str, stem: str) -> str:
     """Return the log of a rule's job."""
     return str(layout.log(rule, stem))
-
-
-def retries_of_shard() -> int | None:
-    """Return how often a shard's job is tried again; None for what ``--retries`` says."""
-    # Snakemake counts nodes only if jobs run elsewhere. There, nodes are lost, and jobs run out of
-    # time and memory.
-    return 2 if workflow.resource_settings.nodes is not None else None
 
 
 def threads_of_shard(wildcards: Wildcards) -> int:
@@ -93,21 +93,6 @@ def manifest_of(wildcards: Wildcards) -> str:
     return local(settings.xvector.manifest_paths[wildcards.split])
 
 
-def given_shards_of(wildcards: Wildcards) -> int | None:
-    """Return the number of shards of a split, None if its hours of audio decide."""
-    return settings.xvector.given_shards(wildcards.split)
-
-
-def excluded_of_split() -> list[str]:
-    """Return the table of a split's excluded utterances, if there are limits."""
-    return [str(layout.excluded("{split}"))] if Limits.of(settings) else []
-
-
-def labels_of_split() -> list[str]:
-    """Return the table of a split's labels, if they are checked."""
-    return [str(layout.labels("{split}"))] if settings.xvector.labels else []
-
-
 def markers_of_split(wildcards: Wildcards) -> list[str]:
     """Return the done-markers of a split."""
     shards = shards_of(wildcards.split)
@@ -116,56 +101,12 @@ def markers_of_split(wildcards: Wildcards) -> list[str]:
 
 def all_markers(wildcards: Wildcards) -> list[str]:
     """Return the done-markers of all splits."""
-    splits = settings.xvector.splits
-    return [
-        str(layout.marker(split, shard))
-        for split in splits
-        for shard in shards_of(split)
-    ]
-
-
-def speakers_of_cohort(wildcards: Wildcards) -> list[str]:
-    """Return the speaker embeddings that scores are normalized against, if any."""
-    cohort = settings.xvector.cohort
-    return [] if cohort is None else [str(layout.speakers(cohort))]
-
-
-def all_scores() -> list[str]:
-    """Return the results of all trial lists."""
-    makers = (layout.scores, layout.error_rates, layout.trials_page)
-    return [str(make(name)) for make in makers for name in settings.xvector.trials]
-
-
-def all_summaries() -> list[str]:
-    """Return the summaries of the labels and clusters of all splits."""
-    makers = []
-    if settings.xvector.labels:
-        makers.append(layout.labels_summary)
-    if settings.xvector.clusters:
-        makers.append(layout.clusters_summary)
-    return [str(make(split)) for make in makers for split in settings.xvector.splits]
+    splits = [Wildcards(fromdict={"split": split}) for split in settings.xvector.splits]
+    return [marker for split in splits for marker in markers_of_split(split)]
 
 
 def wanted_scores(wildcards: Wildcards) -> list[str]:
     """Return the results of all trial lists, of which there must be at least one."""
     if not settings.xvector.trials:
         raise WorkflowError("nothing to score: give lists of trials as xvector.trials")
-    return all_scores()
-
-
-def all_products(wildcards: Wildcards) -> list[str]:
-    """Return the products of the embeddings: means, labels, clusters, exports, pages, scores."""
-    splits = settings.xvector.splits
-    makers = [getattr(layout, kind) for kind in settings.xvector.exports]
-    if makes_embeddings(runner_class(settings)) and settings.xvector.speaker_means:
-        makers.append(layout.speakers)
-    if settings.xvector.labels:
-        makers += [layout.labels, layout.clean_manifest]
-    if settings.xvector.clusters:
-        makers.append(layout.clusters)
-    if settings.xvector.report:
-        makers.append(layout.page)
-    products = [str(make(split)) for make in makers for split in splits]
-    if settings.xvector.report:
-        products.append(str(layout.overview))
-    return products + all_scores()
+    return products.scores()

@@ -13,8 +13,8 @@ rule draw_overview:
         failures=expand(layout.failures("{split}"), split=settings.xvector.splits),
         # The links lead to these.
         pages=expand(layout.page("{split}"), split=settings.xvector.splits),
-        summaries=all_summaries(),
-        scores=all_scores(),
+        summaries=products.summaries(),
+        scores=products.scores(),
     output:
         page=report(
             str(layout.overview),
@@ -26,7 +26,7 @@ rule draw_overview:
         log_of("draw_overview", "overview"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        results_env
     params:
         # The script takes these from the settings; Snakemake draws anew when they change.
         with_labels=settings.xvector.labels,

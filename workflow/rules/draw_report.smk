@@ -12,8 +12,8 @@ rule draw_report:
         manifest=manifest_of,
         index=str(layout.index("{split}")),
         failures=str(layout.failures("{split}")),
-        excluded=excluded_of_split(),
-        labels=labels_of_split(),
+        excluded=products.excluded(),
+        labels=products.labels(),
         markers=markers_of_split,
     output:
         page=report(
@@ -26,7 +26,7 @@ rule draw_report:
         log_of("draw_report", "{split}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        results_env
     params:
         n_utterances=settings.xvector.report_utterances,
         with_tsne=settings.xvector.report_tsne,

@@ -18,9 +18,11 @@ rule embed_shard:
         marker=str(layout.marker("{split}", "{shard}")),
     log:
         log_of("embed_shard", "{split}/{shard}"),
-    retries: retries_of_shard()
+    # Snakemake counts nodes only if jobs run elsewhere. There, nodes are lost, and jobs run out of
+    # time and memory. None: what --retries says.
+    retries: None if workflow.resource_settings.nodes is None else 2
     conda:
-        "../../envs/xvectors.yaml"
+        "../../envs/embedding.yaml"
     threads: threads_of_shard
     resources:
         # Only clusters use these.

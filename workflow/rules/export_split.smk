@@ -16,7 +16,7 @@ rule export_safetensors:
         log_of("export_safetensors", "{split}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        results_env
     script:
         "../../scripts/export_safetensors.py"
 
@@ -33,7 +33,7 @@ rule export_parquet:
         log_of("export_parquet", "{split}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        results_env
     script:
         "../../scripts/export_parquet.py"
 
@@ -51,7 +51,7 @@ rule export_kaldi:
         log_of("export_kaldi", "{split}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        results_env
     script:
         "../../scripts/export_kaldi.py"
 
@@ -69,7 +69,7 @@ rule export_numpy:
         log_of("export_numpy", "{split}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        results_env
     script:
         "../../scripts/export_numpy.py"
 
@@ -86,7 +86,7 @@ rule export_cosyvoice:
         log_of("export_cosyvoice", "{split}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        "../../envs/embedding.yaml"
     script:
         "../../scripts/export_cosyvoice.py"
 
@@ -103,6 +103,6 @@ rule export_espnet3:
         log_of("export_espnet3", "{split}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        results_env
     script:
         "../../scripts/export_espnet3.py"

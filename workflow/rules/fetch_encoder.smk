@@ -16,7 +16,7 @@ rule fetch_encoder:
         log_of("fetch_encoder", "encoder"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        "../../envs/results.yaml"
     params:
         pretrained_model=settings.xvector.pretrained_model,
         files=files_version(settings.xvector.pretrained_model),

@@ -15,7 +15,7 @@ for split, corpus in settings.xvector.corpora.items():
             log_of("make_manifest", split),
         localrule: True
         conda:
-            "../../envs/xvectors.yaml"
+            "../../envs/results.yaml"
         params:
             corpus=corpus.given(),
         script:

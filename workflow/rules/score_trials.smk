@@ -12,7 +12,7 @@ rule score_trials:
         indexes=expand(layout.index("{split}"), split=settings.xvector.splits),
         # The tables may stay as they were when embeddings change.
         markers=all_markers,
-        cohort=speakers_of_cohort,
+        cohort=products.cohort(),
     output:
         scores=str(layout.scores("{trials}")),
         error_rates=str(layout.error_rates("{trials}")),
@@ -26,7 +26,7 @@ rule score_trials:
         log_of("score_trials", "{trials}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        results_env
     params:
         cohort=settings.xvector.cohort,
         cohort_size=settings.xvector.cohort_size,

@@ -17,8 +17,8 @@ checkpoint split_manifest:
         log_of("split_manifest", "{split}"),
     localrule: True
     conda:
-        "../../envs/xvectors.yaml"
+        "../../envs/results.yaml"
     params:
-        n_shards=given_shards_of,
+        n_shards=lambda wildcards: settings.xvector.given_shards(wildcards.split),
     script:
         "../../scripts/split_manifest.py"

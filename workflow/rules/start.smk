@@ -39,7 +39,8 @@ def refuse(error: XVectorsError) -> WorkflowError:
 
 try:
     if workflow.is_main_process:
-        run = start(config, config_files, place)
+        provider = workflow.storage_settings.default_storage_provider
+        run = start(config, config_files, place, provider)
         settings = run.settings
         run.quiet.kept.add(NOTHING_TO_BE_DONE_MSG)
         if not is_module:

@@ -5,6 +5,7 @@ import os
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,16 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(path, utterances, digest.hexdigest(), tuple(oddities.warnings(path)))
 
 
+def read_manifest_once(path: Path) -> Manifest:
+    """Read and check a manifest, as `read_manifest`; again only after it has changed."""
+    return _read_version(path, version_of(path))
+
+
+@cache
+def _read_version(path: Path, version: tuple[int, int]) -> Manifest:
+    return read_manifest(path)
+
+
 class _Problems:
     """The problems of a manifest's lines: the first few, and the number of all."""
 
@@ -106,7 +117,12 @@ class _Problems:
 
 
 def hash_manifest(path: Path) -> str:
-    """Return a hash of a manifest's content, as `Manifest.digest`."""
+    """Return a hash of a manifest's content, as `Manifest.digest`; read only after a change."""
+    return _hash_version(path, version_of(path))
+
+
+@cache
+def _hash_version(path: Path, version: tuple[int, int]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -21,7 +21,7 @@ from xvectors.config.toolkits import (
 from xvectors.corpora.kinds import changed_folder, corpus_problems
 from xvectors.errors import ConfigError, EncoderError, ManifestError, TrialsError, first_line
 from xvectors.manifest.lines import has_control_character
-from xvectors.manifest.reading import hash_manifest, read_manifest
+from xvectors.manifest.reading import hash_manifest, read_manifest_once
 from xvectors.sharding.index_shards import read_plan
 from xvectors.tasks.outputs import can_pack, makes_embeddings
 from xvectors.tasks.provider import EnvironmentProvider
@@ -74,7 +74,7 @@ def check_manifests(settings: Settings, made: Collection[str] = ()) -> None:
         plan = read_plan(Layout.of(settings).plan(split))
         if plan is None or plan.manifest != hash_manifest(path):
             try:
-                for warning in read_manifest(path).warnings:
+                for warning in read_manifest_once(path).warnings:
                     logger.warning("%s", warning)
             except ManifestError as error:
                 problems.append(str(error))

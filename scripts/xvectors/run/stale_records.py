@@ -22,7 +22,7 @@ from xvectors.config.settings import Settings
 from xvectors.encoders.fetching import describes, read_fingerprint
 from xvectors.encoders.identity import collect_numerics
 from xvectors.errors import FIX_AND_RERUN, EncoderError, ManifestError, ShardError, machine_problem
-from xvectors.manifest.reading import hash_manifest, locate_audio, read_manifest
+from xvectors.manifest.reading import hash_manifest, locate_audio, read_manifest_once
 from xvectors.results.stale_results import stale_results
 from xvectors.sharding.index_shards import (
     IndexShard,
@@ -262,7 +262,7 @@ def _preview(settings: Settings, split: str, given: int | None) -> tuple[int | N
         # Of a corpus that was split before, most durations are known.
         max_headers = sys.maxsize if earlier and given is None else MAX_HEADERS
         division = divide(
-            read_manifest(manifest_path), given, earlier, Limits.of(settings), max_headers
+            read_manifest_once(manifest_path), given, earlier, Limits.of(settings), max_headers
         )
     except (ManifestError, TooManyHeadersError):
         # The manifest does not exist yet, or looking takes too long: every shard runs again.

@@ -13,7 +13,7 @@ from xvectors.config.layout import Layout
 from xvectors.config.paths import require_utf8
 from xvectors.config.resolving import require_config, resolve_config
 from xvectors.config.settings import Settings
-from xvectors.errors import ShardError
+from xvectors.errors import ConfigError, ShardError
 from xvectors.files.run_lock import ENDED, RunLock, RunWatch, name_run
 from xvectors.run.checks import check_config, check_manifests
 from xvectors.run.progress_line import ProgressLine, Quiet, RunCounter
@@ -36,9 +36,10 @@ class Run:
 
     """
 
-    def __init__(self, settings: Settings, source: str) -> None:
-        """Store settings, and note which run held the output folder's lock last."""
+    def __init__(self, settings: Settings, source: str, storage: str | None = None) -> None:
+        """Store the arguments of `start`, and note which run held the output folder's lock last."""
         self.settings = settings
+        self._storage = storage
         self.source = source
         self._is_checked = False
         self.layout = Layout.of(settings)
@@ -70,6 +71,11 @@ class Run:
         """
         if not self._is_checked:
             made = set(made)
+            if self._storage is not None:
+                raise ConfigError(
+                    f"--default-storage-provider {self._storage}: leave it out. Embeddings and "
+                    "records are read, renamed and locked on a file system that all jobs share"
+                )
             check_config(self.settings, self.source, made)
             check_manifests(self.settings, made)
             self._is_checked = True
@@ -140,13 +146,16 @@ class Run:
         signal.signal(signal.SIGINT, note)
 
 
-def start(raw: Mapping[str, Any], source: str, place: Callable[[str], str]) -> Run:
+def start(
+    raw: Mapping[str, Any], source: str, place: Callable[[str], str], storage: str | None = None
+) -> Run:
     """Check the configuration itself. Writes nothing.
 
     Args:
         raw: The user's configuration.
         source: Origin of the configuration, for error messages.
         place: Returns a rule's path with the module's prefix, if there is one.
+        storage: Snakemake's storage provider for all files, if there is one.
 
     Raises:
         ConfigError: The configuration or the locale is wrong.
@@ -154,7 +163,7 @@ def start(raw: Mapping[str, Any], source: str, place: Callable[[str], str]) -> R
     """
     require_utf8()
     require_config(raw)
-    return Run(place_paths(resolve_config(raw, source), place), source)
+    return Run(place_paths(resolve_config(raw, source), place), source, storage)
 
 
 def place_paths(settings: Settings, place: Callable[[str], str]) -> Settings:

@@ -5,7 +5,7 @@ import pytest
 from xvectors.audio.signal import Segment
 from xvectors.errors import ManifestError
 from xvectors.manifest.lines import Utterance
-from xvectors.manifest.reading import locate_audio, read_manifest
+from xvectors.manifest.reading import locate_audio, read_manifest, read_manifest_once
 from xvectors.manifest.utterances import Utterances
 
 
@@ -237,3 +237,11 @@ def test_speakers_that_look_the_same_are_warned_of(tmp_path):
 def test_where_audio_lies(wav_path, located, monkeypatch):
     monkeypatch.setenv("HOME", "/home/anna")
     assert locate_audio(Path("/corpus/train.tsv"), wav_path) == located
+
+
+def test_a_manifest_is_read_again_only_after_a_change(tmp_path):
+    path = write(tmp_path, b"a\ta.wav\tone\tanna\n")
+    manifest = read_manifest_once(path)
+    assert read_manifest_once(path) is manifest
+    path = write(tmp_path, b"a\ta.wav\tone\tanna\nb\tb.wav\ttwo\tbert\n")
+    assert len(read_manifest_once(path).utterances) == 2

@@ -39,6 +39,9 @@ def test_a_wrong_configuration_is_told_at_the_start_and_what_is_missing_at_the_c
     run = start({"xvector": shards.settings}, "my.yaml", as_it_is)
     with pytest.raises(XVectorsError, match="no such manifest"):
         run.check()
+    run = start({"xvector": shards.settings}, "my.yaml", as_it_is, "s3")
+    with pytest.raises(ConfigError, match="--default-storage-provider s3: leave it out"):
+        run.check()
 
 
 @pytest.mark.parametrize("begin", [start, start_job])
