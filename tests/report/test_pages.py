@@ -477,7 +477,7 @@ def test_a_million_utterances(tmp_path, wide_window, capsys):
     assert n_marks(frame, "map") == {**marks, "symbol": 0}
     caption = frame.locator("figcaption").first.inner_text()
     assert "a sample of 5,000 of the 1,000,000 utterances, by 250 of 1,000 speakers" in caption
-    assert "where 20,000 utterances lie" in caption
+    assert "where 20,000 random utterances of all lie" in caption
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     with capsys.disabled():
         print(

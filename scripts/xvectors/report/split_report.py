@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple, TypeVar
@@ -43,7 +43,7 @@ from xvectors.verification.score_summary import ScoreSummary, summarize_scores
 
 # More points would enlarge the page without making the charts clearer.
 MAX_POINTS = 5000
-# With more utterances than this, the map has the density of so many of them.
+# With more utterances than this, the map has the density of so many random ones.
 MANY_UTTERANCES = 20_000
 # For same-speaker pairs and for different-speaker pairs.
 MAX_PAIRS = 50_000
@@ -280,9 +280,11 @@ def gather(
 
 
 def _density(index: Path, totals: Totals, projection: Projection) -> Density:
-    """Return the density of utterances that are evenly spaced in a table."""
-    step = -(-totals.n_utterances.total() // MANY_UTTERANCES)
-    embeddings = load_embeddings(islice(read_index(index), 0, None, step))
+    """Return the density of `MANY_UTTERANCES` random utterances of a table that has more."""
+    n = totals.n_utterances.total()
+    is_drawn = np.zeros(n, dtype=bool)
+    is_drawn[np.random.default_rng(0).choice(n, MANY_UTTERANCES, replace=False)] = True
+    embeddings = load_embeddings(compress(read_index(index), is_drawn))
     return density(projection.project(normalize_lengths(np.stack(list(embeddings)))))
 
 
