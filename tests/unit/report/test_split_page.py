@@ -78,7 +78,7 @@ def test_doubtful_utterances_have_their_path_and_a_player(tmp_path):
     page = layout.page("train").read_text()
     assert page.count("<audio") == 5
     assert page.count('preload="none"') == 5
-    assert '<source src="../corpus/wavs/utt00003.wav"><source src="file:///' in page
+    assert ' data-links="../corpus/wavs/utt00003.wav file:///' in page
     assert '<a href="../corpus/wavs/utt00003.wav">wavs/utt00003.wav</a>' in page
     assert '<div class="path">wavs.tar:1+2</div>' in page
 
