@@ -24,6 +24,8 @@ from xvectors.results.vectors import (
 # More vectors are first agglomerated in parts of about `PART_ROWS`.
 MAX_ROWS_AT_ONCE = 20_000
 PART_ROWS = 5_000
+# Parts that merge a smaller share of their rows are not worth their time.
+MIN_SHARE_MERGED = 0.1
 # Rows from which the centers of the parts are learnt, per part.
 ROWS_PER_CENTER = 256
 # Cosines that differ by less count as equal, because of rounding.
@@ -54,24 +56,33 @@ class Groups(NamedTuple):
 def group_vectors(vectors: Vectors, sizes: Numbers) -> Groups:
     """Group vectors by average linkage, cut where `choose_cut` says.
 
-    Beyond `MAX_ROWS_AT_ONCE` vectors, k-means divides them into parts. The clusters of each part,
-    cut by its own tree, are then agglomerated further, all together.
+    Beyond `MAX_ROWS_AT_ONCE` vectors, k-means divides them into parts, and the trees of the parts
+    are cut. As long as many clusters are left, and dividing them anew merges many, that is
+    repeated. The rest is agglomerated all together.
 
     Args:
         vectors: Of length 1 or 0, float32 of shape (n, dim).
         sizes: How often each of them counts, shape (n,).
 
     """
-    n = len(vectors)
-    if n <= MAX_ROWS_AT_ONCE:
-        merges = agglomerate(vectors, sizes)
-        threshold = choose_cut(merges)
-        return Groups(join(merges, n, threshold), threshold)
-    inner = _concatenate([_agglomerate_part(vectors, sizes, rows) for rows in _parts(vectors)])
-    firsts, numbers = np.unique(join(inner, n, -np.inf), return_inverse=True)
-    merges = agglomerate(*_means(vectors, sizes, numbers, len(firsts)))
-    threshold = choose_cut(_concatenate([inner, merges]))
-    return Groups(join(merges, len(firsts), threshold)[numbers], threshold)
+    means = vectors
+    firsts = numbers = np.arange(len(vectors))
+    earlier: list[Merges] = []
+    cut = float("nan")
+    while len(means) > MAX_ROWS_AT_ONCE:
+        trees = _concatenate([_agglomerate_part(means, sizes, rows) for rows in _parts(means)])
+        # Later trees have few merges within speakers, if any.
+        cut = cut if earlier else choose_cut(trees)
+        inner = _above(trees, cut)
+        earlier.append(inner._replace(kept=firsts[inner.kept], gone=firsts[inner.gone]))
+        roots, groups = np.unique(join(inner, len(means), cut), return_inverse=True)
+        firsts, numbers = firsts[roots], groups[numbers]
+        means, sizes = _means(means, sizes, groups, len(roots))
+        if len(inner.gone) < MIN_SHARE_MERGED * len(groups):
+            break
+    merges = agglomerate(means, sizes)
+    threshold = choose_cut(_concatenate([*earlier, merges]))
+    return Groups(join(merges, len(means), threshold)[numbers], threshold)
 
 
 def agglomerate(means: Vectors, sizes: Numbers) -> Merges:
@@ -138,16 +149,15 @@ def join(merges: Merges, n: int, threshold: float) -> Numbers:
     return roots
 
 
-def _agglomerate_part(vectors: Vectors, sizes: Numbers, rows: Numbers) -> Merges:
-    """Return the merges of some rows, down to the cut of their own tree."""
-    merges = agglomerate(vectors[rows], sizes[rows])
-    high = merges.cosines >= choose_cut(merges)
-    return Merges(
-        rows[merges.kept[high]],
-        rows[merges.gone[high]],
-        merges.cosines[high],
-        merges.smaller[high],
-    )
+def _agglomerate_part(means: Vectors, sizes: Numbers, rows: Numbers) -> Merges:
+    """Return the merges of some rows."""
+    merges = agglomerate(means[rows], sizes[rows])
+    return merges._replace(kept=rows[merges.kept], gone=rows[merges.gone])
+
+
+def _above(merges: Merges, threshold: float) -> Merges:
+    high = merges.cosines >= threshold
+    return Merges(merges.kept[high], merges.gone[high], merges.cosines[high], merges.smaller[high])
 
 
 def _concatenate(merges: Sequence[Merges]) -> Merges:

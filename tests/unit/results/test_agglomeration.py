@@ -103,9 +103,10 @@ def test_speakers_are_found(n_speakers, n_utterances):
     assert normalized_mutual_info_score(labels, numbers) > 0.98
 
 
-def test_many_vectors_are_agglomerated_in_parts(monkeypatch):
+@pytest.mark.parametrize(("most", "part"), [(500, 200), (70, 200)])
+def test_many_vectors_are_agglomerated_in_parts(most, part, monkeypatch):
     vectors, labels = voices(60, 20)
-    monkeypatch.setattr(agglomeration, "MAX_ROWS_AT_ONCE", 500)
-    monkeypatch.setattr(agglomeration, "PART_ROWS", 200)
+    monkeypatch.setattr(agglomeration, "MAX_ROWS_AT_ONCE", most)
+    monkeypatch.setattr(agglomeration, "PART_ROWS", part)
     numbers = group_vectors(vectors, once(vectors)).numbers
     assert same_division(numbers, labels)
