@@ -36,6 +36,8 @@ FOUND = {
         b"xvector: {nothing: -.inf}",
         b'xvector: {"two\\nlines": 1}',
         b"data_dir: [a]\nxvector: {}",
+        b"data_dir: ''\nxvector: {}",
+        b"data_dir: ${other}\nother: ''\nxvector: {}",
         b"xvector: {pretrained_model: " + b"a" * 5000 + b"}",
         b"xvector: {save_path: " + b"a" * 5000 + b"}",
         b"xvector: {pretrained_model: /" + b"a/" * 3000 + b"}",

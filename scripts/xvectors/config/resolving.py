@@ -256,11 +256,14 @@ def _default_tag(pretrained_model: str) -> str:
 
 def _data_dir(merged: DictConfig, source: str, is_needed: bool) -> str | None:
     try:
-        return expand_path(str(merged.data_dir))
+        data_dir = expand_path(str(merged.data_dir))
     except OmegaConfBaseException as error:
         if not is_needed:
             return None
         raise ConfigError(f"{source}: data_dir: {first_line(error)}") from error
+    if not data_dir:
+        raise ConfigError(f"{source}: data_dir: must be a path, not ''")
+    return data_dir
 
 
 def _checked(xvector: dict[str, Any], has_model: bool, source: str) -> XVectorSettings:
