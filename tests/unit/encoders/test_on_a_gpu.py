@@ -127,6 +127,7 @@ def test_rawnet_copies_all_its_indices_at_once(noted):
 
     encoder = bare(RawNetEncoder, "fp32")
     encoder.network = to_gpu(RawNet3(64, 48, 16))
+    encoder.ragged = None
     encoder.budget = BatchBudget(10**6, GPU)
     launches = []
     embed(encoder, [1])
