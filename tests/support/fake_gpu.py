@@ -101,7 +101,7 @@ def _is_of_gpu(argument: Any) -> bool:
 
 @contextmanager
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Noted]:
-    """Let tensors on a GPU be made up, and note what is done with them."""
+    """Fake tensors on a GPU, and record the operations on them."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
     noted = Noted()
     with FakeTensorMode(allow_non_fake_inputs=True), noted:

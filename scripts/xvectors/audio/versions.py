@@ -24,7 +24,7 @@ class AudioVersion(NamedTuple):
 
 
 def audio_version(path: str) -> AudioVersion | None:
-    """Return the version of the file at `path`, None if there is no file or it cannot be asked."""
+    """Return the version of the file at `path`, None if it is missing or unreadable."""
     try:
         return check_audio(path)
     except UtteranceError:

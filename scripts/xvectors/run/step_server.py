@@ -96,8 +96,8 @@ def leave_server() -> None:
 def hand_over() -> None:
     """Let the run's server run this process's script, and exit as it does.
 
-    Returns only if there is no server for this process. An interrupt ends this process before the
-    script has begun. After that it is left to the process that runs the script, which gets it, too.
+    Returns only if this process has no server. Until the server takes the script, an interrupt
+    ends this process. After that, the process that runs the script handles it.
     """
     address, _, prefix = os.environ.pop(VARIABLE, "").partition(":")
     if not address or prefix != sys.prefix:
