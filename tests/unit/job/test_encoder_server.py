@@ -58,7 +58,7 @@ def children_of(process: int) -> list[int]:
 def is_running(process: int) -> bool:
     try:
         status = Path(f"/proc/{process}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
 
