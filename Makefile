@@ -42,6 +42,7 @@ format: $(VENV)/.dev
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
+	git ls-files scripts/xvectors 'envs/*.txt' > workflow/package_files.txt
 
 extras: $(EXTRAS)
 

@@ -1,5 +1,6 @@
 """The workflow as a module of another one."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ rule other:
 MODULE = """
 module {name}:
     snakefile:
-        "{snakefile}"
+        {snakefile}
     config:
         {config}
     {more}
@@ -68,25 +69,45 @@ class Outer:
         self.module = checkout.root / "workflow" / "Snakefile"
         self.text = OUTER.format(manifest=manifest)
 
-    def use(self, name, config, more=""):
-        self.text += MODULE.format(name=name, snakefile=self.module, config=config, more=more)
+    def use(self, name, config, more="", snakefile=None):
+        snakefile = snakefile or f'"{self.module}"'
+        self.text += MODULE.format(name=name, snakefile=snakefile, config=config, more=more)
 
-    def run(self, *targets):
+    def run(self, *targets, **variables):
         self.snakefile.write_text(self.text)
         command = [sys.executable, "-m", "snakemake", "-s", str(self.snakefile), "--cores", "2"]
         return subprocess.run(
             [*command, *targets],
             cwd=self.root,
+            env={**os.environ, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
 
-    def run_well(self, *targets):
-        result = self.run(*targets)
+    def run_well(self, *targets, **variables):
+        result = self.run(*targets, **variables)
         assert result.returncode == 0, result.stdout
         return result.stdout
+
+
+def host(checkout, folder):
+    """Commit a checkout and let git find it where GitHub would have it. Returns the settings."""
+    (checkout.root / ".gitignore").write_text("__pycache__\n")
+    user = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
+    for command in (
+        ["init", "--quiet"],
+        ["add", "--all"],
+        [*user, "commit", "--quiet", "--message", "All"],
+        ["branch", "--move", "--force", "main"],
+        ["tag", "v0.1.0"],
+        ["clone", "--quiet", "--bare", ".", str(folder / "me" / "xvectors")],
+    ):
+        subprocess.run(["git", *command], cwd=checkout.root, check=True)
+    settings = folder / "gitconfig"
+    settings.write_text(f'[url "file://{folder}/"]\n    insteadOf = https://github.com/\n')
+    return {"GIT_CONFIG_GLOBAL": str(settings), "XDG_CACHE_HOME": str(folder / "cache")}
 
 
 def embedded(folder):
@@ -108,6 +129,29 @@ def test_two_encoders_in_one_workflow(checkout):
         # A job held the lock, since nothing of a module runs in the main process.
         assert (folder / ".lock").read_text().startswith("process ")
     assert "Nothing to be done" in outer.run_well("both")
+
+
+@pytest.mark.parametrize(
+    ("snakefile", "n_embedded"),
+    [
+        ('github("me/xvectors", path="workflow/Snakefile", tag="v0.1.0")', 8),
+        # The same but for Snakemake's cache, which a dry run shows.
+        ('"gh:me/xvectors@main"', 0),
+    ],
+)
+def test_a_module_from_github(snakefile, n_embedded, checkout, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hosted")
+    variables = host(checkout, folder)
+    outer = Outer(checkout)
+    outer.use("xv", 'settings("a")', snakefile=snakefile)
+    outer.text += 'import xvectors\n\nprint("the package:", xvectors.__file__)\n'
+    # Nothing of the checkout is found by chance.
+    (checkout.root / "scripts").rename(checkout.root / "hidden")
+    options = [] if n_embedded else ["--dry-run"]
+    printed = outer.run_well("out/a/train.tsv", *options, **variables)
+    assert f"the package: {folder / 'cache'}" in printed
+    assert "xv_embed_shard" in printed
+    assert len(embedded(checkout.root / "out" / "a")) == n_embedded
 
 
 def test_a_prefix_moves_everything_that_is_written(checkout):

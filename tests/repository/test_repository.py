@@ -35,6 +35,16 @@ def test_the_workflow_catalog_takes_it_up():
     assert usage["report"] is True
 
 
+def test_a_workflow_on_the_web_fetches_the_whole_package():
+    """`make format` writes the list."""
+    package = REPOSITORY / "scripts" / "xvectors"
+    there = [path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    # Toolkits say what they need by these.
+    there += (REPOSITORY / "envs").glob("*.txt")
+    names = sorted(str(path.relative_to(REPOSITORY)) for path in there)
+    assert sorted(read("workflow/package_files.txt").splitlines()) == names
+
+
 def test_every_rule_that_runs_a_script_names_its_conda_environment():
     for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"):
         rules = re.split(r"^(?=\s*(?:rule|checkpoint)\b)", path.read_text(), flags=re.MULTILINE)

@@ -7,10 +7,16 @@ from pathlib import Path
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.exceptions import WorkflowError
 
-here = workflow.current_basedir.get_path_or_uri(secret_free=True)
-scripts = str(Path(here).parents[1] / "scripts")
-if scripts not in sys.path:
-    sys.path.insert(0, scripts)
+# The package lies beside a local workflow. Of one on the web, Snakemake fetches each file into a
+# cache, where the folders stay the same.
+here = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+scripts = here.parents[1] / "scripts"
+if not scripts.is_dir():
+    package_files = Path(workflow.source_path("../package_files.txt")).read_text().splitlines()
+    fetched = [Path(workflow.source_path(f"../../{path}")) for path in package_files]
+    scripts = next(path.parents[1] for path in fetched if path.match("xvectors/__init__.py"))
+if str(scripts) not in sys.path:
+    sys.path.insert(0, str(scripts))
 
 from omegaconf import OmegaConf
 from xvectors.config.layout import Layout

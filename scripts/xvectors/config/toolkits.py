@@ -165,8 +165,18 @@ def require_packages(name: str) -> None:
     missing = missing_packages(name)
     if missing:
         names = ", ".join(missing[:MAX_NAMES]) + (", ..." if len(missing) > MAX_NAMES else "")
-        remedy = f"make {name}" if ENVS.is_dir() else f"pip install 'xvectors[{name}]'"
-        raise EncoderError(f"{name} needs packages that are not installed ({names}): {remedy}")
+        raise EncoderError(
+            f"{name} needs packages that are not installed ({names}): {_remedy(name)}"
+        )
+
+
+def _remedy(name: str) -> str:
+    """Return the command that installs a toolkit for a clone, a wheel, or a copy in a cache."""
+    if (ENVS.parent / "Makefile").is_file():
+        return f"make {name}"
+    if ENVS.is_dir():
+        return f"pip install -r {ENVS / name}.txt"
+    return f"pip install 'xvectors[{name}]'"
 
 
 def precision_problem(toolkit: str, precision: str) -> str | None:

@@ -17,10 +17,11 @@ from xvectors.config.toolkits import (
     local_path,
     missing_packages,
     precision_problem,
+    require_packages,
 )
 from xvectors.encoders.encoder import Encoder
 from xvectors.encoders.identity import collect_numerics
-from xvectors.errors import ConfigError
+from xvectors.errors import ConfigError, EncoderError
 
 
 def test_the_schema_and_the_table_name_the_same_toolkits():
@@ -143,3 +144,21 @@ def test_what_is_no_encoder_by_its_names(tmp_path, toolkit, files, source, probl
         path.touch()
     found = TOOLKITS[toolkit].problem(tmp_path / source)
     assert found is None if problem is None else re.search(problem, found)
+
+
+def test_a_missing_package_comes_with_the_command_that_installs_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(toolkits, "missing_packages", lambda name: ["onnxruntime"])
+    monkeypatch.setattr(toolkits, "ENVS", tmp_path / "envs")
+    in_a_wheel = "pip install 'xvectors[onnx]'"
+    in_a_cache = f"pip install -r {tmp_path}/envs/onnx.txt"
+    in_a_clone = "make onnx"
+    for name, command in (
+        (None, in_a_wheel),
+        ("envs/onnx.txt", in_a_cache),
+        ("Makefile", in_a_clone),
+    ):
+        if name is not None:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        with pytest.raises(EncoderError, match=re.escape(f"(onnxruntime): {command}")):
+            require_packages("onnx")
