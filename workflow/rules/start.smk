@@ -12,9 +12,10 @@ from snakemake.exceptions import WorkflowError
 here = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 scripts = here.parents[1] / "scripts"
 if not scripts.is_dir():
-    package_files = Path(workflow.source_path("../package_files.txt")).read_text().splitlines()
-    fetched = [Path(workflow.source_path(f"../../{path}")) for path in package_files]
-    scripts = next(path.parents[1] for path in fetched if path.match("xvectors/__init__.py"))
+    package_files = Path(workflow.source_path("../package_files.txt"))
+    for path in package_files.read_text().splitlines():
+        workflow.source_path(f"../../{path}")
+    scripts = package_files.parents[1] / "scripts"
 if str(scripts) not in sys.path:
     sys.path.insert(0, str(scripts))
 
