@@ -4,11 +4,13 @@
 import errno
 import io
 import os
+import tarfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from xvectors.audio.containers import ByteRange
+from xvectors.audio.containers import ByteRange, Member
 from xvectors.audio.lengths import stated_bytes
 from xvectors.audio.wrapped_file import WrappedFile
 from xvectors.errors import UtteranceError
@@ -23,6 +25,8 @@ BUFFER_BYTES = 2**16
 MAX_HELD_BYTES = 2**22
 KALDIIO_MARK = b"AUDIO"
 FLAC_HEAD_BYTES = 42
+TAR_MARK = b"ustar"
+TAR_BLOCK_BYTES = 512
 # The share, and the bytes, that FLAC may be larger than its samples: its frames' headers and tags.
 FLAC_EXCESS, FLAC_TAG_BYTES = 1.25, 2**20
 
@@ -135,6 +139,40 @@ def is_open_ended(file: BinaryIO) -> bool:
     """Tell whether other bytes may follow the recording in a file."""
     raw = getattr(file, "raw", None)
     return isinstance(raw, RangeFile) and raw.is_open_ended
+
+
+def check_place(member: Member | None, error: UtteranceError) -> None:
+    """Raise an error that says so if a container was written again: nothing begins at a range.
+
+    Args:
+        member: What could not be read.
+        error: Why not.
+
+    """
+    if isinstance(member, ByteRange) and _is_out_of_place(member):
+        raise UtteranceError(
+            f"{error}; nothing begins at that place of {member.container}. If it was written again "
+            "since the manifest was made, make that again"
+        ) from error
+
+
+def _is_out_of_place(member: ByteRange) -> bool:
+    """Tell whether no member of a tar, or of an archive of Kaldi's, begins where a range does."""
+    start = max(0, member.offset - TAR_BLOCK_BYTES)
+    try:
+        with Path(member.container).open("rb", buffering=0) as file:
+            first = file.read(TAR_BLOCK_BYTES)
+            before = os.pread(file.fileno(), member.offset - start, start)
+    except OSError:
+        return False
+    if member.size is None:
+        return member.offset > 0 and before[-1:] != b" "
+    if first[257:262] != TAR_MARK:
+        return False
+    try:
+        return tarfile.TarInfo.frombuf(before, "utf-8", "surrogateescape").size != member.size
+    except tarfile.TarError:
+        return True
 
 
 def _find_recording(rest: RangeFile, member: ByteRange) -> tuple[int, int]:

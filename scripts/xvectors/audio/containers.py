@@ -13,6 +13,8 @@ from typing import NamedTuple
 _NUMBER = r"[0-9]{1,18}"
 # What follows the last colon.
 _PLACE = re.compile(rf"({_NUMBER})(?:\+({_NUMBER}))?|(?P<column>[^/\[\]]+)\[(?P<row>{_NUMBER})\]")
+# A range of Kaldi's at the end of a name. Kaldi cuts features so, and refuses it for audio.
+_RANGE = re.compile(r"\[[0-9]*[:,][0-9:,]*\]$")
 # The last characters of such names, which few other paths end in.
 _LAST = frozenset("0123456789]")
 
@@ -68,3 +70,9 @@ def find_member(path: str) -> Member | None:
     if member is None or (os.access(path, os.F_OK) and os.path.isfile(path)):  # noqa: PTH113
         return None
     return member
+
+
+def find_range(path: str) -> str | None:
+    """Return the range of Kaldi's that a name ends in, such as ``[0:99]``, None without one."""
+    match = _RANGE.search(path)
+    return match and match[0]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy
 
+from xvectors.audio.byte_ranges import check_place
 from xvectors.audio.containers import find_member
 from xvectors.audio.files import open_file, open_found
 from xvectors.audio.opening import open_recording
@@ -79,6 +80,7 @@ def read_signal(
             seconds = n_read / recording.rate
     except UtteranceError as error:
         _check_readable(path, error)
+        check_place(member, error)
         raise
     if audio_version(container) != before:
         raise UtteranceError(f"changed while it was read: {path}")

@@ -7,7 +7,8 @@ import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
-from xvectors.audio.containers import Member, find_member, parse_member
+from xvectors.audio.byte_ranges import check_place
+from xvectors.audio.containers import Member, find_member, find_range, parse_member
 from xvectors.audio.files import open_found
 from xvectors.errors import UtteranceError, machine_problem
 
@@ -144,7 +145,12 @@ def _hash(opened: _Opened) -> str:
 @lru_cache(N_REMEMBERED)
 def _hash_member(member: Member, version: AudioVersion) -> str:
     del version
-    with open_found(str(member), member, is_read=True) as file:
+    try:
+        file = open_found(str(member), member, is_read=True)
+    except UtteranceError as error:
+        check_place(member, error)
+        raise
+    with file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:CONTENT_DIGITS]
 
 
@@ -164,7 +170,9 @@ def _unreadable(path: str, error: OSError) -> Exception:
 
 
 def _hint(path: str) -> str:
-    """Return the other Unicode form of a missing path in which there is a file, as a hint."""
+    """Return a hint for a missing path: its range, or a file's name in another Unicode form."""
+    if found := find_range(path):
+        return f"; ranges ({found}) are not read, give start= and end= in seconds"
     if path.isascii():
         return ""
     forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))

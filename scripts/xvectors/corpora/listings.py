@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from xvectors.audio.containers import find_range
 from xvectors.audio.opening import durations
 from xvectors.audio.signal import Segment
 from xvectors.config.paths import expand_path
@@ -96,6 +97,11 @@ def _read_table(path: Path) -> dict[str, tuple[str, str]]:
 
 def _audio_file(place: str, source: str, root: Path) -> str:
     """Return the audio file that a line of wav.scp reads; commands are never run."""
+    if (found := find_range(source)) and not (root / source).exists():
+        raise CorpusError(
+            f"{place}: a range ({found}) of a recording, which Kaldi does not read either; list "
+            "the part in segments, in seconds"
+        )
     if source.endswith("|"):
         try:
             program, *arguments = shlex.split(source[:-1])

@@ -1,10 +1,11 @@
 """Reader of data sets in Parquet files, as the hub has them, with the audio inside."""
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xvectors.audio.containers import TableRow
 from xvectors.audio.parquet_rows import is_damage
@@ -13,10 +14,13 @@ from xvectors.corpora.entries import Entry, LeftOut
 from xvectors.errors import CorpusError, first_line
 
 if TYPE_CHECKING:
+    from pyarrow import DataType, Table
     from pyarrow.parquet import ParquetFile
 
 # The fields of the hub's columns of audio.
 BYTES, PATH = "bytes", "path"
+# A row group without audio is not larger than this.
+MAX_BYTES_READ = 2**20
 
 
 def read_parquet(
@@ -65,50 +69,56 @@ def _rows(
     columns = [name for name in dict.fromkeys(chain(*fields)) if name in names]
     row = 0
     for group in range(file.num_row_groups):
-        table = file.read_row_group(group, columns, use_threads=False).to_pylist()
+        table = _read(path, file, group, columns).to_pylist()
         for values, other in zip(table, _paths(path, file, group, audio), strict=True):
             place = str(TableRow(str(path), audio, row))
             yield fields.entry(place, other or place, values, f"{stem}-{row:06d}")
             row += 1
 
 
+def _read(path: Path, file: "ParquetFile", group: int, columns: list[str]) -> "Table":
+    """Return columns of a row group."""
+    table = file.read_row_group(group, columns, use_threads=False)
+    n_rows = file.metadata.row_group(group).num_rows
+    if len(table) != n_rows:
+        names = ", ".join(columns)
+        raise CorpusError(f"{path}: damaged: {names}: {len(table)} of {n_rows} rows of a row group")
+    return table
+
+
 def _paths(path: Path, file: "ParquetFile", group: int, audio: str) -> list[str | None]:
     """Return the path of each row's audio, None where the row holds the audio or nothing."""
-    import pyarrow  # noqa: PLC0415
+    import pyarrow.compute  # noqa: PLC0415
 
-    n_rows = file.metadata.row_group(group).num_rows
+    row_group = file.metadata.row_group(group)
+    n_rows = row_group.num_rows
     kind = file.schema_arrow.field(audio).type
     if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
         return [None] * n_rows
-    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
-        found = file.read_row_group(group, [audio]).column(0).to_pylist()
+    if _is_text(kind):
+        found = _read(path, file, group, [audio]).column(0).to_pylist()
         return [name and str(path.parent / name) for name in found]
     if not pyarrow.types.is_struct(kind) or kind.get_field_index(BYTES) < 0:
         raise CorpusError(
             f"{path}: column {audio!r} is {kind}, not files, their paths, or a struct of both; "
             "name another one with audio_field"
         )
-    n_null = _count_nulls(file, group, f"{audio}.{BYTES}")
-    if n_null == 0 or kind.get_field_index(PATH) < 0:
+    if kind.get_field_index(PATH) < 0 or not _is_text(kind.field(PATH).type):
         return [None] * n_rows
-    names = file.read_row_group(group, [f"{audio}.{PATH}"]).column(0).to_pylist()
-    if n_null == n_rows:
-        has_bytes = [False] * n_rows
-    else:
-        values = file.read_row_group(group, [f"{audio}.{BYTES}"]).column(0)
-        has_bytes = [value.as_py() is not None and value[BYTES].is_valid for value in values]
-    return [
-        None if held or not (name and name[PATH]) else str(path.parent / name[PATH])
-        for held, name in zip(has_bytes, names, strict=True)
-    ]
+    rows = _read(path, file, group, [f"{audio}.{PATH}"]).column(0).to_pylist()
+    names = [row and row[PATH] and str(path.parent / row[PATH]) for row in rows]
+    # The bytes count first, but reading them takes long. Nulls are not looked up in the metadata:
+    # if these are damaged, pyarrow ends the process.
+    is_short = row_group.total_byte_size <= MAX_BYTES_READ
+    if not is_short and not any(name and os.path.isfile(name) for name in names):  # noqa: PTH113
+        return [None] * n_rows
+    values = _read(path, file, group, [f"{audio}.{BYTES}"]).column(0)
+    held = pyarrow.compute.struct_field(values, [0]).is_valid().to_pylist()
+    return [None if is_held else name or None for is_held, name in zip(held, names, strict=True)]
 
 
-def _count_nulls(file: "ParquetFile", group: int, column: str) -> int | None:
-    """Return the number of nulls in a column of a row group, None if it is not stated."""
-    row_group = file.metadata.row_group(group)
-    for i in range(row_group.num_columns):
-        chunk: Any = row_group.column(i)
-        if chunk.path_in_schema == column:
-            statistics = chunk.statistics
-            return statistics.null_count if statistics and statistics.has_null_count else None
-    return None
+def _is_text(kind: "DataType") -> bool:
+    """Tell whether a type is text."""
+    import pyarrow  # noqa: PLC0415
+
+    return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))

@@ -16,6 +16,7 @@ from xvectors.audio.opening import durations, open_recording
 from xvectors.audio.reading import read_signal
 from xvectors.audio.resampling import Normalizer
 from xvectors.audio.signal import Segment
+from xvectors.audio.versions import content_hash
 from xvectors.errors import UtteranceError
 
 RATE = 16000
@@ -147,6 +148,24 @@ def test_a_file_that_is_replaced_while_it_is_read(tmp_path):
 
     with pytest.raises(UtteranceError, match="changed while it was read"):
         read_signal(str(path), Replacing(RATE))
+
+
+@pytest.mark.parametrize(("kind", "size"), [("tar", "+1000"), ("ark", "")])
+def test_a_container_that_was_written_again(tmp_path, kind, size):
+    files = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    for seconds, path in enumerate(files, start=1):
+        soundfile.write(path, speechlike(seconds, RATE), RATE)
+    members = PACKERS[kind](files, tmp_path / "all")
+    for member in members:
+        read(member)
+    PACKERS[kind](files[::-1], tmp_path / "all")
+    message = r"; nothing begins at that place of .*/all\. If it was written again"
+    beyond = f"{tmp_path}/all:1000000{size}"
+    for member in (members[1], beyond):
+        with pytest.raises(UtteranceError, match=message):
+            read(member)
+    with pytest.raises(UtteranceError, match=message):
+        content_hash(beyond)
 
 
 def test_a_raw_file_is_no_audio(tmp_path):

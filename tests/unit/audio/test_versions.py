@@ -24,6 +24,13 @@ def test_a_name_in_the_other_unicode_form_is_named(tmp_path, form, other):
         check_audio(str(path))
 
 
+def test_a_range_of_kaldis_is_named():
+    with pytest.raises(
+        UtteranceError, match=r"^file missing: a.ark:5\[0:9\]; ranges \(\[0:9\]\) are"
+    ):
+        check_audio("a.ark:5[0:9]")
+
+
 def test_a_member_has_the_version_of_its_container(tmp_path):
     tar = tmp_path / "a.tar"
     tar.write_bytes(b"0123456789")

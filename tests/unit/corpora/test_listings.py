@@ -24,6 +24,8 @@ BAD_KALDI = [
     ({"wav.scp": "rec1 sox audio/one.flac -t wav - |\n"}, "wav.scp:1: commands are not run (sox"),
     ({"wav.scp": "rec1 flac -dc a.flac | sox - |\n"}, "wav.scp:1: commands are not run"),
     ({"wav.scp": "rec1 cat 'audio |\n"}, "wav.scp:1: commands are not run"),
+    ({"wav.scp": "rec1 a.ark:9[0:99]\n"}, "wav.scp:1: a range ([0:99]) of a recording, which"),
+    ({"wav.scp": "rec1 cat a.wav |[0:9,:]\n"}, "wav.scp:1: a range ([0:9,:]) of a recording"),
     ({"wav.scp": "rec1\n"}, "wav.scp:1: no path"),
     ({"wav.scp": "a x.wav\na y.wav\n"}, "wav.scp:2: repeated a, first at"),
     ({"segments": ""}, "no utterance found (Kaldi: the data folder with wav.scp"),

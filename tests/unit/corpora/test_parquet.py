@@ -34,13 +34,15 @@ def test_columns_by_name(path):
     ]
 
 
-@pytest.mark.parametrize("has_statistics", [True, False])
-def test_rows_with_paths_and_null_rows(tmp_path, path, has_statistics):
+@pytest.mark.parametrize("most", [10**6, 0])
+def test_rows_with_paths_and_null_rows(tmp_path, path, monkeypatch, most):
+    monkeypatch.setattr("xvectors.corpora.parquet.MAX_BYTES_READ", most)
+    # A row group that may hold audio is only looked at if one of its paths exists.
+    for name in ("x", "z.wav") if most == 0 else ():
+        (tmp_path / name).touch()
     audio = [{"bytes": b"1", "path": "x"}, {"bytes": None, "path": "y.wav"}, None]
     audio += [{"bytes": None, "path": None}, {"bytes": None, "path": "z.wav"}]
-    kind = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
-    table = pyarrow.table({"audio": pyarrow.array(audio, kind)})
-    parquet.write_table(table, path, row_group_size=4, write_statistics=has_statistics)
+    write_parquet(path, {"audio": audio}, rows_in_group=4)
     assert [entry.wav_path for entry in read_parquet(tmp_path)] == [
         f"{path}:audio[0]",
         f"{tmp_path}/y.wav",
@@ -50,8 +52,10 @@ def test_rows_with_paths_and_null_rows(tmp_path, path, has_statistics):
     ]
 
 
-def test_only_metadata_are_read(path, monkeypatch):
-    write_parquet(path, {"audio": [{"bytes": b"1", "path": "x"}] * 4, "text": ["a"] * 4})
+def test_no_audio_is_read(path, monkeypatch):
+    content = bytes(range(256)) * 2**11
+    write_parquet(path, {"audio": [{"bytes": content, "path": "x"}] * 4, "text": ["a"] * 4})
+    monkeypatch.setattr("xvectors.corpora.parquet.MAX_BYTES_READ", 1000)
     read, columns = parquet.ParquetFile.read_row_group, set()
 
     def note(self, group, names, **options):
@@ -60,7 +64,7 @@ def test_only_metadata_are_read(path, monkeypatch):
 
     monkeypatch.setattr(parquet.ParquetFile, "read_row_group", note)
     assert len(list(read_parquet(path))) == 4
-    assert columns == {"text"}
+    assert columns == {"audio.path", "text"}
 
 
 @pytest.mark.parametrize("kind", [pyarrow.binary(), pyarrow.large_binary()])
@@ -102,4 +106,15 @@ def test_a_name_of_a_column_that_is_not_utf8(path):
 def test_what_is_not_parquet(path):
     path.write_bytes(b"x" * 100)
     with pytest.raises(CorpusError, match=f"^{path}: cannot be read: "):
+        list(read_parquet(path))
+
+
+def test_damaged_metadata(path):
+    write_parquet(path, {"audio": [{"bytes": b"1", "path": "x"}] * 4})
+    content = path.read_bytes()
+    # The column of paths becomes one that cannot hold nulls, unlike its statistics of levels.
+    optional, required = b"\x25\x02\x18\x04path", b"\x25\x00\x18\x04path"
+    assert content.count(optional) == 1
+    path.write_bytes(content.replace(optional, required))
+    with pytest.raises(CorpusError, match=f"^{path}: cannot be read: .*histogram size mismatch"):
         list(read_parquet(path))
