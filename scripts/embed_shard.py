@@ -6,7 +6,7 @@ import time
 
 from xvectors.run.step_server import hand_over
 
-hand_over()
+hand_over("encoders")
 
 STARTED = time.monotonic()
 # An interrupt during the imports ends the job without a traceback.

@@ -2,7 +2,7 @@
 
 from xvectors.run.step_server import hand_over
 
-hand_over()
+hand_over("tables")
 
 from pathlib import Path
 

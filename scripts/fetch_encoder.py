@@ -1,5 +1,9 @@
 """Copy the encoder from the hub or a local folder into one folder of plain files."""
 
+from xvectors.run.step_server import hand_over
+
+hand_over("tables")
+
 from pathlib import Path
 
 from xvectors.encoders.fetching import fetch_encoder

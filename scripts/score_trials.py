@@ -2,7 +2,7 @@
 
 from xvectors.run.step_server import hand_over
 
-hand_over()
+hand_over("pages")
 
 from xvectors.report.trials_page import draw_trials
 from xvectors.run.script_log import running

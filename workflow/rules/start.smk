@@ -44,6 +44,21 @@ def refuse(error: XVectorsError) -> WorkflowError:
     return WorkflowError(as_error_lines(error))
 
 
+def serve_steps(embeds_here: bool) -> None:
+    """Let the steps that run here share their imports, unless they have environments of their own."""
+    if not workflow.deployment_settings.deployment_method:
+        embeds_here = embeds_here and workflow.resource_settings.nodes is None
+        run.serve_steps(["snakemake.iocontainers", "snakemake.logging"], embeds_here)
+
+
+def will_run() -> bool:
+    """Tell whether this command will run jobs, as far as this is known before it has its graph."""
+    # Commands that only look need no cores.
+    given = workflow.resource_settings
+    is_look = workflow.output_settings.dryrun or not (given.cores or given.nodes)
+    return not is_look and not run.has_tables()
+
+
 try:
     if workflow.is_main_process:
         provider = workflow.storage_settings.default_storage_provider
@@ -52,6 +67,8 @@ try:
         run.quiet.kept.add(NOTHING_TO_BE_DONE_MSG)
         if not is_module:
             run.check()
+            if will_run():
+                serve_steps(True)
     else:
         leave_server()
         settings = start_job(config, config_files, place)
@@ -81,13 +98,6 @@ def only_problems(record: LogRecord) -> bool:
     return workflow.execution_settings is None or run.quiet.filter(record)
 
 
-def serve_steps() -> None:
-    """Let the steps that run here share their imports, unless they have environments of their own."""
-    if not workflow.deployment_settings.deployment_method:
-        embeds_here = workflow.resource_settings.nodes is None
-        run.serve_steps(["snakemake.iocontainers", "snakemake.logging"], embeds_here)
-
-
 if workflow.is_main_process and not is_module:
     quieten()
 
@@ -96,7 +106,7 @@ onstart:
     try:
         if workflow.is_main_process:
             run.begin()
-            serve_steps()
+            serve_steps(run.records.n_shards_to_run() != 0)
     except XVectorsError as error:
         raise refuse(error) from None
 

@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
-from xvectors.audio.ffmpeg import FfmpegRecording
 from xvectors.audio.files import open_file
 from xvectors.audio.flac import MARK as FLAC_MARK
 from xvectors.audio.flac import with_true_length
@@ -84,17 +83,24 @@ def _choose(path: str, file: BinaryIO, *, is_read: bool) -> Recording:
         # libsndfile takes a length that was never written for one of 0.
         if recording.n_samples or stated is None or stated.stated is not None:
             return recording
-        return FfmpegRecording(path, file)
+        return _with_ffmpeg(path, file)
     head = read_head(file)
     if head is not None:
         return _open_frames(path, file, head)
     return _open_other(path, file)
 
 
+def _with_ffmpeg(path: str, file: BinaryIO, **options: bool) -> Recording:
+    """Open a file with FFmpeg. The options are those of `FfmpegRecording`."""
+    from xvectors.audio.ffmpeg import FfmpegRecording  # noqa: PLC0415 - 0.1 s, rarely needed
+
+    return FfmpegRecording(path, file, **options)
+
+
 def _open_other(path: str, file: BinaryIO, error: Exception | None = None) -> Recording:
     """Open a file with FFmpeg, or else with libsndfile unless it has raised `error`."""
     try:
-        return FfmpegRecording(path, file)
+        return _with_ffmpeg(path, file)
     except UtteranceError as other:
         if error is None:
             try:
@@ -107,12 +113,12 @@ def _open_other(path: str, file: BinaryIO, error: Exception | None = None) -> Re
 def _open_ogg(path: str, file: BinaryIO, *, is_read: bool) -> Recording:
     """Open Ogg: with libsndfile, which stops at the end of the first of several streams, or not."""
     if not is_read:
-        return FfmpegRecording(path, file) if is_chained(file) else _open_either(path, file)
+        return _with_ffmpeg(path, file) if is_chained(file) else _open_either(path, file)
     pages = read_pages(path, check_audio(path))
     problem = f"{pages.problem}: {path}" if pages.problem else None
     try:
         recording = (
-            FfmpegRecording(path, file, is_chained=True)
+            _with_ffmpeg(path, file, is_chained=True)
             if pages.n_links > 1
             else _open_either(path, file)
         )
@@ -153,12 +159,12 @@ def _choose_decoder(path: str, file: BinaryIO, frames: Frames) -> Recording:
         try:
             recording = SndfileRecording(path, file)
         except UNREADABLE:
-            return FfmpegRecording(path, file, skips_errors=frames.has_tags_inside)
+            return _with_ffmpeg(path, file, skips_errors=frames.has_tags_inside)
         expected = frames.n_samples - (frames.trimmed if frames.stated else 0)
         is_single = frames.stated is None or frames.n_samples <= frames.stated
         if is_single and recording.n_samples == expected:
             return recording
-    return FfmpegRecording(path, file, skips_errors=frames.has_tags_inside)
+    return _with_ffmpeg(path, file, skips_errors=frames.has_tags_inside)
 
 
 def durations(paths: list[str]) -> list[float]:

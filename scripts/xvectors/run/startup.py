@@ -1,5 +1,7 @@
 """The start of a run: checks when the workflow is read, writes when the first job is due."""
 
+import atexit
+import gc
 import shutil
 import signal
 import sys
@@ -103,17 +105,23 @@ class Run:
         self.quiet.make_room = self._line.make_room
         self._line.start()
 
+    def has_tables(self) -> bool:
+        """Tell whether every split has been embedded and listed before."""
+        return all(self.layout.index(split).exists() for split in self.settings.xvector.splits)
+
     def serve_steps(self, modules: Iterable[str], embeds_here: bool) -> None:
-        """Start a server for the steps of this run.
+        """Start a server for the steps of this run, unless it has one.
 
         Args:
             modules: What every step's script imports.
-            embeds_here: Whether the jobs that embed run on this machine.
+            embeds_here: Whether jobs of this run embed on this machine.
 
         """
-        embeds_here = embeds_here and self.records.n_shards_to_run() != 0
-        needed = [*modules, *modules_of_steps(self.settings, embeds_here)]
-        self._server = StepServer(needed, ENVIRONMENT)
+        if self._server is None:
+            needed = modules_of_steps(self.settings, embeds_here)
+            needed["tables"][:0] = modules
+            self._server = StepServer(needed, ENVIRONMENT)
+            atexit.register(self._server.stop)
 
     def end(self) -> None:
         """Print a summary of the run, and note beside the lock that it has ended."""
@@ -161,6 +169,8 @@ def start(
         ConfigError: The configuration or the locale is wrong.
 
     """
+    # By now everything is imported. The collector would go through it again and again, and at exit.
+    gc.freeze()
     require_utf8()
     require_config(raw)
     return Run(place_paths(resolve_config(raw, source), place), source, storage)

@@ -7,9 +7,10 @@ from xvectors.tasks.outputs import makes_embeddings, runner_class
 
 # For the imports: none asks the hub, or CUDA itself for GPUs.
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-EVERY_RUN = (
+TABLES = (
     "xvectors.run.script_log",
     "xvectors.sharding.splitting",
+    "xvectors.encoders.fetching",
     "xvectors.tasks.xvectors",
     "xvectors.results.collecting",
     "xvectors.results.speakers",
@@ -19,21 +20,20 @@ ENCODERS = ("xvectors.job.shard_job", "xvectors.encoders.encoder")
 PAGES = ("xvectors.report.split_page", "xvectors.report.overview_page")
 
 
-def modules_of_steps(settings: Settings, embeds_here: bool) -> list[str]:
-    """Return the modules, the first needed first.
+def modules_of_steps(settings: Settings, embeds_here: bool) -> dict[str, list[str]]:
+    """Return what each process of the server imports, by the name that scripts use.
 
     Args:
         settings: The settings.
         embeds_here: Whether this machine has shards to embed.
 
     """
-    modules = list(EVERY_RUN)
+    encoders: list[str] = []
     if embeds_here and _is_on_cpu(settings) and makes_embeddings(runner_class(settings)):
         encoder = toolkit_named(settings.xvector.toolkit).encoder
-        modules += [*ENCODERS, encoder.rpartition(".")[0]]
-    if settings.xvector.report:
-        modules += PAGES
-    return modules
+        encoders = [*ENCODERS, encoder.rpartition(".")[0]]
+    pages = list(PAGES) if settings.xvector.report else []
+    return {"tables": list(TABLES), "encoders": encoders, "pages": pages}
 
 
 def _is_on_cpu(settings: Settings) -> bool:

@@ -1,14 +1,18 @@
-"""Steps of a run as forks of one process, which has imported what they need.
+"""Steps of a run as forks of processes that have imported what they need.
 
 Importing its packages takes a step longer than its work on a small corpus. The server imports them
 once. A step's script asks it for a process that runs the script instead, waits for
 that process, and ends as it does. Where no server can be reached, a script runs by itself.
+
+The server is a chain of processes. Each imports more than the one before, of which it is a fork.
+So the steps that need little wait for few imports.
 
 The server computes nothing, because threads do not survive a fork.
 """
 
 import contextlib
 import fcntl
+import gc
 import importlib
 import json
 import logging
@@ -22,7 +26,8 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -38,15 +43,19 @@ ONE_THREAD = {THREADS_VARIABLE: "1", "OPENBLAS_NUM_THREADS": "1"}
 BEGUN = b"b"
 KILLED = 128 + signal.SIGKILL
 
+# Where a process of the server listens, and the modules that it imports.
+Stage = tuple[socket.socket, Sequence[str]]
+
 
 class StepServer:
     """The server of a run, as its main process sees it."""
 
-    def __init__(self, modules: Sequence[str], environment: dict[str, str]) -> None:
+    def __init__(self, modules: Mapping[str, Sequence[str]], environment: dict[str, str]) -> None:
         """Start the server.
 
         Args:
-            modules: Names of modules to import, the first needed first.
+            modules: For each process of the chain, by its name, the names of the modules that it
+                imports, the first needed first.
             environment: Variables for these imports. Steps get their script's.
 
         """
@@ -58,34 +67,41 @@ class StepServer:
             # For instance the temporary folder is full, or its path too long.
             logger.info("steps import their packages themselves: %s", error)
 
-    def _start(self, modules: Sequence[str], environment: dict[str, str]) -> None:
+    def _start(self, modules: Mapping[str, Sequence[str]], environment: dict[str, str]) -> None:
         # Only this user may enter.
         self._folder = Path(tempfile.mkdtemp(prefix="xvectors-"))
-        address = self._folder / "steps"
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(address))
-            listener.listen()
+        with ExitStack() as opened:
+            stages = []
+            for name, names in modules.items():
+                listener = opened.enter_context(socket.socket(socket.AF_UNIX))
+                listener.bind(str(self._folder / name))
+                listener.listen()
+                stages.append((listener.fileno(), list(names)))
             # The server, which inherits this, ends with the run and not before.
             handle = signal.signal(signal.SIGINT, signal.SIG_IGN)
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", __name__, str(listener.fileno()), *modules],
+                    [sys.executable, "-m", __name__, json.dumps(stages)],
                     stdin=subprocess.PIPE,
-                    pass_fds=[listener.fileno()],
+                    pass_fds=[number for number, _ in stages],
                     # More threads would not survive a fork.
                     env=os.environ | ONE_THREAD | environment,
                 )
             finally:
                 signal.signal(signal.SIGINT, handle)
-        os.environ[VARIABLE] = f"{address}:{sys.prefix}"
+        os.environ[VARIABLE] = f"{self._folder}:{sys.prefix}"
 
     def stop(self) -> None:
-        """Stop the server, after the processes of steps."""
+        """Stop the server. The processes of steps end with their scripts."""
         if self._process is not None:
             os.environ.pop(VARIABLE, None)
+            # It may be importing something that nobody needs any more.
+            self._process.kill()
             self._process.communicate()
+            self._process = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
 
 
 def leave_server() -> None:
@@ -93,19 +109,23 @@ def leave_server() -> None:
     os.environ.pop(VARIABLE, None)
 
 
-def hand_over() -> None:
+def hand_over(server: str) -> None:
     """Let the run's server run this process's script, and exit as it does.
 
     Returns only if this process has no server. Until the server takes the script, an interrupt
     ends this process. After that, the process that runs the script handles it.
+
+    Args:
+        server: The name of the process in the server's chain.
+
     """
-    address, _, prefix = os.environ.pop(VARIABLE, "").partition(":")
-    if not address or prefix != sys.prefix:
+    folder, _, prefix = os.environ.pop(VARIABLE, "").partition(":")
+    if not folder or prefix != sys.prefix:
         return
     handle = signal.signal(signal.SIGINT, signal.SIG_DFL)
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            connection.connect(address)
+            connection.connect(f"{folder}/{server}")
         except OSError:
             signal.signal(signal.SIGINT, handle)
             return
@@ -121,37 +141,52 @@ def hand_over() -> None:
             sys.exit(int(answer.read() or KILLED))
 
 
-def serve(listener: socket.socket, modules: Sequence[str]) -> None:
-    """Import modules, and fork a process for each script, until stdin ends."""
-    processes: list[BaseProcess] = []
+def serve(stages: Sequence[Stage], end: int) -> None:
+    """Import the first stage's modules, and fork a process for each script, until `end` ends.
+
+    A fork serves the other stages.
+    """
+    (listener, modules), *later = stages
+    # The collector would go through all imports again and again, and write to pages that forks
+    # share.
+    gc.disable()
     for module in modules:
+        if wait([end], timeout=0):
+            return
         # A script that needs it says what is wrong.
         with contextlib.suppress(Exception):
             importlib.import_module(module)
-        if wait([listener], timeout=0):
-            processes.append(_fork(listener))
-    end = sys.stdin.fileno()
+    if later:
+        _fork(_serve_later, listener, later, end)
+        for other, _ in later:
+            other.close()
+    processes: list[BaseProcess] = []
     while True:
         ready = wait([listener, end, *(process.sentinel for process in processes)])
         if listener in ready:
-            processes.append(_fork(listener))
+            connection, _ = listener.accept()
+            with connection:
+                processes.append(_fork(_run, listener, connection))
         elif end in ready:
             return
         processes = [process for process in processes if process.is_alive()]
 
 
-def _fork(listener: socket.socket) -> BaseProcess:
-    connection, _ = listener.accept()
-    with connection:
-        process = multiprocessing.get_context("fork").Process(
-            target=_run, args=(listener, connection)
-        )
-        process.start()
+def _serve_later(listener: socket.socket, stages: Sequence[Stage], end: int) -> None:
+    listener.close()
+    serve(stages, end)
+
+
+def _fork(target: Callable[..., None], *arguments: object) -> BaseProcess:
+    gc.freeze()
+    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    process.start()
     return process
 
 
 def _run(listener: socket.socket, connection: socket.socket) -> None:
     """Run the script that a connection asks for, and answer with its exit status."""
+    gc.enable()
     listener.close()
     with connection.makefile("rb") as lines:
         request = json.loads(lines.readline())
@@ -203,5 +238,6 @@ def _use_threads(n_threads: int) -> None:
 
 
 if __name__ == "__main__":
-    with socket.socket(fileno=int(sys.argv[1])) as given:
-        serve(given, sys.argv[2:])
+    given = [(socket.socket(fileno=number), names) for number, names in json.loads(sys.argv[1])]
+    # Forks have another stdin.
+    serve(given, os.dup(sys.stdin.fileno()))

@@ -15,7 +15,8 @@ class Other(BaseRunner):
 
 
 def modules(embeds_here: bool = True, **settings) -> list[str]:
-    return modules_of_steps(resolve_config({"xvector": settings}), embeds_here)
+    stages = modules_of_steps(resolve_config({"xvector": settings}), embeds_here)
+    return [module for stage in stages.values() for module in stage]
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import pytest
 from xvectors.run.step_server import VARIABLE, StepServer, leave_server
 
 SCRIPT = """
+import sys
 from xvectors.run.step_server import hand_over
 
-hand_over()
+hand_over(sys.argv[3])
 
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -31,7 +31,7 @@ sys.exit(int(sys.argv[2]))
 
 @pytest.fixture(scope="module")
 def server():
-    server = StepServer(["wave", "no_such_module"], {})
+    server = StepServer({"tables": ["wave", "no_such_module"], "encoders": []}, {})
     yield server
     server.stop()
 
@@ -39,10 +39,10 @@ def server():
 class Step:
     """A script and what the process that ran it has written."""
 
-    def __init__(self, folder: Path, does: str) -> None:
+    def __init__(self, folder: Path, does: str, server: str = "tables") -> None:
         (folder / "script.py").write_text(SCRIPT)
         self.note = folder / "note"
-        command = [sys.executable, "script.py", str(self.note), does]
+        command = [sys.executable, "script.py", str(self.note), does, server]
         # A relative path of the script, and a variable of its own.
         environment = os.environ | {"COLOUR": "green"}
         self.process = subprocess.Popen(command, cwd=folder, env=environment)
@@ -53,9 +53,9 @@ class Step:
         return self.note.read_text().split()
 
 
-@pytest.mark.parametrize("status", [0, 3])
-def test_a_script_runs_in_a_fork_with_the_imports(server, tmp_path, status):
-    step = Step(tmp_path, str(status))
+@pytest.mark.parametrize(("status", "name"), [(0, "tables"), (3, "encoders")])
+def test_a_script_runs_in_a_fork_with_the_imports(server, tmp_path, status, name):
+    step = Step(tmp_path, str(status), name)
     assert step.process.wait() == status
     process_id, has_module, colour = step.written()
     assert int(process_id) != step.process.pid
@@ -63,15 +63,15 @@ def test_a_script_runs_in_a_fork_with_the_imports(server, tmp_path, status):
 
 
 def test_a_script_runs_by_itself_without_a_server(tmp_path, monkeypatch):
-    monkeypatch.setenv(VARIABLE, f"{tmp_path}/steps:{sys.prefix}")
+    monkeypatch.setenv(VARIABLE, f"{tmp_path}:{sys.prefix}")
     step = Step(tmp_path, "4")
     assert step.process.wait() == 4
     assert step.written() == [str(step.process.pid), "False", "green"]
 
 
 def test_a_script_of_another_environment_runs_by_itself(server, tmp_path, monkeypatch):
-    address, _, _ = os.environ[VARIABLE].partition(":")
-    monkeypatch.setenv(VARIABLE, f"{address}:/another")
+    folder, _, _ = os.environ[VARIABLE].partition(":")
+    monkeypatch.setenv(VARIABLE, f"{folder}:/another")
     step = Step(tmp_path, "0")
     step.process.wait()
     assert step.written()[0] == str(step.process.pid)
@@ -100,7 +100,9 @@ def test_the_process_of_a_killed_script_ends(server, tmp_path):
             time.sleep(0.01)
 
 
-def test_an_interrupt_ends_a_script_that_waits_for_the_imports(tmp_path, monkeypatch):
+@pytest.fixture
+def slow(tmp_path, monkeypatch):
+    """The file without which the second process of a server goes on."""
     # The import begins when there is a file, and waits until it is gone.
     importing = tmp_path / "importing"
     (tmp_path / "slow_module.py").write_text(
@@ -109,16 +111,28 @@ def test_an_interrupt_ends_a_script_that_waits_for_the_imports(tmp_path, monkeyp
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv(VARIABLE, "")
-    server = StepServer(["slow_module"], {})
-    step = Step(tmp_path, "0")
-    address, _, _ = os.environ[VARIABLE].partition(":")
-    while not importing.exists() or not is_connected(address):
+    server = StepServer({"tables": [], "encoders": ["slow_module"]}, {})
+    while not importing.exists():
+        time.sleep(0.01)
+    yield importing
+    importing.unlink(missing_ok=True)
+    server.stop()
+
+
+def test_an_interrupt_ends_a_script_that_waits_for_the_imports(slow, tmp_path):
+    step = Step(tmp_path, "0", "encoders")
+    while not is_connected(os.environ[VARIABLE].partition(":")[0] + "/encoders"):
         time.sleep(0.01)
     step.process.send_signal(signal.SIGINT)
     assert step.process.wait() == -signal.SIGINT
-    importing.unlink()
-    server.stop()
+    slow.unlink()
     assert not step.note.exists()
+
+
+def test_a_script_does_not_wait_for_imports_of_others(slow, tmp_path):
+    step = Step(tmp_path, "0")
+    assert step.process.wait() == 0
+    assert step.written()[0] != str(step.process.pid)
 
 
 def is_connected(address: str) -> bool:
@@ -131,7 +145,7 @@ def test_the_server_ends_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.delenv(VARIABLE, raising=False)
-    server = StepServer([], {})
+    server = StepServer({"tables": []}, {})
     assert len(list(tmp_path.iterdir())) == 1
     server.stop()
     assert not list(tmp_path.iterdir())
@@ -141,8 +155,8 @@ def test_the_server_ends_and_leaves_nothing(tmp_path, monkeypatch):
 def test_a_run_without_a_temporary_folder_has_no_server(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("long" * 30)))
     monkeypatch.delenv(VARIABLE, raising=False)
-    StepServer([], {}).stop()
+    StepServer({"tables": []}, {}).stop()
     (tmp_path / ("long" * 30)).mkdir()
-    StepServer([], {}).stop()
+    StepServer({"tables": []}, {}).stop()
     assert VARIABLE not in os.environ
     assert not list((tmp_path / ("long" * 30)).iterdir())
