@@ -1,5 +1,6 @@
 """The configuration, checked, and the start and end of a run."""
 
+import gc
 import sys
 from logging import LogRecord
 from pathlib import Path
@@ -28,6 +29,8 @@ from xvectors.run.slurm_workarounds import work_around_slurm
 from xvectors.run.startup import start, start_job
 from xvectors.run.step_server import leave_server
 
+# The garbage collector would go through all imports again and again, last of all at the end.
+gc.freeze()
 work_around_slurm(workflow.is_main_process)
 share_package_with_jobs()
 # Where a module's prefix puts a path of a rule.

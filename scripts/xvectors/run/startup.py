@@ -1,7 +1,6 @@
 """The start of a run: checks when the workflow is read, writes when the first job is due."""
 
 import atexit
-import gc
 import shutil
 import signal
 import sys
@@ -169,8 +168,6 @@ def start(
         ConfigError: The configuration or the locale is wrong.
 
     """
-    # By now everything is imported. The collector would go through it again and again, and at exit.
-    gc.freeze()
     require_utf8()
     require_config(raw)
     return Run(place_paths(resolve_config(raw, source), place), source, storage)

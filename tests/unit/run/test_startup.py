@@ -32,6 +32,15 @@ def test_looking_writes_nothing_and_beginning_takes_the_lock(shards):
         RunLock(run.layout.root).hold()
 
 
+def test_a_run_has_its_tables_when_every_split_has_one(shards):
+    run = start({"xvector": shards.settings}, "my.yaml", as_it_is)
+    assert not run.has_tables()
+    for split in run.settings.xvector.splits:
+        run.layout.index(split).parent.mkdir(parents=True, exist_ok=True)
+        run.layout.index(split).touch()
+    assert run.has_tables()
+
+
 def test_a_wrong_configuration_is_told_at_the_start_and_what_is_missing_at_the_check(shards):
     with pytest.raises(ConfigError, match=r"my\.yaml: xvector\.batch_size"):
         start({"xvector": shards.settings | {"batch_size": 0}}, "my.yaml", as_it_is)
