@@ -397,6 +397,8 @@ def pointwise(convolution: torch.nn.Conv1d) -> tuple[torch.Tensor, torch.Tensor 
 def _dense_weight(convolution: torch.nn.Conv1d) -> torch.Tensor:
     """Return the weight, (outputs, inputs, taps), zero between channels of different groups."""
     weight = convolution.weight.detach()
+    if convolution.groups == 1:
+        return weight
     taps = [
         torch.block_diag(*tap.chunk(convolution.groups))  # type: ignore[no-untyped-call]
         for tap in weight.unbind(dim=2)
