@@ -162,6 +162,7 @@ def test_many_recordings_of_unknown_length_are_counted_by_the_run(checkout):
     assert {job[0] for job in jobs_in(checkout.run_well("-n"))} == {
         "fetch_encoder",
         "split_manifest",
+        "count_shards",
         "collect_split",
         "everything",
     }

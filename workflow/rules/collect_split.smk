@@ -10,6 +10,7 @@ rule collect_split:
     input:
         manifest=manifest_of,
         plan=str(layout.plan("{split}")),
+        counted=counted_of,
         markers=markers_of_split,
     output:
         index=str(layout.index("{split}")),

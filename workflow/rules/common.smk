@@ -57,11 +57,11 @@ def look(wildcards: Wildcards) -> list[str]:
 
 def plan_of(wildcards: Wildcards) -> str:
     """Return the plan of a split. A job needs it, but its time does not matter."""
-    look(wildcards)
     plan = str(layout.plan(wildcards.split))
     if workflow.is_main_process:
         run.records.split(wildcards.split)
-        if layout.marker(wildcards.split, wildcards.shard) in run.records.stale:
+        look(wildcards)
+        if run.records.is_stale(wildcards.split, wildcards.shard):
             # Before the plan is made again, Snakemake does not see that a job behind an ancient
             # input is forced.
             return plan
@@ -70,21 +70,24 @@ def plan_of(wildcards: Wildcards) -> str:
 
 def shards_of(split: str) -> list[str]:
     """Return the names of a split's shards, after splitting its manifest if necessary."""
-    if not workflow.is_main_process:
-        n_shards = number_of_shards(settings, split)
-        if n_shards is None:
-            checkpoints.split_manifest.get(split=split)
-        return shard_names(n_shards)
-    records = run.records.split(split)
-    look(Wildcards())
-    if records.n_shards is None or (
-        records.has_plan and is_made(settings.xvector.manifest_paths[split])
-    ):
-        # This run may make the manifest again, which decides the number of shards.
-        checkpoints.split_manifest.get(split=split)
-        records = run.records.split_again(split)
+    if workflow.is_main_process:
+        n_shards = run.records.split_again(split).n_shards
         look(Wildcards())
-    return shard_names(records.n_shards)
+        # A manifest that this run makes decides the number of shards, unless that is given.
+        is_given = settings.xvector.given_shards(split) is not None
+        is_open = not is_given and is_made(settings.xvector.manifest_paths[split])
+    else:
+        n_shards = number_of_shards(settings, split)
+        is_open = False
+    if n_shards is None or is_open:
+        checkpoints.count_shards.get(split=split)
+    return shard_names(n_shards)
+
+
+def counted_of(wildcards: Wildcards) -> list[str]:
+    """Wait for a manifest that this run makes, after which other shards may be stale."""
+    path = settings.xvector.manifest_paths[wildcards.split]
+    return [str(layout.counted(wildcards.split))] if is_made(path) else []
 
 
 def manifest_of(wildcards: Wildcards) -> str:

@@ -1,12 +1,12 @@
 """Divide each split's manifest among its shards.
 
-Input: the manifest. Output: the plan, and beside it an index shard per job. It is a checkpoint that
-is asked only where nothing else tells the number of shards: with ``n_shards: auto`` and many new
-recordings, or with a manifest that is made by the same run.
+Input: the manifest. Output: the plan, and beside it an index shard per job. The checkpoint waits for
+the plan where nothing else tells the number of shards, or which of them are stale: with
+``n_shards: auto`` and many new recordings, or with a manifest that is made by the same run.
 """
 
 
-checkpoint split_manifest:
+rule split_manifest:
     """Check a manifest and write its index shards, balanced by duration."""
     input:
         look,
@@ -22,3 +22,12 @@ checkpoint split_manifest:
         n_shards=lambda wildcards: settings.xvector.given_shards(wildcards.split),
     script:
         "../../scripts/split_manifest.py"
+
+
+checkpoint count_shards:
+    """Look at a split again after its manifest was split."""
+    input:
+        plan=str(layout.plan("{split}")),
+    output:
+        counted=touch(str(layout.counted("{split}"))),
+    localrule: True

@@ -134,6 +134,10 @@ class Layout:
         """Return the summary of a split's shards, written after all of them."""
         return self.root / ".shards" / f"{split}.json"
 
+    def counted(self, split: str) -> Path:
+        """Return the note that a run has counted a split's shards after splitting its manifest."""
+        return self.root / ".shards" / f"{split}.counted"
+
     def index_shard(self, split: str, shard: str) -> Path:
         """Return the list of the utterances of a shard."""
         return self.root / ".shards" / split / f"{shard}.json"

@@ -55,13 +55,11 @@ class SplitRecords:
     Attributes:
         n_shards: The number of its shards, None if only splitting the manifest will tell.
         stale: The records that are to be made again: the plan and done-markers.
-        has_plan: Whether the manifest was split before.
 
     """
 
     n_shards: int | None
     stale: frozenset[Path]
-    has_plan: bool
 
 
 class Records:
@@ -72,6 +70,8 @@ class Records:
         self._settings = settings
         self._layout = Layout.of(settings)
         self._splits: dict[str, SplitRecords] = {}
+        # Jobs ask thousands of times what is new.
+        self._has_news = True
         self._told: set[Path] = set()
         self._counted: dict[str, tuple[SplitRecords, int]] = {}
         # The plan files, by split.
@@ -93,18 +93,21 @@ class Records:
         return frozenset(found)
 
     def split(self, split: str) -> SplitRecords:
-        """Return a split's records as they were when this run first looked at them."""
+        """Return a split's records as they were when this run last looked at them."""
         if split not in self._splits:
-            self._splits[split] = _look(self._settings, split)
+            self._look(split)
         return self._splits[split]
 
     def split_again(self, split: str) -> SplitRecords:
         """Return a split's records, looked at again if its manifest was split meanwhile."""
-        version = _version(self._layout.plan(split))
-        if self._versions.get(split) != version:
-            self._versions[split] = version
-            self._splits[split] = _look(self._settings, split)
-        return self._splits[split]
+        if self._versions.get(split) != _version(self._layout.plan(split)):
+            self._look(split)
+        return self.split(split)
+
+    def _look(self, split: str) -> None:
+        self._versions[split] = _version(self._layout.plan(split))
+        self._splits[split] = _look(self._settings, split)
+        self._has_news = True
 
     def n_shards_to_run(self) -> int | None:
         """Return how many shards of all splits are not done, None if it is not known yet.
@@ -132,8 +135,15 @@ class Records:
         splits = list(self._splits.values())
         return self.stale_encoder.union(self.stale_results, *(records.stale for records in splits))
 
+    def is_stale(self, split: str, shard: str) -> bool:
+        """Tell whether the done-marker of a shard is stale."""
+        return self._layout.marker(split, shard) in self.split(split).stale
+
     def newly_stale(self) -> frozenset[Path]:
         """Return the stale records that this has not returned before."""
+        if not self._has_news:
+            return frozenset()
+        self._has_news = False
         found = self.stale - self._told
         self._told |= found
         return found
@@ -192,17 +202,16 @@ def _look(settings: Settings, split: str) -> SplitRecords:
 def _look_at(settings: Settings, split: str) -> SplitRecords:
     layout = Layout.of(settings)
     plan_path = layout.plan(split)
-    has_plan = plan_path.exists()
     given = settings.xvector.given_shards(split)
     plan = read_plan(plan_path)
     if plan is not None and given in (None, plan.n_shards):
         stale = _stale_markers_of(settings, split, plan)
         if stale is not None:
             _warn(split, stale)
-            return SplitRecords(plan.n_shards, frozenset(stale), has_plan)
+            return SplitRecords(plan.n_shards, frozenset(stale))
     n_shards, stale = _preview(settings, split, given)
     _warn(split, stale)
-    return SplitRecords(n_shards, frozenset({plan_path, *stale}), has_plan)
+    return SplitRecords(n_shards, frozenset({plan_path, *stale}))
 
 
 def _stale_markers_of(settings: Settings, split: str, plan: Plan) -> list[Path] | None:

@@ -28,7 +28,7 @@ def stale_of_split(shards: Shards) -> set[str]:
 def test_what_is_true_is_not_stale(shards):
     found = records(shards)
     assert found.stale_encoder == frozenset()
-    assert (found.split("train").n_shards, found.split("train").has_plan) == (2, True)
+    assert found.split("train").n_shards == 2
     assert stale_of_split(shards) == set()
     assert number_of_shards(resolve_config({"xvector": shards.settings}), "train") == 2
 
@@ -83,6 +83,17 @@ def test_stale_records_are_told_once(shards):
     found.split("train")
     assert found.newly_stale() == found.stale
     assert found.newly_stale() == frozenset()
+    assert [found.is_stale("train", name) for name in ("0-of-2", "1-of-2")].count(True) == 1
+
+
+def test_a_split_is_looked_at_again_when_its_plan_was_written(shards):
+    found = records(shards)
+    assert found.split_again("train").stale == frozenset()
+    (shards.layout.embeddings("train") / "alba_00.pt").unlink()
+    assert found.split_again("train").stale == frozenset()
+    shards.prepare()
+    (stale,) = found.split_again("train").stale
+    assert found.newly_stale() == {stale}
 
 
 def test_records_from_the_future_get_the_present_time(shards):
