@@ -8,7 +8,9 @@ from pathlib import Path
 
 from xvectors.report.overview_page import draw_overview
 from xvectors.run.script_log import running
+from xvectors.sharding.collected import read_collected
 
 if __name__ == "__main__":
     with running(snakemake) as settings:
-        draw_overview(settings, [Path(marker) for marker in snakemake.input.markers])
+        paths = map(Path, snakemake.input.collected)
+        draw_overview(settings, {path.stem: read_collected(path) for path in paths})

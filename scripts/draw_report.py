@@ -8,13 +8,14 @@ from pathlib import Path
 
 from xvectors.report.split_page import draw_report
 from xvectors.run.script_log import running
+from xvectors.sharding.collected import read_collected
 
 if __name__ == "__main__":
     with running(snakemake) as settings:
         draw_report(
             settings,
             snakemake.wildcards.split,
-            [Path(marker).stem for marker in snakemake.input.markers],
+            read_collected(Path(snakemake.input.collected)),
             snakemake.params.n_utterances,
             snakemake.params.with_tsne,
         )

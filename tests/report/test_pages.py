@@ -168,7 +168,7 @@ def draw_all(root):
     about = {"source": "a/model", "revision": None, "fingerprint": "f00d"}
     layout.encoder.write_text(json.dumps(about))
     page = draw(config, with_tsne=True)
-    draw_overview(config, [layout.marker("train", shard) for shard in SHARDS])
+    draw_overview(config, {"train": SHARDS})
     return page, layout.overview
 
 

@@ -9,7 +9,7 @@ rule average_speakers:
     input:
         index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
-        markers=markers_of_split,
+        collected=str(layout.collected("{split}")),
     output:
         speakers=str(layout.speakers("{split}")),
     log:

@@ -11,7 +11,7 @@ rule check_labels:
         manifest=manifest_of,
         index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
-        markers=markers_of_split,
+        collected=str(layout.collected("{split}")),
     output:
         labels=str(layout.labels("{split}")),
         summary=str(layout.labels_summary("{split}")),

@@ -10,7 +10,7 @@ rule cluster_split:
     input:
         index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
-        markers=markers_of_split,
+        collected=str(layout.collected("{split}")),
     output:
         clusters=str(layout.clusters("{split}")),
         means=str(layout.cluster_means("{split}")),

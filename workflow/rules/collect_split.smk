@@ -1,7 +1,7 @@
 """Check and list the embeddings of a split.
 
 Input: the done-markers of all its shards. Output: the tables of embedded, failed and excluded
-utterances.
+utterances, and a note of the markers, for the rules that follow.
 """
 
 
@@ -16,6 +16,7 @@ rule collect_split:
         index=str(layout.index("{split}")),
         failures=str(layout.failures("{split}")),
         excluded=products.excluded(),
+        collected=str(layout.collected("{split}")),
     log:
         log_of("collect_split", "{split}"),
     localrule: True

@@ -1,6 +1,6 @@
 """The overview of all splits and trial lists.
 
-Input: their tables, summaries and done-markers. Output: a page with links to all other pages.
+Input: their tables, summaries and the notes of their done-markers. Output: a page with links to all other pages.
 """
 
 
@@ -8,7 +8,7 @@ rule draw_overview:
     """List all splits and trial lists with links to their pages."""
     input:
         encoder=str(layout.encoder),
-        markers=all_markers,
+        collected=expand(layout.collected("{split}"), split=settings.xvector.splits),
         index=expand(layout.index("{split}"), split=settings.xvector.splits),
         failures=expand(layout.failures("{split}"), split=settings.xvector.splits),
         # The links lead to these.

@@ -1,6 +1,6 @@
 """The report page of a split.
 
-Input: its tables and done-markers, and a sample of its embeddings. Output: a page, which
+Input: its tables, the note of its done-markers, and a sample of its embeddings. Output: a page, which
 Snakemake's report includes.
 """
 
@@ -14,7 +14,7 @@ rule draw_report:
         failures=str(layout.failures("{split}")),
         excluded=products.excluded(),
         labels=products.labels(),
-        markers=markers_of_split,
+        collected=str(layout.collected("{split}")),
     output:
         page=report(
             str(layout.page("{split}")),

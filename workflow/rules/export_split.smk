@@ -9,7 +9,7 @@ rule export_safetensors:
     input:
         index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
-        markers=markers_of_split,
+        collected=str(layout.collected("{split}")),
     output:
         vectors=str(layout.safetensors("{split}")),
     log:
@@ -26,7 +26,7 @@ rule export_parquet:
     input:
         index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
-        markers=markers_of_split,
+        collected=str(layout.collected("{split}")),
     output:
         table=str(layout.parquet("{split}")),
     log:
@@ -43,7 +43,7 @@ rule export_kaldi:
     input:
         index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
-        markers=markers_of_split,
+        collected=str(layout.collected("{split}")),
         speakers=str(layout.speakers("{split}")),
     output:
         folder=directory(str(layout.kaldi("{split}"))),
@@ -61,7 +61,7 @@ rule export_numpy:
     input:
         index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
-        markers=markers_of_split,
+        collected=str(layout.collected("{split}")),
     output:
         array=str(layout.numpy("{split}")),
         names=str(layout.numpy_ids("{split}")),
@@ -79,7 +79,7 @@ rule export_cosyvoice:
     input:
         index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
-        markers=markers_of_split,
+        collected=str(layout.collected("{split}")),
     output:
         folder=directory(str(layout.cosyvoice("{split}"))),
     log:
@@ -96,7 +96,7 @@ rule export_espnet3:
     input:
         index=str(layout.index("{split}")),
         # The table may stay as it was when embeddings change.
-        markers=markers_of_split,
+        collected=str(layout.collected("{split}")),
     output:
         note=str(layout.espnet3("{split}")),
     log:

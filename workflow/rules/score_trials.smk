@@ -11,7 +11,7 @@ rule score_trials:
         trials=lambda wildcards: local(settings.xvector.trials[wildcards.trials]),
         indexes=expand(layout.index("{split}"), split=settings.xvector.splits),
         # The tables may stay as they were when embeddings change.
-        markers=all_markers,
+        collected=expand(layout.collected("{split}"), split=settings.xvector.splits),
         cohort=products.cohort(),
     output:
         scores=str(layout.scores("{trials}")),

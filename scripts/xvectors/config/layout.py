@@ -150,6 +150,10 @@ class Layout:
         """Return the done-marker of a shard."""
         return self.root / ".shards" / split / f"{shard}.done"
 
+    def collected(self, split: str) -> Path:
+        """Return the note of the done-markers of which a split's tables were made."""
+        return self.root / ".shards" / f"{split}.collected"
+
     def unfinished(self, split: str, shard: str) -> Path:
         """Return the report of a shard job that ended without a marker: utterances failed."""
         return self.root / ".shards" / split / f"{shard}.unfinished"

@@ -1,7 +1,7 @@
 """The overview: one page that lists all splits and trial lists, with links to their pages."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -69,18 +69,19 @@ class Encoder(NamedTuple):
     finished: str
 
 
-def draw_overview(settings: Settings, markers: list[Path]) -> None:
+def draw_overview(settings: Settings, shards: Mapping[str, Sequence[str]]) -> None:
     """Write the overview of all splits and trial lists of a configuration.
 
     Args:
         settings: The settings. All of its splits must have been collected.
-        markers: The done-markers of all splits.
+        shards: The names of each split's shards.
 
     Raises:
         ShardError: A table or a marker is missing or damaged.
 
     """
     layout, xvector = Layout.of(settings), settings.xvector
+    markers = [layout.marker(split, name) for split in shards for name in shards[split]]
     read = {path: _last_work(layout, path) for path in markers}
     values = {
         "tag": xvector.spk_embed_tag,

@@ -24,6 +24,7 @@ from xvectors.results.tables import (
     write_failures,
     write_index,
 )
+from xvectors.sharding.collected import write_collected
 from xvectors.sharding.index_shards import read_index_shard
 from xvectors.sharding.limits import Limits
 from xvectors.sharding.markers import Failure, read_marker
@@ -72,7 +73,7 @@ class _Checked:
 def collect_split(settings: Settings, split: str, shards: list[str]) -> None:
     """Check a split's embeddings and write ``<split>.tsv`` and ``<split>.failed.tsv``.
 
-    With limits, also write ``<split>.excluded.tsv``. The headers of some recordings are wrong, so
+    With limits, also write ``<split>.excluded.tsv``. The done-markers are noted last. The headers of some recordings are wrong, so
     that utterances beyond the limits were embedded. These are excluded too.
 
     Args:
@@ -108,6 +109,7 @@ def collect_split(settings: Settings, split: str, shards: list[str]) -> None:
         layout.excluded(split).unlink(missing_ok=True)
     rows = _rows(settings, split, shards, manifest, checked)
     write_index(layout.index(split), rows, with_speech=settings.xvector.vad is not None)
+    write_collected(layout, split, shards)
     marker = read_marker(layout.marker(split, shards[0]))
     provenance = marker.numerics | {"encoder": marker.encoder}
     folder = layout.embeddings(split)

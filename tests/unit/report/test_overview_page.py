@@ -38,7 +38,7 @@ def config(tmp_path):
 
 def drawn(config):
     layout = Layout.of(config)
-    draw_overview(config, [layout.marker("train", shard) for shard in SHARDS])
+    draw_overview(config, {"train": SHARDS})
     return layout.overview.read_text()
 
 
