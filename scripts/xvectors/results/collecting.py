@@ -73,8 +73,9 @@ class _Checked:
 def collect_split(settings: Settings, split: str, shards: list[str]) -> None:
     """Check a split's embeddings and write ``<split>.tsv`` and ``<split>.failed.tsv``.
 
-    With limits, also write ``<split>.excluded.tsv``. The done-markers are noted last. The headers of some recordings are wrong, so
-    that utterances beyond the limits were embedded. These are excluded too.
+    With limits, also write ``<split>.excluded.tsv``. The headers of some recordings are wrong, so
+    that utterances beyond the limits were embedded. These are excluded too. The done-markers are
+    noted last.
 
     Args:
         settings: The settings.
