@@ -4,6 +4,7 @@ import atexit
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -120,7 +121,7 @@ class Run:
             needed = modules_of_steps(self.settings, embeds_here)
             needed["tables"][:0] = modules
             self._server = StepServer(needed, ENVIRONMENT)
-            atexit.register(self._server.stop)
+            atexit.register(self._server.kill)
 
     def end(self) -> None:
         """Print a summary of the run, and note beside the lock that it has ended."""
@@ -135,6 +136,7 @@ class Run:
             print(*lines, sep="\n", file=sys.stderr)
         self._forget_progress()
         self._lock.note_end()
+        _cancel_timers()
 
     def _forget_progress(self) -> None:
         """Remove what jobs, those of earlier runs too, say about their progress."""
@@ -151,6 +153,13 @@ class Run:
                 handle(number, frame)
 
         signal.signal(signal.SIGINT, note)
+
+
+def _cancel_timers() -> None:
+    """Cancel the timers of Snakemake's scheduler, so that its end does not wait for them."""
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
 
 
 def start(

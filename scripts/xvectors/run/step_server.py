@@ -92,16 +92,20 @@ class StepServer:
         os.environ[VARIABLE] = f"{self._folder}:{sys.prefix}"
 
     def stop(self) -> None:
-        """Stop the server. The processes of steps end with their scripts."""
+        """Stop the server, after the processes of steps and the import that it is in."""
         if self._process is not None:
             os.environ.pop(VARIABLE, None)
-            # It may be importing something that nobody needs any more.
-            self._process.kill()
             self._process.communicate()
             self._process = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+    def kill(self) -> None:
+        """Stop the server without waiting for anything."""
+        if self._process is not None:
+            self._process.kill()
+        self.stop()
 
 
 def leave_server() -> None:
@@ -241,3 +245,7 @@ if __name__ == "__main__":
     given = [(socket.socket(fileno=number), names) for number, names in json.loads(sys.argv[1])]
     # Forks have another stdin.
     serve(given, os.dup(sys.stdin.fileno()))
+    for process in multiprocessing.active_children():
+        process.join()
+    # Do not take the modules apart.
+    os._exit(0)
