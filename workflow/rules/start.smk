@@ -2,24 +2,9 @@
 
 import gc
 import sys
-from logging import LogRecord
-from pathlib import Path
 
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.exceptions import WorkflowError
-
-# The package lies beside a local workflow. Of one on the web, Snakemake fetches each file into a
-# cache, where the folders stay the same.
-here = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
-scripts = here.parents[1] / "scripts"
-if not scripts.is_dir():
-    package_files = Path(workflow.source_path("../package_files.txt"))
-    for path in package_files.read_text().splitlines():
-        workflow.source_path(f"../../{path}")
-    scripts = package_files.parents[1] / "scripts"
-if str(scripts) not in sys.path:
-    sys.path.insert(0, str(scripts))
-
 from omegaconf import OmegaConf
 from xvectors.config.layout import Layout
 from xvectors.config.resolving import resolve_config
@@ -85,24 +70,14 @@ manifest_paths = resolve_config(config).xvector.manifest_paths
 config = OmegaConf.to_container(settings.as_omegaconf(), resolve=False)
 
 
-def quieten() -> None:
-    """Keep Snakemake's blocks of what goes well off the terminal. Its log file has them."""
-    shown = workflow.output_settings
-    if shown.dryrun or shown.verbose or shown.debug_dag or shown.printshellcmds:
-        return
-    for handler in workflow.logger_manager.logger.handlers:
-        if handler.name == "DefaultStreamHandler":
-            handler.addFilter(only_problems)
-
-
-def only_problems(record: LogRecord) -> bool:
-    """Tell whether the terminal shows a message of Snakemake's."""
+shown = workflow.output_settings
+is_quiet = not (
+    shown.dryrun or shown.verbose or shown.debug_dag or shown.printshellcmds
+)
+if workflow.is_main_process and not is_module and is_quiet:
     # Commands that only look do not execute, and print what they find.
-    return workflow.execution_settings is None or run.quiet.filter(record)
-
-
-if workflow.is_main_process and not is_module:
-    quieten()
+    handlers = workflow.logger_manager.logger.handlers
+    run.quiet.attach(handlers, lambda: workflow.execution_settings is not None)
 
 
 onstart:

@@ -4,7 +4,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TextIO
@@ -227,6 +227,18 @@ class Quiet(logging.Filter):
         self.kept: set[str] = set()
         self.make_room: Callable[[], None] = lambda: None
         self.is_interrupted = False
+
+    def attach(self, handlers: Iterable[logging.Handler], is_running: Callable[[], bool]) -> None:
+        """Filter what the handler of the terminal prints while jobs are run.
+
+        Args:
+            handlers: The handlers of Snakemake's log. That of its file is left alone.
+            is_running: Tells whether the command runs jobs.
+
+        """
+        for handler in handlers:
+            if handler.name == "DefaultStreamHandler":
+                handler.addFilter(lambda record: not is_running() or self.filter(record))
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a record is printed, and make room for it."""

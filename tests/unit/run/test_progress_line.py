@@ -157,3 +157,15 @@ def test_only_problems_pass_and_nothing_after_an_interrupt():
     assert len(rooms) == 2
     quiet.is_interrupted = True
     assert not quiet.filter(record(logging.ERROR, "Error in rule embed_shard:"))
+
+
+def test_only_the_terminals_handler_is_filtered_and_only_while_jobs_run():
+    terminal, file = logging.NullHandler(), logging.NullHandler()
+    terminal.name, file.name = "DefaultStreamHandler", "DefaultLogFileHandler"
+    running = [True]
+    Quiet().attach([terminal, file], lambda: running[0])
+    message = record(logging.INFO, "rule embed_shard:")
+    assert not terminal.filter(message)
+    assert file.filter(message)
+    running[0] = False
+    assert terminal.filter(message)
