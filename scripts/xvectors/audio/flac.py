@@ -51,6 +51,20 @@ class _Frame(NamedTuple):
     end: int
 
 
+def stated_length(head: bytes) -> tuple[int, int] | None:
+    """Return the samples and the rate in Hz that a file's first bytes state, None if they do not.
+
+    Args:
+        head: The first `HEAD_BYTES` of any file.
+
+    """
+    if len(head) < HEAD_BYTES or not head.startswith(MARK):
+        return None
+    fields = int.from_bytes(head[18:26], "big")
+    n_samples, rate = fields % 2**36, fields >> 44
+    return (n_samples, rate) if n_samples else None
+
+
 def with_true_length(file: BinaryIO) -> BinaryIO:
     """Return a file of FLAC whose header states all samples, or the file as it is.
 
@@ -58,12 +72,12 @@ def with_true_length(file: BinaryIO) -> BinaryIO:
     """
     file.seek(0)
     head = file.read(HEAD_BYTES)
-    if len(head) < HEAD_BYTES or is_open_ended(file):
+    stated = stated_length(head)
+    # A length that was never written is 0. Decoders then read up to the end.
+    if stated is None or is_open_ended(file):
         return file
-    stated = int.from_bytes(head[18:26], "big") % 2**36
-    # A length of 0 was never written. Decoders then read up to the end.
-    found = _end(file, head) if stated else 0
-    if found <= stated:
+    found = _end(file, head)
+    if found <= stated[0]:
         return file
     return cast("BinaryIO", RestatedFile(file, head, found))
 

@@ -3,9 +3,11 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
-from xvectors.audio.files import open_file
+from xvectors.audio.containers import find_member
+from xvectors.audio.files import open_file, open_found
+from xvectors.audio.flac import HEAD_BYTES as FLAC_HEAD_BYTES
 from xvectors.audio.flac import MARK as FLAC_MARK
-from xvectors.audio.flac import with_true_length
+from xvectors.audio.flac import stated_length, with_true_length
 from xvectors.audio.frames import Frames, read_head, scan
 from xvectors.audio.lengths import stated_bytes
 from xvectors.audio.ogg import CAPTURE, is_chained, read_pages
@@ -175,8 +177,12 @@ def durations(paths: list[str]) -> list[float]:
 
 def _duration(path: str) -> float:
     try:
-        check_audio(path)
-        file = open_file(path)
+        member = find_member(path)
+        check_audio(path if member is None else member.container)
+        file = open_found(path, member, is_read=False)
+        if (found := stated_length(file.read(FLAC_HEAD_BYTES))) and 0 < found[1] <= MAX_RATE:
+            file.close()
+            return found[0] / found[1]
         if (head := read_head(file)) is not None and head.stated:
             file.close()
             return (head.stated - head.trimmed) / head.rate

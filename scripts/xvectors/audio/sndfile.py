@@ -1,12 +1,13 @@
 """Audio files that libsndfile reads: PCM and its like in many formats, FLAC, Ogg, MP3."""
 
 import io
+import os
 from typing import BinaryIO
 
 import numpy
 import soundfile
 
-from xvectors.audio.byte_ranges import is_open_ended
+from xvectors.audio.byte_ranges import MAX_HELD_BYTES, is_open_ended
 from xvectors.audio.files import DecoderFile
 from xvectors.audio.lengths import StatedBytes
 from xvectors.audio.recording import (
@@ -45,13 +46,16 @@ class SndfileRecording(Recording):
 
         """
         self.path = path
-        self._raw = file
         # libsndfile takes a descriptor's position for the beginning of the file.
         file.seek(0)
-        self._decoder_file = None if isinstance(file, io.FileIO) else DecoderFile(file)
+        self._raw, self._copy = file, _copy_to_memory(file)
+        source = self._copy or file
+        self._decoder_file = None if isinstance(source, io.FileIO) else DecoderFile(source)
         try:
-            self._file = _Forwards(self._decoder_file or file.fileno(), closefd=False)
+            self._file = _Forwards(self._decoder_file or source.fileno(), closefd=False)
         except UNREADABLE as error:
+            if self._copy:
+                self._copy.close()
             self._raise_input_error()
             _check_memory(path, error)
             raise
@@ -125,7 +129,28 @@ class SndfileRecording(Recording):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if self._copy:
+            self._copy.close()
         self._raw.close()
+
+
+def _copy_to_memory(file: BinaryIO) -> io.FileIO | None:
+    """Return a file of the system's, in memory, with the content of a short one of Python's.
+
+    From another one, libsndfile reads by calling Python, where threads wait for each other.
+    """
+    if not isinstance(file, io.BytesIO) or not hasattr(os, "memfd_create"):
+        return None
+    with file.getbuffer() as content:
+        if len(content) > MAX_HELD_BYTES:
+            return None
+        try:
+            copy = io.FileIO(os.memfd_create("audio"), "r+")
+        except OSError:  # Not for everybody: the system may forbid such files.
+            return None
+        copy.write(content)
+    copy.seek(0)
+    return copy
 
 
 def not_audio(path: str, error: Exception) -> UtteranceError:

@@ -25,6 +25,9 @@ SECONDS_BETWEEN_LINES = 30
 MAX_METADATA_BYTES = 2**24
 # The end of a tar is marked by a block of zeros.
 TAR_BLOCK_BYTES = 512
+# Fields of a tar's header.
+NAME, SIZE, CHECKSUM = slice(0, 100), slice(124, 136), slice(148, 156)
+KIND, PREFIX = slice(156, 157), slice(345, 346)
 
 
 class TarMember(NamedTuple):
@@ -124,6 +127,28 @@ def read_containers(
             readers.shutdown(cancel_futures=True)
 
 
+class _MemberHeader(tarfile.TarInfo):
+    """A header of a tar of which, where it is plain, only the name and the size are read.
+
+    Reading the other fields takes two thirds of the time of listing.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_MemberHeader":
+        """Return the header in a block."""
+        is_plain = buf[KIND] == tarfile.REGTYPE and buf[PREFIX] == b"\0"
+        try:
+            checksum = sum(buf) - sum(buf[CHECKSUM]) + len(b" " * 8) * ord(" ")
+            if is_plain and int(buf[CHECKSUM].rstrip(b" \0"), 8) == checksum:
+                name = buf[NAME].partition(b"\0")[0].decode(encoding, errors)
+                found = cls(name)
+                found.size = int(buf[SIZE].rstrip(b" \0"), 8)
+                return found
+        except ValueError:
+            pass
+        return super().frombuf(buf, encoding, errors)
+
+
 class Tar:
     """A tar that is not compressed, of which only headers and metadata are read."""
 
@@ -138,7 +163,7 @@ class Tar:
         self.path = path
         self._file = path.open("rb")
         try:
-            self._tar = tarfile.open(fileobj=self._file, mode="r:")  # noqa: SIM115
+            self._tar = tarfile.open(fileobj=self._file, mode="r:", tarinfo=_MemberHeader)  # noqa: SIM115
         except tarfile.TarError as error:
             self._file.close()
             raise CorpusError(

@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import kaldi_native_io
 import numpy as np
@@ -54,6 +55,32 @@ def test_members_give_the_samples_of_their_files(tmp_path, kind):
             signal = read_signal(member, normalizer, segment)
             assert torch.equal(signal.samples, expected.samples), (path.name, segment)
             assert signal.decoded == expected.decoded
+
+
+def test_a_system_without_files_in_memory(tmp_path, monkeypatch):
+    paths = [tmp_path / "a.flac", tmp_path / "b.flac"]
+    soundfile.write(paths[0], np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
+    paths[1].write_bytes(b"fLaC" + bytes(1000))
+    members = PACKERS["parquet"](paths, tmp_path / "a.parquet")
+
+    def read_both():
+        n_open = len([*Path("/dev/fd").iterdir()])
+        with pytest.raises(UtteranceError):
+            read_signal(members[1], Normalizer(RATE))
+        samples = read_signal(members[0], Normalizer(RATE)).samples
+        assert len([*Path("/dev/fd").iterdir()]) == n_open
+        return samples
+
+    read_signal(members[0], Normalizer(RATE))
+    expected = read_both()
+
+    def refuse(name):
+        raise PermissionError(errno.EACCES, "Permission denied", name)
+
+    monkeypatch.setattr("os.memfd_create", refuse, raising=False)
+    assert torch.equal(read_both(), expected)
+    monkeypatch.delattr("os.memfd_create")
+    assert torch.equal(read_both(), expected)
 
 
 def test_a_long_member_in_pieces(tmp_path):

@@ -11,7 +11,7 @@ import torch
 from tests.support.containers import PACKERS
 from tests.support.encoded_audio import encode
 from xvectors.audio import flac
-from xvectors.audio.flac import HEAD_BYTES, RestatedFile, with_true_length
+from xvectors.audio.flac import HEAD_BYTES, RestatedFile, stated_length, with_true_length
 from xvectors.audio.measuring import measure
 from xvectors.audio.opening import durations, open_recording
 from xvectors.audio.reading import read_signal
@@ -179,3 +179,14 @@ def test_a_restated_file_reads_and_closes_as_a_file(tmp_path):
         assert file.closed
     with open_recording(str(tmp_path / "a.flac")) as recording:
         assert recording.n_samples == 1000
+
+
+def test_the_length_that_a_header_states(tmp_path):
+    head = encoded(noise(100))[:HEAD_BYTES]
+    assert stated_length(head) == (100, RATE)
+    assert stated_length(head[:-1]) is None
+    assert stated_length(b"x" * HEAD_BYTES) is None
+    assert stated_length(head[:18] + bytes(8) + head[26:]) is None
+    path = tmp_path / "a.flac"
+    path.write_bytes(head[:18] + b"\xff\xff\xf0" + head[21:])
+    assert durations([str(path)]) == [0.0]

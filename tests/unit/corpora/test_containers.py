@@ -32,6 +32,23 @@ def test_the_members_of_a_tar(tar):
         assert tar.read_bytes()[start : start + member.place.size] == content
 
 
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_the_members_are_those_of_tarfile(tmp_path, form):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=form) as tar:
+        for name in ("a.wav", "ü b.wav", "n" * 100, f"{'p' * 99}/{'n' * 99}", "n" * 99 + "\udcff"):
+            add(tar, name, name.encode(errors="replace"))
+        folder = tarfile.TarInfo("folder")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+    with Tar(path) as opened, tarfile.open(path) as tar:
+        expected = [(one.name, one.offset_data, one.size) for one in tar if one.isreg()]
+        found = list(opened.members())
+    assert [(name, place.offset, place.size) for name, place in found] == expected
+    assert len(expected) == 5
+    assert opened.problem is None
+
+
 def test_a_link_is_no_member(tmp_path):
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as tar:
