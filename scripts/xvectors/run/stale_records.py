@@ -287,7 +287,7 @@ def _preview(settings: Settings, split: str, given: int | None) -> tuple[int | N
 def _warn(split: str, stale: list[Path]) -> None:
     n_stale = sum(path.exists() for path in stale)
     if n_stale:
-        logger.warning("%s: %d shards are no longer up to date; they run again", split, n_stale)
+        logger.warning("%s: outdated shards that run again: %d", split, n_stale)
 
 
 def _is_stale(settings: Settings, split: str, name: str, shard: IndexShard) -> bool:
