@@ -61,7 +61,10 @@ class _Block:
     def _pool(self, batch: Batch, x: torch.Tensor) -> tuple[Batch, torch.Tensor]:
         """Return what AFMS gets, and its layout."""
         h = self.res2net(batch, x)
-        h += self.residual(batch, x) if self.residual else x
+        if self.residual is None:
+            h += x
+        else:
+            self.residual.add(batch, x, h)
         return batch.max_pool(h, self.pool) if self.pool > 1 else (batch, h)
 
     def _pool_in_pieces(

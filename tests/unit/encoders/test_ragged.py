@@ -45,12 +45,15 @@ def test_a_convolution_that_pads_with_zeros(
         assert close(own_rows(batch, product(batch, matrix)), expected)
 
 
-def test_a_convolution_that_pads_by_reflection(laid_out):
+@pytest.mark.parametrize("lowest_weight", [-1.0, 0.1], ids=["some turn the sign", "none does"])
+def test_a_layer_that_pads_by_reflection(laid_out, lowest_weight):
     utterances, batch, matrix = laid_out
     torch.manual_seed(0)
     convolution = torch.nn.Conv1d(12, 8, 3, dilation=2, bias=False)
     norm = torch.nn.BatchNorm1d(8).eval()
     norm.running_mean.uniform_(-1, 1)
+    norm.weight.data.uniform_(lowest_weight, 1)
+    norm.bias.data.uniform_(-1, 1)
     layer = Layer(convolution, norm, torch.float32, "reflect")
     with torch.inference_mode():
         found = own_rows(batch, layer(batch, matrix))
@@ -58,6 +61,16 @@ def test_a_convolution_that_pads_by_reflection(laid_out):
             if len(one) > 2:
                 padded = functional.pad(one.T[None], (2, 2), "reflect")
                 assert close([rows], norm(convolution(padded).relu())[0].mT[None])
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_a_product_is_added(laid_out, has_bias):
+    _, batch, matrix = laid_out
+    product = Product(torch.nn.Conv1d(12, 12, 1, bias=has_bias), torch.float32, "zeros")
+    with torch.inference_mode():
+        total = matrix.clone()
+        product.add(batch, matrix, total)
+        assert close([total], [matrix + product(batch, matrix)])
 
 
 def test_max_pooling(laid_out):

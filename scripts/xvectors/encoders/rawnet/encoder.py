@@ -22,6 +22,9 @@ N_WINDOWS = 10
 # Windows of a batch. More are not faster on a CPU.
 CPU_WINDOWS = 10
 GPU_WINDOWS = 100
+# On a GPU the number of windows in a batch is a multiple of this, because CUDA's libraries look for
+# a way to compute each new number.
+WINDOWS_STEP = 10
 # Layers of published checkpoints that have no effect on embeddings.
 UNUSED = ("bn1.", "bn6.")
 
@@ -72,11 +75,12 @@ class RawNetEncoder(Encoder):
     def _frames(self, features: torch.Tensor) -> torch.Tensor:
         """Return the network's frames of windows, (windows, channels, frames).
 
-        A CPU computes one window at a time, which stays in its cache, by products that are faster.
+        On a GPU a few copies come last, see `WINDOWS_STEP`. A CPU computes one window at a time,
+        which stays in its cache, by products that are faster.
         """
         if self.ragged is None:
             with self.autocast():
-                return self.network.frames(features)
+                return self.network.frames(_to_multiple(features, WINDOWS_STEP))
         found = []
         for window in features:
             batch, x = lay_out([window.mT], padded=False)
@@ -115,6 +119,12 @@ def _lengthen(signal: torch.Tensor) -> torch.Tensor:
     if len(signal) >= WINDOW_SAMPLES:
         return signal
     return signal[torch.arange(WINDOW_SAMPLES + 1, device=signal.device) % len(signal)]
+
+
+def _to_multiple(items: torch.Tensor, step: int) -> torch.Tensor:
+    """Return items and as many copies of the first as make their number a multiple of `step`."""
+    n_missing = -len(items) % step
+    return torch.cat([items, items[:1].expand(n_missing, *items.shape[1:])])
 
 
 def _load_network(source: Path) -> RawNet3:
