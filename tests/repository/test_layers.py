@@ -39,3 +39,9 @@ def test_the_package_itself_is_imported_without_torch():
     command = [sys.executable, "-c", "import sys, xvectors; print('torch' in sys.modules)"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
+
+
+def test_a_run_starts_without_pyav_which_few_files_need():
+    command = [sys.executable, "-c", "import sys, xvectors.run.startup; print('av' in sys.modules)"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"

@@ -1,4 +1,5 @@
 import sys
+import threading
 
 import pytest
 
@@ -30,6 +31,15 @@ def test_looking_writes_nothing_and_beginning_takes_the_lock(shards):
     run.begin()
     with pytest.raises(XVectorsError, match="another run"):
         RunLock(run.layout.root).hold()
+
+
+def test_the_end_of_a_run_cancels_the_timers_of_its_process(shards):
+    run = start({"xvector": shards.settings}, "my.yaml", as_it_is)
+    run.begin()
+    timer = threading.Timer(3600, print)
+    timer.start()
+    run.end()
+    timer.join()
 
 
 def test_a_run_has_its_tables_when_every_split_has_one(shards):
