@@ -1,6 +1,5 @@
 """Opening audio files: their bytes decide which decoder reads them."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 from xvectors.audio.containers import find_member
@@ -10,6 +9,7 @@ from xvectors.audio.flac import MARK as FLAC_MARK
 from xvectors.audio.flac import stated_length, with_true_length
 from xvectors.audio.frames import Frames, read_head, scan
 from xvectors.audio.lengths import stated_bytes
+from xvectors.audio.many_headers import map_overlapped
 from xvectors.audio.ogg import CAPTURE, is_chained, read_pages
 from xvectors.audio.recording import (
     MAX_MISSING_SECONDS,
@@ -28,7 +28,6 @@ AUDIO_SUFFIXES |= {".m4b", ".mka", ".mp2", ".mp3", ".mp4", ".oga", ".ogg", ".opu
 AUDIO_SUFFIXES |= {".snd", ".sph", ".w64", ".wav", ".wave", ".webm", ".wma", ".wv"}
 # Speech is recorded at lower rates than this one, in Hz; studios go up to it.
 MAX_RATE = 768_000
-HEADER_READERS = 16
 MAGIC_BYTES = 12
 
 
@@ -171,8 +170,7 @@ def _choose_decoder(path: str, file: BinaryIO, frames: Frames) -> Recording:
 
 def durations(paths: list[str]) -> list[float]:
     """Return the files' seconds, by their headers, 0 for a file that cannot be read."""
-    with ThreadPoolExecutor(HEADER_READERS) as readers:
-        return list(readers.map(_duration, paths, chunksize=64))
+    return list(map_overlapped(_duration, paths))
 
 
 def _duration(path: str) -> float:

@@ -60,17 +60,19 @@ class SndfileRecording(Recording):
             _check_memory(path, error)
             raise
         self.rate, self.n_samples = int(self._file.samplerate), int(self._file.frames)
-        self._is_pcm_16 = self._file.subtype == "PCM_16"
+        # Each of them is a call of libsndfile's.
+        form, subtype = self._file.format, self._file.subtype
+        self._is_pcm_16 = subtype == "PCM_16"
         # After a seek, Opus never gives the samples that it gives when read from the beginning.
-        self.is_forward_only = self._file.format == "MP3" or self._file.subtype == "OPUS"
+        self.is_forward_only = form == "MP3" or subtype == "OPUS"
         # A decoder that reads on, or searches, would meet what follows in the archive.
         self.is_forward_only |= is_open_ended(file)
         # FLAC's decoder takes a tag behind the last frame for damage if it reads on.
-        stops = is_open_ended(file) or self._file.format == "FLAC"
+        stops = is_open_ended(file) or form == "FLAC"
         self._rest = self.n_samples if stops and self.n_samples < UNKNOWN_FRAMES else None
         self.problem = self._missing(stated) if stated else None
         has_length = stated is not None and stated.stated is not None and not stated.missing_part
-        self.is_length_certain = has_length and self._file.subtype in UNCOMPRESSED
+        self.is_length_certain = has_length and subtype in UNCOMPRESSED
 
     def _missing(self, stated: StatedBytes) -> str | None:
         """Return a problem if the header states more sound than there is."""

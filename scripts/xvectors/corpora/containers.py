@@ -5,14 +5,13 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from xvectors.audio.containers import ByteRange
-from xvectors.audio.opening import HEADER_READERS
+from xvectors.audio.many_headers import map_overlapped
 from xvectors.corpora.entries import Entry, LeftOut, list_files
 from xvectors.corpora.folders import path_expression
 from xvectors.errors import CorpusError, first_line
@@ -78,8 +77,11 @@ class Fields(NamedTuple):
 
 def _first(values: dict[str, Any], names: Sequence[str]) -> str | None:
     """Return the first value that is there, as text."""
-    found = (values[name] for name in names if values.get(name) is not None)
-    return next((str(value) for value in found if not isinstance(value, dict | list)), None)
+    for name in names:
+        value = values.get(name)
+        if value is not None and not isinstance(value, (dict, list)):
+            return str(value)
+    return None
 
 
 def _as_seconds(value: str | None) -> float | None:
@@ -112,19 +114,13 @@ def read_containers(
     """Yield what `read` finds in each container, in their order, and show the progress."""
     last_line = time.monotonic()
     is_hidden = not sys.stderr.isatty()
-    with (
-        ThreadPoolExecutor(HEADER_READERS) as readers,
-        tqdm(total=len(containers), unit="file", leave=False, disable=is_hidden) as bar,
-    ):
-        try:
-            for number, found in enumerate(readers.map(read, containers), start=1):
-                bar.update()
-                if time.monotonic() - last_line >= SECONDS_BETWEEN_LINES:
-                    last_line = time.monotonic()
-                    logger.info("%d of %d files are listed", number, len(containers))
-                yield from found
-        finally:
-            readers.shutdown(cancel_futures=True)
+    with tqdm(total=len(containers), unit="file", leave=False, disable=is_hidden) as bar:
+        for number, found in enumerate(map_overlapped(read, containers), start=1):
+            bar.update()
+            if time.monotonic() - last_line >= SECONDS_BETWEEN_LINES:
+                last_line = time.monotonic()
+                logger.info("%d of %d files are listed", number, len(containers))
+            yield from found
 
 
 class _MemberHeader(tarfile.TarInfo):

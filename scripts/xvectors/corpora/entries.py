@@ -5,11 +5,10 @@ import os
 import zlib
 from collections import deque
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from xvectors.audio.opening import HEADER_READERS
+from xvectors.audio.many_headers import map_overlapped
 from xvectors.audio.signal import Segment
 from xvectors.errors import CorpusError
 
@@ -63,8 +62,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 def read_texts(paths: list[Path]) -> list[str]:
     """Return the content of text files, which is empty for a missing file."""
-    with ThreadPoolExecutor(HEADER_READERS) as readers:
-        return list(readers.map(_read_text, paths, chunksize=64))
+    return list(map_overlapped(_read_text, paths))
 
 
 def _read_text(path: Path) -> str:
