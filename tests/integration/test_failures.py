@@ -148,7 +148,7 @@ def test_damaged_bookkeeping_is_made_anew_and_embeds_nothing(quick_done):
     bookkeeping = quick_done.out / ".shards"
     for damage in (
         {"train/0-of-2.done": "{", "train/1-of-2.json": "[]"},
-        {"train.json": ""},
+        {"train.json": "", "train.collected": "{}"},
     ):
         whole = {name: json.loads((bookkeeping / name).read_text()) for name in damage}
         for name, content in damage.items():

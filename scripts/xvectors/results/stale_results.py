@@ -8,12 +8,13 @@ from xvectors.results.espnet3 import is_linked
 from xvectors.results.exporting import is_kaldi_in_place
 from xvectors.results.labels import is_clean_of
 from xvectors.results.tables import is_current_form
+from xvectors.sharding.collected import is_whole
 
 
 def stale_results(
     layout: Layout, splits: Iterable[str], exports: Iterable[str], labelled: Mapping[str, str]
 ) -> Iterator[Path]:
-    """Yield files and folders that were made by an earlier version or in another place.
+    """Yield files and folders that are damaged or were made by an earlier version or elsewhere.
 
     This reads only a few bytes of each and changes nothing.
 
@@ -28,6 +29,8 @@ def stale_results(
     for split in splits:
         if layout.index(split).exists() and not is_current_form(layout.index(split)):
             yield layout.index(split)
+        if layout.collected(split).exists() and not is_whole(layout.collected(split)):
+            yield layout.collected(split)
         kaldi = layout.kaldi(split)
         if "kaldi" in exports and kaldi.exists() and not is_kaldi_in_place(kaldi):
             yield kaldi

@@ -32,4 +32,13 @@ def read_collected(path: Path) -> list[str]:
     try:
         return shard_names(load_checksummed(path.read_bytes())["n_shards"])
     except (OSError, ValueError, KeyError) as error:
-        raise ShardError(f"{path}: damaged. Delete it and rerun the same command") from error
+        raise ShardError(f"{path}: damaged. Rerun the same command") from error
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a note can be read."""
+    try:
+        read_collected(path)
+    except ShardError:
+        return False
+    return True

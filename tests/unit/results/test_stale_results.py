@@ -2,6 +2,7 @@ from xvectors.config.layout import Layout
 from xvectors.results.espnet3 import link_split
 from xvectors.results.stale_results import stale_results
 from xvectors.results.tables import write_index
+from xvectors.sharding.collected import write_collected
 
 
 def found(layout, *exports):
@@ -33,3 +34,13 @@ def test_a_link_that_is_gone(tmp_path):
     assert found(layout, "espnet3") == []
     layout.espnet3_link("train").unlink()
     assert found(layout, "espnet3") == [layout.espnet3("train")]
+
+
+def test_a_damaged_note_of_the_markers(tmp_path):
+    layout = Layout(tmp_path)
+    layout.marker("train", "0-of-1").parent.mkdir(parents=True)
+    layout.marker("train", "0-of-1").write_text("{}")
+    write_collected(layout, "train", ["0-of-1"])
+    assert found(layout) == []
+    layout.collected("train").write_text("{}")
+    assert found(layout) == [layout.collected("train")]
