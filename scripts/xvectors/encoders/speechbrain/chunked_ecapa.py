@@ -76,6 +76,7 @@ class ChunkedEcapa:
         self.model = model
         self.features = features.transpose(1, 2)
         self.n_frames = self.features.shape[2]
+        self.is_even = chunking.is_even
         halo = sum(map(reflect_padding, reflecting_convolutions(model)))
         self.chunks = list(chunking.chunks(self.n_frames, halo))
         self.gates: list[torch.Tensor] = []
@@ -135,13 +136,15 @@ class ChunkedEcapa:
         weight = torch.zeros_like(highest)
         moments = torch.zeros(2, *mean.shape, dtype=torch.float64, device=mean.device)
         for chunk in self.chunks:
-            x = self._aggregated(chunk)
+            x, own = self._aggregated(chunk), chunk.own
+            if not self.is_even:
+                x, own = x[:, :, own], slice(None)
             context = [x]
             if pooling.global_context:
                 context += [statistic[:, :, None].expand_as(x) for statistic in (mean, std)]
             logits = pooling.conv(pooling.tanh(pooling.tdnn(torch.cat(context, dim=1))))
-            # Only here, because the convolutions are to see chunks of one length.
-            x, logits = x[:, :, chunk.own], logits[:, :, chunk.own].double()
+            # Only here if chunks are even, because the convolutions are to see one length.
+            x, logits = x[:, :, own], logits[:, :, own].double()
             new_highest = torch.maximum(highest, logits.amax(2))
             shrink = torch.exp(highest - new_highest)
             weights = torch.exp(logits - new_highest[:, :, None])
