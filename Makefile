@@ -12,7 +12,7 @@ export PATH := $(BIN):$(PATH)
 # The toolkits besides SpeechBrain, and the detector of speech: packages that only some users need.
 EXTRAS := espnet rawnet resemblyzer onnx transformers silero
 
-.PHONY: run test soak lint format extras $(EXTRAS) fuzz audio-table lock sbom audit benchmark gpu-check \
+.PHONY: run test soak lint format oldest extras $(EXTRAS) fuzz audio-table lock sbom audit benchmark gpu-check \
 	scale demo graphs picture clean
 
 run: $(VENV)/.run
@@ -43,6 +43,14 @@ format: $(VENV)/.dev
 	ruff format .
 	snakefmt Snakefile workflow
 	git ls-files scripts/xvectors 'envs/*.txt' > workflow/package_files.txt
+
+# Runs the demo with the oldest Snakemake that workflow/Snakefile accepts.
+oldest: $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/oldest \
+		snakemake==$$(sed -n 's/^min_version("\(.*\)")/\1/p' workflow/Snakefile)
+	rm -rf results/oldest
+	PYTHONPATH=$(CURDIR)/$(VENV)/oldest python -m snakemake --cores 4 \
+		--config xvector='{save_path: results/oldest}'
 
 extras: $(EXTRAS)
 
