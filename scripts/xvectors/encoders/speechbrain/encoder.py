@@ -34,9 +34,11 @@ logger = logging.getLogger(__name__)
 Form = RaggedEcapa | RaggedXvector | PaddedResNet
 
 SAMPLE_RATE = 16000
-# ECAPA-TDNN keeps some twenty matrices of (frames, channels). Signals of more than a minute are
-# embedded in chunks, with the same result, so that an hour of speech fits into memory.
-MAX_WHOLE_FRAMES = 6000
+# ECAPA-TDNN keeps some twenty matrices of (frames, channels). Longer signals are embedded in
+# chunks, with the same result, so that an hour of speech fits into memory. On a CPU chunks take
+# four times as long, and as much memory as two minutes at once.
+CPU_WHOLE_FRAMES = 12_000
+GPU_WHOLE_FRAMES = 6_000
 # Frames of a batch. More do not make the products faster, see docs/performance.md.
 CPU_FRAMES = 3000
 GPU_FRAMES = 60000
@@ -132,12 +134,12 @@ def _budget(ragged: Form | None, device: torch.device) -> BatchBudget:
     Other processes may need that memory for a while only, so the budget can grow.
     """
     if device.type != "cuda":
-        return BatchBudget(CPU_FRAMES, device, MAX_WHOLE_FRAMES)
+        return BatchBudget(CPU_FRAMES, device, CPU_WHOLE_FRAMES)
     if ragged is None:
-        return BatchBudget(GPU_FRAMES, device, MAX_WHOLE_FRAMES)
+        return BatchBudget(GPU_FRAMES, device, GPU_WHOLE_FRAMES)
     free, _ = torch.cuda.mem_get_info(device)
     n_frames = min(GPU_FRAMES, free // (2 * ragged.bytes_per_frame))
-    longest = max(n_frames, MAX_WHOLE_FRAMES)
+    longest = max(n_frames, GPU_WHOLE_FRAMES)
     return BatchBudget(n_frames, device, longest, most=GPU_FRAMES, most_longest=GPU_FRAMES)
 
 
