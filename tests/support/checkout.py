@@ -14,7 +14,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = REPOSITORY / "config" / "demo"
-CHECKOUT = ("Snakefile", "workflow", "scripts", "profiles", "envs", "config")
+CHECKOUT = ("Makefile", "Snakefile", "workflow", "scripts", "profiles", "envs", "config")
 
 # The beginning of a task of one's own: its environment is the manifest and the output folder.
 PROVIDER = """

@@ -22,7 +22,7 @@ def test_bf16_only_where_the_processor_has_it(demo_encoder, monkeypatch):
     ("toolkit", "message"),
     [
         ("kaldi", "no toolkit is named kaldi, there are speechbrain, espnet, rawnet"),
-        ("espnet", r"espnet needs packages that are not installed \(not-there\): make espnet"),
+        ("espnet", r"espnet needs packages that are not installed \(not-there\): pip install"),
     ],
 )
 def test_a_toolkit_that_is_not_there(demo_encoder, tmp_path, monkeypatch, toolkit, message):

@@ -165,7 +165,7 @@ def test_what_is_not_installed_is_one_line_before_any_job_starts(tmp_path, corpu
         check_config(resolve_config({"xvector": xvector}), "my.yaml")
     assert str(error.value) == (
         "my.yaml: xvector.toolkit: espnet needs packages that are not installed "
-        "(none-a, none-b, none-c, ...): make espnet"
+        f"(none-a, none-b, none-c, ...): pip install -r {tmp_path / 'espnet.txt'}"
     )
 
 

@@ -108,7 +108,7 @@ def test_an_encoder_embeds_the_speech_alone(detector, package, paths, demo_encod
 def test_a_package_that_is_not_there(tmp_path, monkeypatch):
     (tmp_path / "silero.txt").write_text("not-there==1.0\n")
     monkeypatch.setattr(toolkits, "ENVS", tmp_path)
-    with pytest.raises(EncoderError, match=r"silero needs .* \(not-there\): make silero"):
+    with pytest.raises(EncoderError, match=r"silero needs .* \(not-there\): pip install"):
         SileroDetector()
 
 
