@@ -1,4 +1,4 @@
-"""Paths that several rules need, of the settings."""
+"""Paths that several rules need."""
 
 import re
 

@@ -1,6 +1,7 @@
 """The overview of all splits and trial lists.
 
-Input: their tables, summaries and the notes of their done-markers. Output: a page with links to all other pages.
+Input: their tables and summaries, and the notes of their done-markers. Output: a page with links to
+all other pages.
 """
 
 

@@ -1,7 +1,7 @@
 """The report page of a split.
 
-Input: its tables, the note of its done-markers, and a sample of its embeddings. Output: a page, which
-Snakemake's report includes.
+Input: its tables, the note of its done-markers, and a sample of its embeddings. Output: a page,
+which Snakemake's report includes.
 """
 
 

@@ -66,7 +66,7 @@ def find_member(path: str) -> Member | None:
     A file that has this very name comes before a member of a container.
     """
     member = parse_member(path)
-    # If there is no such file, `isfile` takes three times as long.
+    # For a missing file, `access` is three times as fast as `isfile`.
     if member is None or (os.access(path, os.F_OK) and os.path.isfile(path)):  # noqa: PTH113
         return None
     return member

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from xvectors.audio.many_headers import HEADER_READERS
+from xvectors.audio.many_files import HEADER_READERS
 from xvectors.audio.opening import open_recording
 from xvectors.audio.recording import MAX_MISSING_SECONDS, PIECE_SECONDS, UNKNOWN_FRAMES, Recording
 from xvectors.audio.versions import check_audio

@@ -9,7 +9,7 @@ from xvectors.audio.flac import MARK as FLAC_MARK
 from xvectors.audio.flac import stated_length, with_true_length
 from xvectors.audio.frames import Frames, read_head, scan
 from xvectors.audio.lengths import stated_bytes
-from xvectors.audio.many_headers import map_overlapped
+from xvectors.audio.many_files import map_overlapped
 from xvectors.audio.ogg import CAPTURE, is_chained, read_pages
 from xvectors.audio.recording import (
     MAX_MISSING_SECONDS,

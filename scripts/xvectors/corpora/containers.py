@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from xvectors.audio.containers import ByteRange
-from xvectors.audio.many_headers import map_overlapped
+from xvectors.audio.many_files import map_overlapped
 from xvectors.corpora.entries import Entry, LeftOut, list_files
 from xvectors.corpora.folders import path_expression
 from xvectors.errors import CorpusError, first_line

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from xvectors.audio.many_headers import map_overlapped
+from xvectors.audio.many_files import map_overlapped
 from xvectors.audio.signal import Segment
 from xvectors.errors import CorpusError
 

@@ -1,7 +1,7 @@
-"""Reading many headers: in threads where reading waits for a disk or a network.
+"""Reading a little of each of many files, in threads if reading waits for a disk or a network.
 
-Where the system has them in memory, threads would only wait for each other: Python computes in one
-of them at a time, and changing between them takes longer than reading a header.
+If the files are in memory, threads only wait for each other: Python computes in one of them at a
+time, and switching between them takes longer than reading a header.
 """
 
 import time
@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 HEADER_READERS = 16
-# Of so many files that are read in threads, one is read alone before, to see whether it waits.
+# For each file that a probe reads alone, threads read this many before the next probe.
 FILES_PER_PROBE = 32
-# A probe of short files is of several, in seconds.
+# A probe reads files alone for this long.
 PROBE_SECONDS = 0.005
-# Where computing takes at least this share of the time, threads bring nothing.
+# If computing takes at least this share of a probe, threads are not used.
 COMPUTING_SHARE = 0.5
 
 Item = TypeVar("Item")

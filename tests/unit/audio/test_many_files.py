@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from xvectors.audio import many_headers
-from xvectors.audio.many_headers import map_overlapped
+from xvectors.audio import many_files
+from xvectors.audio.many_files import map_overlapped
 
 
 @pytest.mark.parametrize("computed", [0.0, 1.0])
@@ -21,7 +21,7 @@ def test_threads_read_where_reading_waits(monkeypatch, computed):
 
     monkeypatch.setattr(time, "perf_counter", clock("perf_counter", 1.0))
     monkeypatch.setattr(time, "thread_time", clock("thread_time", computed))
-    monkeypatch.setattr(many_headers, "PROBE_SECONDS", 2)
+    monkeypatch.setattr(many_files, "PROBE_SECONDS", 2)
     threads = {}
 
     def read(item):
