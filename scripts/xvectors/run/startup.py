@@ -4,7 +4,6 @@ import atexit
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from xvectors.errors import ConfigError, ShardError
 from xvectors.files.run_lock import ENDED, RunLock, RunWatch, name_run
 from xvectors.run.checks import check_config, check_manifests
 from xvectors.run.progress_line import ProgressLine, Quiet, RunCounter
+from xvectors.run.snakemake_workarounds import cancel_timers
 from xvectors.run.stale_records import Records, return_from_future
 from xvectors.run.step_modules import ENVIRONMENT, modules_of_steps
 from xvectors.run.step_server import StepServer
@@ -136,7 +136,7 @@ class Run:
             print(*lines, sep="\n", file=sys.stderr)
         self._forget_progress()
         self._lock.note_end()
-        _cancel_timers()
+        cancel_timers()
 
     def _forget_progress(self) -> None:
         """Remove what jobs, those of earlier runs too, say about their progress."""
@@ -153,13 +153,6 @@ class Run:
                 handle(number, frame)
 
         signal.signal(signal.SIGINT, note)
-
-
-def _cancel_timers() -> None:
-    """Cancel the timers of Snakemake's scheduler, so that its end does not wait for them."""
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.cancel()
 
 
 def start(
