@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torchaudio.functional import resample
 
 from tests.support.checkout import DEMO, REPOSITORY, Checkout
 from tests.support.closeness import TOLERANCE
+from tests.support.snakemake_process import run_snakemake
 from tests.support.toolkit_models import CHECKPOINT, make_espnet_encoder, make_rawnet_checkpoint
 from xvectors import XVectorProvider, XVectorRunner
 from xvectors.config.toolkits import missing_packages
@@ -66,17 +66,10 @@ def recipe(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def snakemake(recipe: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the repository's workflow in a recipe's folder."""
-    command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile")]
+    arguments = ("-s", str(REPOSITORY / "Snakefile"), "--cores", "2", *arguments)
     encoder = REPOSITORY / "config" / "demo" / "encoder"
-    return subprocess.run(
-        [*command, "--cores", "2", *arguments],
-        cwd=recipe,
-        env={**os.environ, "DEMO_ENCODER": str(encoder), "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "DEMO_ENCODER": str(encoder), "HF_HUB_OFFLINE": "1"}
+    return run_snakemake(*arguments, folder=recipe, environment=environment)
 
 
 def test_a_recipe_over_its_template_leaves_what_the_recipe_reads(recipe):

@@ -52,14 +52,14 @@ def jobs_of_run(checkout):
     return jobs_in(checkout.snakemake_log())
 
 
-def test_questions_with_other_settings_change_nothing_and_take_no_lock(done):
-    before = everything(done.root / "out", done.corpus)
+def test_questions_with_other_settings_change_nothing_and_take_no_lock(quick_done):
+    before = everything(quick_done.root / "out", quick_done.corpus)
     # As held by a run.
-    with (done.out / ".lock").open("rb") as lock:
+    with (quick_done.out / ".lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for question in QUESTIONS:
-            result = done.run(*question, *OTHER_SETTINGS)
-            assert everything(done.root / "out", done.corpus) == before, question
+            result = quick_done.run(*question, *OTHER_SETTINGS)
+            assert everything(quick_done.root / "out", quick_done.corpus) == before, question
             assert "another run" not in result.stdout
             assert "Traceback" not in result.stdout, result.stdout
 
@@ -105,12 +105,12 @@ def change_the_number_of_shards(done):
         (change_the_number_of_shards, 3),
     ],
 )
-def test_a_dry_run_names_the_jobs_of_the_run(done, change, n_embed_jobs):
-    change(done)
-    asked = jobs_in(done.run_well("-n"))
+def test_a_dry_run_names_the_jobs_of_the_run(quick_done, change, n_embed_jobs):
+    change(quick_done)
+    asked = jobs_in(quick_done.run_well("-n"))
     assert sum(job[0] == "embed_shard" for job in asked) == n_embed_jobs
-    assert jobs_of_run(done) == asked
-    assert "Nothing to be done" in done.run_well()
+    assert jobs_of_run(quick_done) == asked
+    assert "Nothing to be done" in quick_done.run_well()
 
 
 @pytest.mark.parametrize("n_shards", [2, "auto"])
@@ -137,37 +137,37 @@ def test_a_finished_graph_is_the_fresh_one(done):
     assert edges(done.run_well("--rulegraph", "mermaid-js")) == finished
 
 
-def test_a_corpus_that_grows_past_a_threshold_embeds_only_what_is_new(checkout):
-    checkout.xvector["n_shards"] = "auto"
-    lines = checkout.manifest.read_text().splitlines(keepends=True)
-    checkout.manifest.write_text("".join(f"{line.rstrip()}\tseconds=70\n" for line in lines))
-    checkout.run_well()
-    assert {path.name for path in (checkout.out / ".shards" / "train").glob("*.done")} == {
+def test_a_corpus_that_grows_past_a_threshold_embeds_only_what_is_new(quick):
+    quick.xvector["n_shards"] = "auto"
+    lines = quick.manifest.read_text().splitlines(keepends=True)
+    quick.manifest.write_text("".join(f"{line.rstrip()}\tseconds=70\n" for line in lines))
+    quick.run_well()
+    assert {path.name for path in (quick.out / ".shards" / "train").glob("*.done")} == {
         "0-of-1.done"
     }
-    before = checkout.times()
-    with checkout.manifest.open("a") as file:
-        file.write(f"late\t{checkout.audio('alba_00').name}\twords\talba\tseconds=90\n")
-    asked = jobs_in(checkout.run_well("-n"))
-    assert jobs_of_run(checkout) == asked
-    assert changed(before, checkout.times()) == {"late"}
-    assert len(list((checkout.out / ".shards" / "train").glob("*-of-2.done"))) == 2
+    before = quick.times()
+    with quick.manifest.open("a") as file:
+        file.write(f"late\t{quick.audio('alba_00').name}\twords\talba\tseconds=90\n")
+    asked = jobs_in(quick.run_well("-n"))
+    assert jobs_of_run(quick) == asked
+    assert changed(before, quick.times()) == {"late"}
+    assert len(list((quick.out / ".shards" / "train").glob("*-of-2.done"))) == 2
 
 
-def test_many_recordings_of_unknown_length_are_counted_by_the_run(checkout):
-    checkout.xvector["n_shards"] = "auto"
+def test_many_recordings_of_unknown_length_are_counted_by_the_run(quick):
+    quick.xvector["n_shards"] = "auto"
     lines = [f"copy{i}\tnone.wav\twords\ts\n" for i in range(2001)]
-    checkout.manifest.write_text(checkout.manifest.read_text() + "".join(lines))
-    checkout.xvector["on_error"] = "skip"
-    assert {job[0] for job in jobs_in(checkout.run_well("-n"))} == {
+    quick.manifest.write_text(quick.manifest.read_text() + "".join(lines))
+    quick.xvector["on_error"] = "skip"
+    assert {job[0] for job in jobs_in(quick.run_well("-n"))} == {
         "fetch_encoder",
         "split_manifest",
         "count_shards",
         "collect_split",
         "everything",
     }
-    checkout.run_well()
+    quick.run_well()
     # 5 seconds are assumed for each.
-    assert len(list((checkout.out / ".shards" / "train").glob("*-of-5.done"))) == 5
-    assert len(checkout.vectors()) == 8
-    assert "Nothing to be done" in checkout.run_well()
+    assert len(list((quick.out / ".shards" / "train").glob("*-of-5.done"))) == 5
+    assert len(quick.vectors()) == 8
+    assert "Nothing to be done" in quick.run_well()

@@ -1,28 +1,21 @@
 """The workflow as a module of another one."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.snakemake_process import run_snakemake
+
 pytestmark = pytest.mark.integration
 
 OUTER = """
-def settings(tag, save_path="out"):
-    return {{
-        "xvector": {{
-            "pretrained_model": "config/demo/encoder",
-            "spk_embed_tag": tag,
-            "save_path": save_path,
-            "n_shards": 2,
-            "splits": ["train"],
-            "speaker_means": False,
-            "report": False,
-            "manifest_paths": {{"train": "{manifest}"}},
-        }}
-    }}
+SETTINGS = {settings}
+
+
+def settings(tag):
+    return {{"xvector": SETTINGS | {{"spk_embed_tag": tag}}}}
 
 
 rule other:
@@ -64,10 +57,11 @@ class Outer:
     """A workflow of its own in a folder of its own, which uses a checkout as its module."""
 
     def __init__(self, checkout, manifest="corpus/train.tsv"):
-        self.root = checkout.root
+        self.checkout, self.root = checkout, checkout.root
         self.snakefile = checkout.root / "mine.smk"
         self.module = checkout.root / "workflow" / "Snakefile"
-        self.text = OUTER.format(manifest=manifest)
+        settings = checkout.xvector | {"manifest_paths": {"train": manifest}}
+        self.text = OUTER.format(settings=settings)
 
     def use(self, name, config, more="", snakefile=None):
         snakefile = snakefile or f'"{self.module}"'
@@ -75,16 +69,9 @@ class Outer:
 
     def run(self, *targets, **variables):
         self.snakefile.write_text(self.text)
-        command = [sys.executable, "-m", "snakemake", "-s", str(self.snakefile), "--cores", "2"]
-        return subprocess.run(
-            [*command, *targets],
-            cwd=self.root,
-            env={**os.environ, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        arguments = ("-s", str(self.snakefile), "--cores", "2", *targets)
+        environment = self.checkout.environment() | variables
+        return run_snakemake(*arguments, folder=self.root, environment=environment)
 
     def run_well(self, *targets, **variables):
         result = self.run(*targets, **variables)
@@ -154,12 +141,12 @@ def test_a_module_from_github(snakefile, n_embedded, checkout, tmp_path_factory)
     assert len(embedded(checkout.root / "out" / "a")) == n_embedded
 
 
-def test_a_prefix_moves_everything_that_is_written(checkout):
-    outer = Outer(checkout)
+def test_a_prefix_moves_everything_that_is_written(quick):
+    outer = Outer(quick)
     outer.use("xv", 'settings("a")', 'prefix:\n        "below"')
     outer.run_well("xv_all")
-    assert not (checkout.root / "out").exists()
-    folder = checkout.root / "below" / "out" / "a"
+    assert not (quick.root / "out").exists()
+    folder = quick.root / "below" / "out" / "a"
     assert len(embedded(folder)) == 8
     assert (folder / ".logs" / "embed_shard" / "train" / "0-of-2.log").is_file()
     assert "Nothing to be done" in outer.run_well("xv_all")
@@ -167,8 +154,8 @@ def test_a_prefix_moves_everything_that_is_written(checkout):
     assert outer.run_well("xv_all").count("localrule xv_embed_shard:") == 1
 
 
-def test_rules_can_be_changed(checkout):
-    outer = Outer(checkout)
+def test_rules_can_be_changed(quick):
+    outer = Outer(quick)
     outer.use("xv", 'settings("a")')
     outer.text += (
         "use rule embed_shard from xv as xv_embed_shard with:\n"
@@ -177,36 +164,36 @@ def test_rules_can_be_changed(checkout):
         "        mem_mb=1234,\n"
     )
     outer.run_well("xv_all")
-    assert len(embedded(checkout.root / "out" / "a")) == 8
+    assert len(embedded(quick.root / "out" / "a")) == 8
     printed = outer.run_well("-n", "--forceall", "xv_all")
     assert "threads: 2" in printed
     assert "mem_mb=1234" in printed
 
 
-def test_a_manifest_of_the_outer_workflow(checkout):
-    outer = Outer(checkout, "made/train.tsv")
+def test_a_manifest_of_the_outer_workflow(quick):
+    outer = Outer(quick, "made/train.tsv")
     outer.text += MAKE_MANIFEST
     outer.use("xv", 'settings("a")')
     outer.run_well("xv_all")
-    folder = checkout.root / "out" / "a"
+    folder = quick.root / "out" / "a"
     assert len(embedded(folder)) == 8
-    checkout.add_utterance("late", "alba_03")
+    quick.add_utterance("late", "alba_03")
     outer.run_well("xv_all")
     assert len(embedded(folder)) == 9
     assert "Nothing to be done" in outer.run_well("xv_all")
 
 
 @pytest.mark.parametrize("manifest", ["corpus/train.tsv", "missing.tsv"])
-def test_another_target_of_the_outer_workflow_needs_nothing_of_the_module(checkout, manifest):
-    outer = Outer(checkout, manifest)
+def test_another_target_of_the_outer_workflow_needs_nothing_of_the_module(quick, manifest):
+    outer = Outer(quick, manifest)
     outer.use("xv", 'settings("a")')
     outer.run_well("other")
-    assert Path(checkout.root / "other.txt").read_text() == "other\n"
-    assert not (checkout.root / "out").exists()
+    assert Path(quick.root / "other.txt").read_text() == "other\n"
+    assert not (quick.root / "out").exists()
 
 
-def test_a_broken_configuration_is_one_line(checkout):
-    outer = Outer(checkout)
+def test_a_broken_configuration_is_one_line(quick):
+    outer = Outer(quick)
     outer.use("xv", '{"xvector": {"batchsize": 3}}')
     result = outer.run("xv_all")
     assert result.returncode != 0
@@ -214,11 +201,11 @@ def test_a_broken_configuration_is_one_line(checkout):
     assert "Traceback" not in result.stdout
 
 
-def test_a_second_run_is_refused_while_a_job_of_the_first_one_writes(checkout):
-    outer = Outer(checkout)
+def test_a_second_run_is_refused_while_a_job_of_the_first_one_writes(quick):
+    outer = Outer(quick)
     outer.use("xv", 'settings("a")')
     outer.run_well("xv_all")
-    (checkout.root / "out" / "a" / "train" / "alba_00.pt").unlink()
+    (quick.root / "out" / "a" / "train" / "alba_00.pt").unlink()
     holder = (
         "import sys, pathlib\n"
         "from xvectors.files.run_lock import RunLock, name_run\n"
@@ -228,7 +215,7 @@ def test_a_second_run_is_refused_while_a_job_of_the_first_one_writes(checkout):
         "print('held', flush=True)\n"
         "sys.stdin.read()\n"
     )
-    command = [sys.executable, "-c", holder, str(checkout.root / "out" / "a")]
+    command = [sys.executable, "-c", holder, str(quick.root / "out" / "a")]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as first:
@@ -238,4 +225,4 @@ def test_a_second_run_is_refused_while_a_job_of_the_first_one_writes(checkout):
         assert "another run (process" in result.stdout
         first.stdin.close()
     outer.run_well("xv_all")
-    assert len(embedded(checkout.root / "out" / "a")) == 8
+    assert len(embedded(quick.root / "out" / "a")) == 8

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import yaml
 
+from tests.support.snakemake_process import run_snakemake
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = REPOSITORY / "config" / "demo"
 CHECKOUT = ("Makefile", "Snakefile", "workflow", "scripts", "profiles", "envs", "config")
@@ -126,11 +128,14 @@ class Checkout:
         (path,) = (path for path in self.corpus.iterdir() if path.stem == utt_id)
         return path
 
+    def arguments(self, *arguments: str) -> list[str]:
+        """Write ``my.yaml`` and return the user's arguments of Snakemake with it."""
+        (self.root / "my.yaml").write_text(yaml.safe_dump({"xvector": self.xvector}))
+        return ["--cores", "2", "--configfile", "my.yaml", *arguments]
+
     def command(self, *arguments: str) -> list[str]:
         """Write ``my.yaml`` and return the user's command with it."""
-        (self.root / "my.yaml").write_text(yaml.safe_dump({"xvector": self.xvector}))
-        snakemake = [sys.executable, "-m", "snakemake", "--cores", "2"]
-        return [*snakemake, "--configfile", "my.yaml", *arguments]
+        return [sys.executable, "-m", "snakemake", *self.arguments(*arguments)]
 
     def environment(self) -> dict[str, str]:
         """Return the environment of a run: ours, with the checkout's root for own tasks."""
@@ -138,7 +143,9 @@ class Checkout:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the workflow on the corpus; stderr comes with stdout."""
-        return self.run_plain(*self.command(*arguments))
+        return run_snakemake(
+            *self.arguments(*arguments), folder=self.root, environment=self.environment()
+        )
 
     def run_plain(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run any command in the checkout; stderr comes with stdout."""
