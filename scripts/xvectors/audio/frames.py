@@ -70,6 +70,11 @@ class Frames(NamedTuple):
     is_cut_off: bool = False
     has_tags_inside: bool = False
 
+    @property
+    def n_kept(self) -> int:
+        """Samples per channel in all frames, without those that the encoder added."""
+        return self.n_samples - (self.trimmed if self.stated else 0)
+
 
 @lru_cache(2**14)
 def _mpeg_frame(header: bytes) -> Frame | None:
@@ -124,6 +129,11 @@ class _Window:
             self._start, self._data, offset = place, self._file.read(BLOCK_BYTES), 0
         return self._data[offset : offset + length]
 
+    def frame_at(self, place: int, kind: str) -> Frame | None:
+        """Return the frame that begins at a place, None without one."""
+        n_bytes, parse = KINDS[kind]
+        return parse(self.bytes_at(place, n_bytes))
+
 
 def read_head(file: BinaryIO) -> Frames | None:
     """Return the frames that a file's beginning describes, None if it does not begin with a frame.
@@ -134,13 +144,11 @@ def read_head(file: BinaryIO) -> Frames | None:
     if _is_container(window):
         return None
     start = _after_tags(window, 0)
-    for place in _candidates(window, start):
-        for kind, (n_bytes, parse) in KINDS.items():
-            frame = parse(window.bytes_at(place, n_bytes))
-            if frame is None:
-                continue
+    for place in _candidates(window, start, 2**12):
+        for kind in KINDS:
+            frame = window.frame_at(place, kind)
             # What follows something else may look like a frame by chance.
-            if _is_frame(window, place, parse, n_bytes, frame.rate, is_whole=place > start):
+            if frame and _are_frames(window, place, kind, frame.rate, is_whole=place > start):
                 stated, trimmed = _stated(window.bytes_at(place, frame.size), frame)
                 return Frames(kind, place, frame.rate, 0, stated, trimmed)
     return None
@@ -153,25 +161,24 @@ def _is_container(window: _Window) -> bool:
     return is_transport_stream or head[:4] in CONTAINERS or head[4:8] in BOXES
 
 
-def _candidates(window: _Window, place: int) -> Iterator[int]:
-    """Yield the places near a place at which a frame might begin."""
-    head = window.bytes_at(place, 2**12)
-    offset = head.find(b"\xff")
+def _candidates(window: _Window, place: int, length: int) -> Iterator[int]:
+    """Yield the places among the next bytes at which a frame might begin."""
+    data = window.bytes_at(place, length)
+    offset = data.find(b"\xff")
     while offset >= 0:
         yield place + offset
-        offset = head.find(b"\xff", offset + 1)
+        offset = data.find(b"\xff", offset + 1)
 
 
 def scan(file: BinaryIO, head: Frames) -> Frames:
     """Count the frames of a file, and check that one follows the other up to its end."""
     window = _Window(file)
-    n_bytes, parse = KINDS[head.kind]
     place = head.place
-    first = parse(window.bytes_at(place, n_bytes))
+    first = window.frame_at(place, head.kind)
     n_samples = -first.n_samples if first and head.stated is not None else 0
     problem, is_cut_off, has_tags_inside = None, False, False
     while place < window.size:
-        frame = parse(window.bytes_at(place, n_bytes))
+        frame = window.frame_at(place, head.kind)
         if frame is not None and frame.rate == head.rate:
             if place + frame.size > window.size:
                 # A first frame that states a length tells better.
@@ -181,7 +188,7 @@ def scan(file: BinaryIO, head: Frames) -> Frames:
             n_samples += frame.n_samples
             place += frame.size
             continue
-        if frame is not None and parse(window.bytes_at(place + frame.size, n_bytes)):
+        if frame is not None and window.frame_at(place + frame.size, head.kind):
             problem = f"changes its rate from {head.rate} to {frame.rate} Hz at byte {place}"
             break
         after = _after_tags(window, place)
@@ -189,7 +196,7 @@ def scan(file: BinaryIO, head: Frames) -> Frames:
             place = after
             has_tags_inside |= place < window.size
             continue
-        if _has_frame_behind(window, place, parse, n_bytes, head.rate):
+        if _has_frame_behind(window, place, head):
             problem = f"damaged: there is no frame at byte {place}"
         break
     return head._replace(
@@ -197,21 +204,15 @@ def scan(file: BinaryIO, head: Frames) -> Frames:
     )
 
 
-def _is_frame(
-    window: _Window,
-    place: int,
-    parse: Callable[[bytes], Frame | None],
-    n_bytes: int,
-    rate: int,
-    *,
-    is_whole: bool = False,
+def _are_frames(
+    window: _Window, place: int, kind: str, rate: int, *, is_whole: bool = False
 ) -> bool:
     """Tell whether `IN_A_ROW` frames of a rate begin at a place, or fewer up to the end.
 
     The last of fewer may be incomplete, unless `is_whole`.
     """
     for _ in range(IN_A_ROW):
-        frame = parse(window.bytes_at(place, n_bytes))
+        frame = window.frame_at(place, kind)
         if frame is None or frame.rate != rate:
             return False
         place += frame.size
@@ -220,23 +221,14 @@ def _is_frame(
     return True
 
 
-def _has_frame_behind(
-    window: _Window,
-    place: int,
-    parse: Callable[[bytes], Frame | None],
-    n_bytes: int,
-    rate: int,
-) -> bool:
+def _has_frame_behind(window: _Window, place: int, head: Frames) -> bool:
     """Tell whether frames follow bytes that are not a frame."""
-    while place < window.size:
-        block = window.bytes_at(place, BLOCK_BYTES // 2)
-        offset = block.find(b"\xff")
-        while offset >= 0:
-            if _is_frame(window, place + offset, parse, n_bytes, rate):
-                return True
-            offset = block.find(b"\xff", offset + 1)
-        place += len(block)
-    return False
+    step = BLOCK_BYTES // 2
+    return any(
+        _are_frames(window, candidate, head.kind, head.rate)
+        for start in range(place, window.size, step)
+        for candidate in _candidates(window, start, step)
+    )
 
 
 def _after_tags(window: _Window, place: int) -> int:

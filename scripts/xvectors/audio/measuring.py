@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from xvectors.audio.many_files import HEADER_READERS
 from xvectors.audio.opening import open_recording
-from xvectors.audio.recording import MAX_MISSING_SECONDS, PIECE_SECONDS, UNKNOWN_FRAMES, Recording
+from xvectors.audio.recording import MAX_MISSING_SECONDS, UNKNOWN_FRAMES, Recording
 from xvectors.audio.versions import check_audio
 from xvectors.errors import UtteranceError
 
@@ -30,10 +30,8 @@ def _seconds(path: str) -> float | None:
 
 def _decoded(recording: Recording) -> float | None:
     """Return the seconds that decoding gives, None if the file ends before its stated length."""
-    n_samples = 0
-    while n_read := len(recording.read(PIECE_SECONDS * recording.rate)):
-        n_samples += n_read
+    n_samples = recording.count_rest()
     is_known = recording.n_samples < UNKNOWN_FRAMES
     missing = recording.n_samples - n_samples if is_known else 0
-    whole = missing <= MAX_MISSING_SECONDS * recording.rate
-    return n_samples / recording.rate if whole else None
+    is_whole = missing <= MAX_MISSING_SECONDS * recording.rate
+    return n_samples / recording.rate if is_whole else None

@@ -1,5 +1,6 @@
 """Opening audio files: their bytes decide which decoder reads them."""
 
+from contextlib import suppress
 from typing import BinaryIO
 
 from xvectors.audio.containers import find_member
@@ -11,13 +12,7 @@ from xvectors.audio.frames import Frames, read_head, scan
 from xvectors.audio.lengths import stated_bytes
 from xvectors.audio.many_files import map_overlapped
 from xvectors.audio.ogg import CAPTURE, is_chained, read_pages
-from xvectors.audio.recording import (
-    MAX_MISSING_SECONDS,
-    PIECE_SECONDS,
-    UNKNOWN_FRAMES,
-    Channels,
-    Recording,
-)
+from xvectors.audio.recording import MAX_MISSING_SECONDS, UNKNOWN_FRAMES, Channels, Recording
 from xvectors.audio.sndfile import UNREADABLE, SndfileRecording, not_audio
 from xvectors.audio.versions import check_audio
 from xvectors.errors import UtteranceError
@@ -145,8 +140,8 @@ def _open_frames(path: str, file: BinaryIO, head: Frames) -> Recording:
     if frames.problem and not frames.is_cut_off:
         raise UtteranceError(f"{frames.problem}: {path}")
     missing = ((frames.stated or 0) - frames.n_samples) / frames.rate
-    recording: Recording = _choose_decoder(path, file, frames)
-    recording.n_samples = frames.n_samples - (frames.trimmed if frames.stated else 0)
+    recording = _choose_decoder(path, file, frames)
+    recording.n_samples = frames.n_kept
     if frames.is_cut_off:
         recording.problem = f"{frames.problem}: {path}"
     elif missing > MAX_MISSING_SECONDS:
@@ -156,15 +151,12 @@ def _open_frames(path: str, file: BinaryIO, head: Frames) -> Recording:
 
 def _choose_decoder(path: str, file: BinaryIO, frames: Frames) -> Recording:
     """Return the faster decoder for MP3 if it takes all frames, FFmpeg otherwise."""
-    if frames.kind == "mp3":
-        try:
+    is_single = frames.stated is None or frames.n_samples <= frames.stated
+    if frames.kind == "mp3" and is_single:
+        with suppress(*UNREADABLE):
             recording = SndfileRecording(path, file)
-        except UNREADABLE:
-            return _with_ffmpeg(path, file, skips_errors=frames.has_tags_inside)
-        expected = frames.n_samples - (frames.trimmed if frames.stated else 0)
-        is_single = frames.stated is None or frames.n_samples <= frames.stated
-        if is_single and recording.n_samples == expected:
-            return recording
+            if recording.n_samples == frames.n_kept:
+                return recording
     return _with_ffmpeg(path, file, skips_errors=frames.has_tags_inside)
 
 
@@ -187,9 +179,6 @@ def _duration(path: str) -> float:
         with _open(path, file, is_read=False) as recording:
             if recording.n_samples < UNKNOWN_FRAMES:
                 return recording.seconds
-            n_samples = 0
-            while read := len(recording.read(PIECE_SECONDS * recording.rate)):
-                n_samples += read
-            return n_samples / recording.rate
+            return recording.count_rest() / recording.rate
     except (OSError, UtteranceError):
         return 0.0

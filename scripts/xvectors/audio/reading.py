@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from xvectors.audio.resampling import Normalizer
 
+# Far wider than the resampler's filter, which has a few milliseconds.
 MARGIN_SECONDS = 1
 READ_BYTES = 2**20
 # Times in segment lists are rounded: a segment may end this much after its recording.
@@ -191,12 +192,10 @@ def _check_readable(path: str, error: UtteranceError) -> None:
     Decoders take an input error for the end of the file, or do not tell one from damage.
     """
     try:
-        file = open_file(path)
-    except UtteranceError:
-        return
-    with file:
-        try:
+        with open_file(path) as file:
             while file.read(READ_BYTES):
                 pass
-        except OSError as reason:
-            raise reason from error
+    except UtteranceError:
+        return
+    except OSError as reason:
+        raise reason from error

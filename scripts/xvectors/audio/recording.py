@@ -16,6 +16,9 @@ SECONDS_PER_HOUR = 3600
 BLOCK_NUMBERS = 2**20
 # How much may be missing of what a header states, because times in it are rounded.
 MAX_MISSING_SECONDS = 0.1
+# A longer file is decoded and resampled in pieces, so that an hour of 48 kHz stereo fits into
+# memory.
+PIECE_SECONDS = 60
 Samples = NDArray[numpy.float32]
 # How several channels become one.
 Channels = Literal["mean", "first"]
@@ -56,6 +59,13 @@ class Recording(ABC):
                 return
             sample -= n_read
 
+    def count_rest(self) -> int:
+        """Return the number of samples that are left, by decoding them."""
+        n_samples = 0
+        while n_read := len(self.read(PIECE_SECONDS * self.rate)):
+            n_samples += n_read
+        return n_samples
+
     def check_whole(self) -> None:
         """Raise UtteranceError if the file is known to be cut off before it is read."""
         if self.problem:
@@ -92,8 +102,3 @@ def mix(samples: NDArray[Any], channels: Channels = "mean") -> Samples:
 def join(parts: list[Samples]) -> Samples:
     """Return parts joined in a row; a single one is not copied."""
     return parts[0] if len(parts) == 1 else numpy.concatenate([*parts, numpy.empty(0, "float32")])
-
-
-# A longer file is decoded and resampled in pieces, so that an hour of 48 kHz stereo fits into
-# memory. The margin is far wider than the resampler's filter (a few milliseconds).
-PIECE_SECONDS = 60

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy
 import torch
@@ -49,7 +49,9 @@ class Normalizer:
         self.device = torch.device(device)
         self.together = self.device.type != "cpu"
         self.resampler = lru_cache(MAX_RATES)(self._make_resampler)
-        self._strip_resampler = lru_cache(MAX_RATES)(self._make_strip_resampler)
+        self._strip_resampler = lru_cache(MAX_RATES)(
+            partial(StripResampler, target=sample_rate, device=self.device)
+        )
 
     def __call__(self, signal: torch.Tensor, sample_rate: int) -> torch.Tensor:
         """Return float32 of shape (samples,) for (samples, channels) at a rate in Hz."""
@@ -73,9 +75,6 @@ class Normalizer:
                 samples = self._strip_resampler(rate)(samples)
             found.update(zip(places, samples, strict=True))
         return [found[i] for i in range(len(signals))]
-
-    def _make_strip_resampler(self, sample_rate: int) -> "StripResampler":
-        return StripResampler(sample_rate, self.sample_rate, self.device)
 
     def _make_resampler(self, sample_rate: int) -> Resampler:
         if kernel_size(sample_rate, self.sample_rate) > MAX_KERNEL:
