@@ -95,8 +95,8 @@ def pretend(config: Settings) -> None:
                     storage.path(utt_id).write_bytes(content)
             storage.finish(utt_ids, describe_origin(config))
             account = DoneMarker(
-                n_utterances=len(utterances),
-                n_written=len(utterances),
+                n_utterances=len(utt_ids),
+                n_written=len(utt_ids),
                 n_skipped=0,
                 n_failed=0,
                 audio_seconds=sum(utterances.content.seconds),

@@ -27,7 +27,6 @@ class ByteRange(NamedTuple):
     size: int | None = None
 
     def __str__(self) -> str:
-        """Return the name."""
         size = "" if self.size is None else f"+{self.size}"
         return f"{self.container}:{self.offset}{size}"
 
@@ -40,7 +39,6 @@ class TableRow(NamedTuple):
     row: int
 
     def __str__(self) -> str:
-        """Return the name."""
         return f"{self.container}:{self.column}[{self.row}]"
 
 

@@ -74,7 +74,6 @@ class DecoderFile:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        """Take the file."""
         self._file = file
         self.error: OSError | None = None
 

@@ -86,7 +86,6 @@ class RestatedFile(WrappedFile):
     """A file of FLAC with another number of samples in its header. It closes the file."""
 
     def __init__(self, file: BinaryIO, head: bytes, n_samples: int) -> None:
-        """Take the file, its header, and the number; go to its beginning."""
         super().__init__(file)
         file.seek(0)
         fields = int.from_bytes(head[18:26], "big") >> 36 << 36 | n_samples

@@ -76,11 +76,9 @@ class Recording(ABC):
         """Close the file."""
 
     def __enter__(self) -> "Recording":
-        """Return the recording."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the file."""
         self.close()
 
     @property

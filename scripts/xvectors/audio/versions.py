@@ -36,7 +36,6 @@ class AudioVersions:
     """Versions of audio files at one time: each container is asked once, however many members."""
 
     def __init__(self) -> None:
-        """Start without any version."""
         self._containers: dict[str, _Container] = {}
         self._lookalikes: dict[str, frozenset[str] | None] = {}
 

@@ -8,7 +8,6 @@ class WrappedFile(io.RawIOBase):
     """A file that is read and searched through another file, which it closes."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """Take the other file."""
         self._file = file
 
     def readable(self) -> bool:

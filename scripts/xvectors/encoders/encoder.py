@@ -50,7 +50,6 @@ class Encoder(ABC):
     channels: Channels = "mean"
 
     def __init__(self, device: str, precision: str) -> None:
-        """Set the device and the precision."""
         self.device = torch.device(device)
         self.precision = precision
         self.normalizer = Normalizer(self.sample_rate, self.device)

@@ -443,7 +443,6 @@ class Norm:
     """Batch normalization in evaluation, ``scale * x + shift``, in place."""
 
     def __init__(self, norm: torch.nn.BatchNorm1d, dtype: torch.dtype) -> None:
-        """Take the statistics and weights of a module."""
         scale, shift = Affine.of_norm(norm)
         self.scale, self.shift = scale.to(dtype), shift.to(dtype)
 
@@ -466,7 +465,6 @@ class Layer:
         dtype: torch.dtype,
         padding: Padding,
     ) -> None:
-        """Take the weights of a convolution and a normalization."""
         affine = Affine.of_norm(norm)
         self.product = Product(convolution, dtype, padding, affine=affine)
         turns, shift = affine.scale < 0, affine.shift.to(dtype)

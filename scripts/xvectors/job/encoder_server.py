@@ -66,7 +66,6 @@ class SharedSignals:
     """Memory for the signals of a batch, shared by a process and its parent."""
 
     def __init__(self) -> None:
-        """Create it empty."""
         self._file = os.memfd_create("signals")
         self._map: mmap.mmap | None = None
         self._array: NDArray[numpy.float32] = numpy.empty(0, numpy.float32)

@@ -121,11 +121,9 @@ class GpuLease:
             os.environ["CUDA_VISIBLE_DEVICES"] = self._shown
 
     def __enter__(self) -> "GpuLease":
-        """Return the lease."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Release the GPU."""
         self.release()
 
 

@@ -16,16 +16,13 @@ SECONDS_BETWEEN_FILES = 1
 class Progress:
     """A count of a shard's utterances. Use it as a context manager around the work."""
 
-    def __init__(
-        self, path: Path, run: str, seconds: list[float], missing: list[int], tally: Tally
-    ) -> None:
+    def __init__(self, path: Path, run: str, missing: list[int], tally: Tally) -> None:
         """Start with what earlier runs have done.
 
         Args:
             path: The file for the run's progress line.
             run: The name of the run that the job belongs to.
-            seconds: The durations of all utterances of the shard, by row.
-            missing: The rows of those that are to be embedded.
+            missing: The rows of the utterances that are to be embedded.
             tally: The job's tally, which is counted first.
 
         """
@@ -33,6 +30,7 @@ class Progress:
         self.path = path
         self.run = run
         # Where no duration is known, every utterance counts the same.
+        seconds = tally.shard.seconds
         self._weights = seconds if any(seconds) else [1.0] * len(seconds)
         self._n_missing = self._n_undone = len(missing)
         self._undone = sum(self._weights[row] for row in missing)
@@ -71,12 +69,10 @@ class Progress:
         return time.monotonic() - self.started
 
     def __enter__(self) -> "Progress":
-        """Start the clock."""
         self.started = self.last_line = time.monotonic()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write the last numbers."""
         self.write()
 
 

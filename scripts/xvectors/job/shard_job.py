@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from xvectors.config.layout import Layout
@@ -18,13 +19,7 @@ from xvectors.files.run_lock import RunWatch
 from xvectors.job.gpu_lease import GpuLease, node_name
 from xvectors.job.progress import Progress, speed
 from xvectors.job.shard_utterances import ShardUtterances, manifest_of
-from xvectors.job.tally import (
-    Tally,
-    count,
-    differing_seconds,
-    seconds_of_speech,
-    wrongly_stated,
-)
+from xvectors.job.tally import Tally
 from xvectors.sharding.index_shards import hash_members
 from xvectors.sharding.markers import DoneMarker, write_last_work, write_marker
 from xvectors.storage.base import Storage
@@ -44,11 +39,12 @@ MIN_READERS = 2
 
 @dataclass(frozen=True)
 class _Job:
-    """A shard of a split, when the job's process started, and its processors."""
+    """A shard of a split, its utterances, when the job's process started, and its processors."""
 
     settings: Settings
     split: str
     shard: str
+    utterances: ShardUtterances
     started: float
     threads: int
 
@@ -59,6 +55,10 @@ class _Job:
     @property
     def layout(self) -> Layout:
         return Layout.of(self.settings)
+
+    @cached_property
+    def watch(self) -> RunWatch:
+        return RunWatch(self.layout.root)
 
 
 def embed_shard(settings: Settings, split: str, shard: str, started: float, threads: int) -> None:
@@ -78,8 +78,8 @@ def embed_shard(settings: Settings, split: str, shard: str, started: float, thre
             is no marker then. Finished embeddings are kept.
 
     """
-    job = _Job(settings, split, shard, started, threads)
     utterances = ShardUtterances(settings, split, shard)
+    job = _Job(settings, split, shard, utterances, started, threads)
     with ExitStack() as held:
         lease = None
         if not is_own(settings.xvector.runner):
@@ -87,7 +87,7 @@ def embed_shard(settings: Settings, split: str, shard: str, started: float, thre
             # notices a GPU that the job leases later.
             lease = held.enter_context(_lease(job))
         storage = storage_of(settings, split, shard, utterances.content.utt_ids)
-        _embed(job, utterances, held.enter_context(closing(storage)), lease)
+        _embed(job, held.enter_context(closing(storage)), lease)
 
 
 def _lease(job: _Job) -> GpuLease:
@@ -98,31 +98,32 @@ def _lease(job: _Job) -> GpuLease:
     return lease
 
 
-def _embed(
-    job: _Job, utterances: ShardUtterances, storage: Storage, lease: GpuLease | None
-) -> None:
+def _embed(job: _Job, storage: Storage, lease: GpuLease | None) -> None:
     """Embed the missing utterances, and write the marker.
 
     Without a lease, a GPU is taken when it is needed.
     """
+    utterances = job.utterances
+    shard = utterances.content
     if job.settings.xvector.storage == "packed":
-        check_names(job.name, utterances.content.utt_ids)
-    watch = RunWatch(job.layout.root)
-    outputs = OutputCheck(utterances.target_of, storage, watch.check_at_times)
-    outputs.survey(utterances.content.positions, max(job.threads, MIN_READERS))
-    tally = Tally(n_skipped=len(utterances) - len(outputs.missing))
+        check_names(job.name, shard.utt_ids)
+    outputs = OutputCheck(utterances.target_of, storage, job.watch.check_at_times)
+    outputs.survey(shard.positions, max(job.threads, MIN_READERS))
+    tally = Tally(shard, n_skipped=len(shard.utt_ids) - len(outputs.missing))
     for position, decoded in outputs.decoded.items():
         tally.decoded[utterances.row_of(position)] = decoded
-    progress = _progress(job, utterances, outputs, tally)
+    rows = [utterances.row_of(position) for position in outputs.missing]
+    path = job.layout.progress(job.split, job.shard)
+    progress = Progress(path, job.watch.run, rows, tally)
     if outputs.missing:
         # It lists vectors that are about to be replaced; collect_split writes it again.
         job.layout.index(job.split).unlink(missing_ok=True)
         with lease or _lease(job) as taken:
-            _embed_missing(job, utterances, outputs, progress, taken)
-    marker = _marker(job, utterances, tally)
-    _warn_of_durations(job, utterances, tally)
+            _embed_missing(job, outputs, progress, taken)
+    marker = _marker(job, tally)
+    _warn_of_durations(job, tally)
     _report(job, marker)
-    watch.check()
+    job.watch.check()
     if marker.n_failed and job.settings.xvector.on_error == "fail":
         write_marker(job.layout.unfinished(job.split, job.shard), marker)
         names = ", ".join(failure.utt_id for failure in marker.failures[:MAX_NAMES])
@@ -132,22 +133,13 @@ def _embed(
             "All others are embedded. Fix these and rerun the same command, or set "
             "xvector.on_error to skip"
         )
-    _finish(job, utterances.content.utt_ids, storage, marker)
+    _finish(job, storage, marker)
 
 
-def _progress(
-    job: _Job, utterances: ShardUtterances, outputs: OutputCheck, tally: Tally
-) -> Progress:
-    """Return the job's progress before anything is embedded."""
-    path = job.layout.progress(job.split, job.shard)
-    run = RunWatch(job.layout.root).run
-    rows = [utterances.row_of(position) for position in outputs.missing]
-    return Progress(path, run, utterances.content.seconds, rows, tally)
-
-
-def _marker(job: _Job, utterances: ShardUtterances, tally: Tally) -> DoneMarker:
+def _marker(job: _Job, tally: Tally) -> DoneMarker:
+    source = job.utterances.source
     return DoneMarker(
-        n_utterances=len(utterances),
+        n_utterances=len(tally.shard.utt_ids),
         n_written=tally.n_written,
         n_skipped=tally.n_skipped,
         n_failed=len(tally.failures),
@@ -156,22 +148,22 @@ def _marker(job: _Job, utterances: ShardUtterances, tally: Tally) -> DoneMarker:
         wall_seconds=round(tally.wall_seconds, 3),
         device=tally.device,
         precision=job.settings.xvector.precision,
-        encoder=utterances.source.fingerprint,
-        numerics=utterances.source.numerics,
+        encoder=source.fingerprint,
+        numerics=source.numerics,
         failures=[failure for _, failure in sorted(tally.failures.items())],
         storage=job.settings.xvector.storage,
-        members=hash_members(utterances.content),
-        run=RunWatch(job.layout.root).run,
+        members=hash_members(tally.shard),
+        run=job.watch.run,
         n_silent=tally.n_silent,
-        seconds=differing_seconds(utterances.content, tally),
-        n_misstated=len(wrongly_stated(utterances.content, tally)),
-        speech_seconds=seconds_of_speech(utterances.content, tally),
+        seconds=tally.differing_seconds(),
+        n_misstated=len(tally.wrongly_stated()),
+        speech_seconds=tally.seconds_of_speech(),
     )
 
 
-def _finish(job: _Job, utt_ids: list[str], storage: Storage, marker: DoneMarker) -> None:
+def _finish(job: _Job, storage: Storage, marker: DoneMarker) -> None:
     """Bring the embeddings into their final form, and then write the marker."""
-    layout = job.layout
+    layout, utt_ids = job.layout, job.utterances.content.utt_ids
     storage.finish(utt_ids, describe_origin(job.settings))
     # Power loss must not leave a marker whose embeddings were still on their way to the disk.
     flush_to_disk(layout.root)
@@ -184,15 +176,9 @@ def _finish(job: _Job, utt_ids: list[str], storage: Storage, marker: DoneMarker)
     write_marker(layout.marker(job.split, job.shard), marker)
 
 
-def _embed_missing(
-    job: _Job,
-    utterances: ShardUtterances,
-    outputs: OutputCheck,
-    progress: Progress,
-    lease: GpuLease,
-) -> None:
-    """Build the environment, and embed the missing utterances."""
-    provider = _provider(job, utterances.source.fingerprint, lease.gpu)
+def _embed_missing(job: _Job, outputs: OutputCheck, progress: Progress, lease: GpuLease) -> None:
+    """Build the environment, embed the missing utterances, and count their outcomes."""
+    provider = _provider(job, lease.gpu)
     runner = runner_class(job.settings)(provider, job.settings.xvector.batch_size)
     env = build_worker_environment(provider)
     if lease.gpu and env.get("device") == "cpu":
@@ -209,15 +195,22 @@ def _embed_missing(
     tally.device = str(env.get("device", "none"))
     tally.startup_seconds = time.monotonic() - job.started - lease.waited_seconds
     pipeline = IncrementalPipeline(runner.build_pipeline(env), outputs)
-    _run(job, utterances, pipeline, runner.batch_size or 1, progress)
+    outcomes = _outcomes(job, pipeline, runner.batch_size or 1, tally.device)
+    with closing(outcomes), progress:
+        for position, outcome in outcomes:
+            row = job.utterances.row_of(position)
+            tally.count(row, outcome, outputs.missing[position])
+            progress.count(row)
+        tally.wall_seconds = progress.wall_seconds
 
 
-def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> EnvironmentProvider:
+def _provider(job: _Job, gpu: str | None) -> EnvironmentProvider:
     """Return the provider, with the fetched copy of the encoder, which is checked to be whole."""
     config = job.settings.as_omegaconf()
     if gpu and config.xvector.device:
         # It is the only one that this process sees now, so its number has changed.
         config.xvector.device = "cuda"
+    fingerprint = job.utterances.source.fingerprint
     if fingerprint is not None:
         folder = job.layout.encoder.parent
         if fingerprint_of(folder) != fingerprint:
@@ -233,59 +226,34 @@ def _provider(job: _Job, fingerprint: str | None, gpu: str | None) -> Environmen
     return provider_class(job.settings)(config, params=params)
 
 
-def _run(
-    job: _Job,
-    utterances: ShardUtterances,
-    pipeline: IncrementalPipeline,
-    batch_size: int,
-    progress: Progress,
-) -> None:
-    """Embed the missing utterances, and count their outcomes."""
-    tally = progress.tally
-    missing = pipeline.outputs.missing
-    longest_first = utterances.in_reading_order(missing)
-    outcomes = _outcomes(pipeline, longest_first, batch_size, job.threads, tally.device)
-    with closing(outcomes), progress:
-        for position, outcome in outcomes:
-            row = utterances.row_of(position)
-            count(utterances.content, row, outcome, tally, missing[position])
-            progress.count(row)
-        tally.wall_seconds = progress.wall_seconds
-
-
 def _outcomes(
-    pipeline: IncrementalPipeline,
-    longest_first: list[tuple[float, int]],
-    batch_size: int,
-    threads: int,
-    device: str,
+    job: _Job, pipeline: IncrementalPipeline, batch_size: int, device: str
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield positions with their outcomes, from processes on a GPU and from threads elsewhere.
 
     Args:
+        job: The job.
         pipeline: The pipeline.
-        longest_first: Seconds and positions, in the order in which they are to be read.
         batch_size: The most utterances in a batch on a CPU.
-        threads: Processors that the job may keep busy.
         device: The device of the encoder.
 
     """
+    longest_first = job.utterances.in_reading_order(pipeline.outputs.missing)
     if device.startswith("cuda") and pipeline.encoder is not None:
         # Only here, because they import torch.
         from xvectors.encoders.encoder import Encoder  # noqa: PLC0415
         from xvectors.job.encoder_server import run_in_processes  # noqa: PLC0415
 
         if isinstance(pipeline.encoder, Encoder):
-            yield from run_in_processes(pipeline, longest_first, threads - 1)
+            yield from run_in_processes(pipeline, longest_first, job.threads - 1)
             pipeline.outputs.storage.reload()
             return
     positions = [position for _, position in longest_first]
-    yield from run_threaded(pipeline, positions, batch_size, max(threads, MIN_READERS))
+    yield from run_threaded(pipeline, positions, batch_size, max(job.threads, MIN_READERS))
 
 
-def _warn_of_durations(job: _Job, utterances: ShardUtterances, tally: Tally) -> None:
-    shard = utterances.content
-    rows = wrongly_stated(shard, tally)
+def _warn_of_durations(job: _Job, tally: Tally) -> None:
+    shard, rows = tally.shard, tally.wrongly_stated()
     if rows:
         logger.warning(
             "%s: manifest or header state a wrong duration for %d of %d utterances. "

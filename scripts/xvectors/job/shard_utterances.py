@@ -45,10 +45,6 @@ class ShardUtterances:
         )
         self._manifest_path = manifest_of(settings, split)
 
-    def __len__(self) -> int:
-        """Return the number of utterances."""
-        return len(self.content.positions)
-
     def row_of(self, position: int) -> int:
         """Return the row of the utterance at a position in the manifest."""
         return bisect_left(self.content.positions, position)

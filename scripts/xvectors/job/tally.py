@@ -21,12 +21,13 @@ NOTABLE_PART = 0.01
 
 @dataclass
 class Tally:
-    """The work of a job.
+    """The work of a job on the utterances of `shard`.
 
     `failures` and `decoded`, the facts about the audio of all embedded utterances, are by the
     utterances' rows in the shard.
     """
 
+    shard: IndexShard
     device: str = "none"
     startup_seconds: float = 0.0
     wall_seconds: float = 0.0
@@ -37,78 +38,68 @@ class Tally:
     failures: dict[int, Failure] = field(default_factory=dict)
     decoded: dict[int, Decoded] = field(default_factory=dict)
 
+    def count(
+        self, row: int, outcome: Outcome | BaseException, audio: AudioVersion | None = None
+    ) -> None:
+        """Count the outcome of an utterance. An error of one utterance costs only that one.
+
+        Args:
+            row: The utterance's row in the shard.
+            outcome: Its outcome, or the exception that it met.
+            audio: The version of its audio file, None where there is none.
+
+        """
+        shard = self.shard
+        if isinstance(outcome, BaseException):
+            outcome = {"status": "failed", "reason": self._reason(outcome)}
+        if outcome["status"] == "failed":
+            reason = outcome["reason"]
+            self.failures[row] = Failure(shard.utt_ids[row], shard.wav_paths[row], reason, audio)
+        elif outcome["status"] == "skipped":
+            self.n_skipped += 1
+        else:
+            self.n_written += 1
+            seconds = shard.seconds[row]
+            if "decoded" in outcome:
+                self.decoded[row] = outcome["decoded"]
+                seconds = outcome["decoded"].seconds
+            self.audio_seconds += seconds
+
+    def _reason(self, error: BaseException) -> str:
+        """Return why an utterance failed; raise an error of the machine or of the task."""
+        if not isinstance(error, UtteranceError):
+            self.n_unexpected += 1
+        n_good = self.n_written + self.n_skipped
+        if n_good == 0 and self.n_unexpected > MAX_FAILURES_AT_FIRST:
+            raise error
+        return failure_reason(error)
+
     @property
     def n_silent(self) -> int:
         """The number of embedded utterances that are silent."""
         return sum(decoded.is_silent for decoded in self.decoded.values())
 
+    def differing_seconds(self) -> dict[str, float]:
+        """Return the decoded durations that are not the listed ones, by utt_id."""
+        return {
+            self.shard.utt_ids[row]: round(decoded.seconds, 6)
+            for row, decoded in sorted(self.decoded.items())
+            if abs(decoded.seconds - self.shard.seconds[row]) > ROUNDING_SECONDS
+        }
 
-def count(
-    shard: IndexShard,
-    row: int,
-    outcome: Outcome | BaseException,
-    tally: Tally,
-    audio: AudioVersion | None = None,
-) -> None:
-    """Count the outcome of an utterance. An error of one utterance costs only that one.
+    def seconds_of_speech(self) -> dict[str, float]:
+        """Return the durations of the speech that a detector has found, by utt_id."""
+        return {
+            self.shard.utt_ids[row]: round(decoded.speech_seconds, 6)
+            for row, decoded in sorted(self.decoded.items())
+            if decoded.speech_seconds is not None
+        }
 
-    Args:
-        shard: The index shard.
-        row: The utterance's row in it.
-        outcome: Its outcome, or the exception that it met.
-        tally: The counts so far.
-        audio: The version of its audio file, None where there is none.
-
-    """
-    if isinstance(outcome, BaseException):
-        outcome = {"status": "failed", "reason": _reason(outcome, tally)}
-    if outcome["status"] == "failed":
-        reason = outcome["reason"]
-        tally.failures[row] = Failure(shard.utt_ids[row], shard.wav_paths[row], reason, audio)
-    elif outcome["status"] == "skipped":
-        tally.n_skipped += 1
-    else:
-        tally.n_written += 1
-        seconds = shard.seconds[row]
-        if "decoded" in outcome:
-            tally.decoded[row] = outcome["decoded"]
-            seconds = outcome["decoded"].seconds
-        tally.audio_seconds += seconds
-
-
-def differing_seconds(shard: IndexShard, tally: Tally) -> dict[str, float]:
-    """Return the decoded durations that are not the listed ones, by utt_id."""
-    return {
-        shard.utt_ids[row]: round(decoded.seconds, 6)
-        for row, decoded in sorted(tally.decoded.items())
-        if abs(decoded.seconds - shard.seconds[row]) > ROUNDING_SECONDS
-    }
-
-
-def seconds_of_speech(shard: IndexShard, tally: Tally) -> dict[str, float]:
-    """Return the durations of the speech that a detector has found, by utt_id."""
-    return {
-        shard.utt_ids[row]: round(decoded.speech_seconds, 6)
-        for row, decoded in sorted(tally.decoded.items())
-        if decoded.speech_seconds is not None
-    }
-
-
-def wrongly_stated(shard: IndexShard, tally: Tally) -> list[int]:
-    """Return the rows whose duration is stated, and clearly another than the decoded one."""
-    return [
-        row
-        for row, decoded in sorted(tally.decoded.items())
-        if (stated := shard.seconds[row])
-        and abs(decoded.seconds - stated) > max(NOTABLE_SECONDS, NOTABLE_PART * decoded.seconds)
-    ]
-
-
-def _reason(error: BaseException, tally: Tally) -> str:
-    """Return why an utterance failed; raise an error of the machine or of the task."""
-    if not isinstance(error, UtteranceError):
-        tally.n_unexpected += 1
-    n_good = tally.n_written + tally.n_skipped
-    if n_good == 0 and tally.n_unexpected > MAX_FAILURES_AT_FIRST:
-        raise error
-    return failure_reason(error)
+    def wrongly_stated(self) -> list[int]:
+        """Return the rows whose duration is stated, and clearly another than the decoded one."""
+        return [
+            row
+            for row, decoded in sorted(self.decoded.items())
+            if (stated := self.shard.seconds[row])
+            and abs(decoded.seconds - stated) > max(NOTABLE_SECONDS, NOTABLE_PART * decoded.seconds)
+        ]

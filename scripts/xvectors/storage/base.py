@@ -1,4 +1,5 @@
 """The interface of storage: one file per embedding, or one pack per shard."""
+# ruff: noqa: B027 - methods for which files have nothing to do
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -46,7 +47,7 @@ class Storage(ABC):
     def find(self, utt_id: str, wanted: Provenance) -> Found:
         """Look for an embedding, and compare its provenance. Change nothing."""
 
-    def choose(self, utt_id: str, wanted: Provenance) -> None:  # noqa: B027 - files need no choice
+    def choose(self, utt_id: str, wanted: Provenance) -> None:
         """Keep only the current embedding, if there are several."""
 
     @abstractmethod
@@ -56,7 +57,6 @@ class Storage(ABC):
         Its facts about the decoded audio are kept.
         """
 
-    @abstractmethod
     def reload(self) -> None:
         """List the embeddings that forked processes have saved."""
 
@@ -75,11 +75,9 @@ class Storage(ABC):
 
         """
 
-    @abstractmethod
     def finish(self, utt_ids: Iterable[str], metadata: Mapping[str, str]) -> None:
         """Bring the embeddings of a shard, in this order, into their final form."""
 
-    @abstractmethod
     def close(self) -> None:
         """Close all files."""
 

@@ -1,6 +1,6 @@
 """A file for each embedding."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,9 +65,6 @@ class FileStorage(Storage):
         kept = replace(provenance, decoded=found.decoded if found else None)
         pt_file.stamp(path, kept.encode())
 
-    def reload(self) -> None:
-        """Do nothing: every question looks at the files."""
-
     def save(
         self, utt_id: str, embedding: "torch.Tensor", provenance: Provenance | None = None
     ) -> None:
@@ -91,12 +88,6 @@ class FileStorage(Storage):
             return f"{path}: {first_line(error)}"
         pt_file.stamp(path, provenance.encode())
         return None
-
-    def finish(self, utt_ids: Iterable[str], metadata: Mapping[str, str]) -> None:
-        """Do nothing: files stay as they are."""
-
-    def close(self) -> None:
-        """Do nothing: no file stays open."""
 
     def check(self, utt_id: str) -> None:
         """Run the runner's own check."""

@@ -167,7 +167,6 @@ class IncrementalPipeline(Pipeline):
     """A runner's pipeline that skips current embeddings, and stamps or stores new ones."""
 
     def __init__(self, pipeline: Pipeline, outputs: OutputCheck) -> None:
-        """Take a runner's pipeline, and the check that tells which of its outputs are current."""
         self.pipeline = pipeline
         self.encoder = pipeline.encoder
         self.outputs = outputs
@@ -229,9 +228,8 @@ def failure_reason(error: BaseException) -> str:
     """
     if isinstance(error, UtteranceError):
         return str(error)
-    if not isinstance(error, Exception) or isinstance(error, XVectorsError):
-        raise error
-    if machine_problem(error):
+    is_own = isinstance(error, XVectorsError)
+    if not isinstance(error, Exception) or is_own or machine_problem(error):
         raise error
     logger.warning("unexpected", exc_info=error)
     return f"{type(error).__name__}: {first_line(error)}"

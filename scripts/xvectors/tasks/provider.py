@@ -22,7 +22,6 @@ class EnvironmentProvider(ABC):
     def __init__(
         self, config: DictConfig | Mapping[str, Any], params: Mapping[str, Any] | None = None
     ) -> None:
-        """Keep the configuration and the parameters of this job."""
         self.config = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
         self.params = dict(params or {})
 

@@ -2,9 +2,9 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict
 
 from tqdm import tqdm
 
@@ -13,8 +13,6 @@ from xvectors.errors import TaskError
 from xvectors.storage.pt_file import load_any
 from xvectors.tasks.pipeline import Pipeline
 from xvectors.tasks.provider import Environment, EnvironmentProvider
-
-Item = TypeVar("Item")
 
 
 class Outcome(TypedDict, total=False):
@@ -102,7 +100,9 @@ class BaseRunner(ABC):
         indices = [int(index) for index in indices]
         results: list[Any] = []
         with tqdm(total=len(indices), unit="utt") as bar:
-            for batch in batches(indices, self.batch_size):
+            step = self.batch_size or 1
+            for start in range(0, len(indices), step):
+                batch = indices[start : start + step]
                 results += self.process(batch, env)
                 bar.update(len(batch))
         return results
@@ -181,13 +181,6 @@ class _ForwardPipeline(Pipeline):
 
     def store(self, item: int, result: Any) -> Any:
         return result
-
-
-def batches(items: Sequence[Item], batch_size: int | None) -> Iterator[Sequence[Item]]:
-    """Yield `items` in order, at most `batch_size` at a time; None means one at a time."""
-    step = batch_size or 1
-    for start in range(0, len(items), step):
-        yield items[start : start + step]
 
 
 def check_environment(env: Any, method: str) -> Environment:

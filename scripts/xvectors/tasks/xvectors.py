@@ -186,7 +186,6 @@ class XVectorPipeline(Pipeline):
     def __init__(
         self, encoder: Any, utterances: Sequence[tuple[str, str]], segments: Segments
     ) -> None:
-        """Keep the arguments of `XVectorRunner.pipeline`."""
         self.encoder = encoder
         self.utterances = utterances
         self.segments = segments

@@ -5,6 +5,7 @@ import pytest
 from xvectors.job import progress
 from xvectors.job.progress import Progress
 from xvectors.job.tally import Tally
+from xvectors.sharding.index_shards import IndexShard
 from xvectors.sharding.shard_progress import ShardProgress, read_progress
 
 SECONDS = [1.0, 2.0, 3.0, 4.0]
@@ -16,7 +17,8 @@ def path(tmp_path):
 
 
 def make_progress(path, missing, seconds=SECONDS):
-    return Progress(path, "this run", seconds, missing, Tally())
+    shard = IndexShard([], [], [], [], seconds, audio="")
+    return Progress(path, "this run", missing, Tally(shard))
 
 
 def test_what_is_done_before_counts_as_done(path):

@@ -3,7 +3,7 @@ import errno
 import pytest
 
 from xvectors import UtteranceError
-from xvectors.job.tally import MAX_FAILURES_AT_FIRST, Tally, count
+from xvectors.job.tally import MAX_FAILURES_AT_FIRST, Tally
 from xvectors.sharding.index_shards import IndexShard
 
 
@@ -14,27 +14,27 @@ def shard_of(n_utterances: int) -> IndexShard:
 
 
 def test_many_unexpected_failures_without_a_success_are_a_defect():
-    work, shard = Tally(), shard_of(2 * MAX_FAILURES_AT_FIRST + 1)
+    work = Tally(shard_of(2 * MAX_FAILURES_AT_FIRST + 1))
     for i in range(MAX_FAILURES_AT_FIRST):
-        count(shard, 2 * i, ValueError("odd"), work)
-        count(shard, 2 * i + 1, UtteranceError("bad file"), work)
+        work.count(2 * i, ValueError("odd"))
+        work.count(2 * i + 1, UtteranceError("bad file"))
     assert len(work.failures) == 2 * MAX_FAILURES_AT_FIRST
     with pytest.raises(ValueError, match="odd"):
-        count(shard, 2 * MAX_FAILURES_AT_FIRST, ValueError("odd"), work)
+        work.count(2 * MAX_FAILURES_AT_FIRST, ValueError("odd"))
 
 
 def test_many_unexpected_failures_after_an_earlier_success_are_listed():
-    work, shard = Tally(n_skipped=1), shard_of(3 * MAX_FAILURES_AT_FIRST)
+    work = Tally(shard_of(3 * MAX_FAILURES_AT_FIRST), n_skipped=1)
     for i in range(3 * MAX_FAILURES_AT_FIRST):
-        count(shard, i, ValueError("odd"), work)
+        work.count(i, ValueError("odd"))
     assert len(work.failures) == 3 * MAX_FAILURES_AT_FIRST
 
 
 def test_many_unexpected_failures_among_successes_are_listed():
-    work, shard = Tally(), shard_of(6 * MAX_FAILURES_AT_FIRST)
+    work = Tally(shard_of(6 * MAX_FAILURES_AT_FIRST))
     for i in range(3 * MAX_FAILURES_AT_FIRST):
-        count(shard, 2 * i, {"utt_id": "a", "status": "ok"}, work)
-        count(shard, 2 * i + 1, ValueError("odd"), work)
+        work.count(2 * i, {"utt_id": "a", "status": "ok"})
+        work.count(2 * i + 1, ValueError("odd"))
     assert work.n_written == len(work.failures) == 3 * MAX_FAILURES_AT_FIRST
 
 
@@ -49,4 +49,4 @@ def test_many_unexpected_failures_among_successes_are_listed():
 )
 def test_what_concerns_the_machine_ends_the_job_at_once(error):
     with pytest.raises(type(error)):
-        count(shard_of(1), 0, error, Tally())
+        Tally(shard_of(1)).count(0, error)

@@ -43,26 +43,24 @@ def make_extractor(frontend: Frontend, device: torch.device) -> Extractor:
     It raises ValueError for a signal without a frame.
     """
     if frontend.features == "nemo":
-        return NemoMels(frontend, device)
+        return _NemoMels(frontend, device)
     if frontend.features == "raw":
         return _Samples(frontend)
-    return KaldiFbank(frontend)
+    return _KaldiFbank(frontend)
 
 
-class KaldiFbank:
+class _KaldiFbank:
     """Kaldi's logarithmic filter bank, as ``torchaudio.compliance.kaldi.fbank`` computes it.
 
     Without dither and energy, from 20 Hz up, and only of frames that lie within the signal.
     """
 
     def __init__(self, frontend: Frontend) -> None:
-        """Take the settings of the front end."""
         self.frontend = frontend
         self.window = int(frontend.sample_rate * FRAME_SECONDS)
         self.hop = int(frontend.sample_rate * HOP_SECONDS)
 
     def __call__(self, signal: torch.Tensor) -> Features:
-        """Return the features of a signal."""
         n_frames = 1 + (len(signal) - self.window) // self.hop
         if n_frames < 1:
             raise ValueError("the signal is shorter than a frame")
@@ -88,7 +86,7 @@ class KaldiFbank:
         return found
 
 
-class NemoMels:
+class _NemoMels:
     """NeMo's ``AudioToMelSpectrogramPreprocessor`` with its defaults, as for inference.
 
     Every band has mean 0 and deviation 1 over the utterance. As in NeMo today, a last frame
@@ -96,7 +94,6 @@ class NemoMels:
     """
 
     def __init__(self, frontend: Frontend, device: torch.device) -> None:
-        """Take the settings of the front end."""
         rate = frontend.sample_rate
         self.hop = int(rate * HOP_SECONDS)
         window = torch.hann_window(int(rate * FRAME_SECONDS), periodic=False)
@@ -105,7 +102,6 @@ class NemoMels:
         self.scale = 1 if frontend.normalize_samples else INT16_UNIT
 
     def __call__(self, signal: torch.Tensor) -> Features:
-        """Return the features of a signal."""
         n_frames = len(signal) // self.hop
         if n_frames < 1:
             raise ValueError("the signal is shorter than a frame")

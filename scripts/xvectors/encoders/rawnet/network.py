@@ -141,7 +141,6 @@ class FeatureMapScaling(nn.Module):
     """Alpha feature map scaling (AFMS): (x + alpha) times a gate for each channel."""
 
     def __init__(self, channels: int) -> None:
-        """Create the gate."""
         super().__init__()
         self.alpha = nn.Parameter(torch.ones(channels, 1))
         self.fc = nn.Linear(channels, channels)

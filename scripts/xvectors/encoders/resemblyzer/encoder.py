@@ -85,7 +85,6 @@ class Network(nn.Module):
     """The network, with the parameter names of the package's checkpoint."""
 
     def __init__(self) -> None:
-        """Create a network with random weights."""
         super().__init__()
         self.lstm = nn.LSTM(N_MELS, DIM, N_LAYERS, batch_first=True)
         self.linear = nn.Linear(DIM, DIM)

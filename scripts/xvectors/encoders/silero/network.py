@@ -35,7 +35,6 @@ class Network(nn.Module):
     """Maps a signal to probabilities of speech."""
 
     def __init__(self) -> None:
-        """Create a network with random weights."""
         super().__init__()
         self.spectrum = nn.Conv1d(1, 2 * N_BINS, FFT_SAMPLES, HOP_SAMPLES, bias=False)
         self.convolutions = nn.ModuleList(

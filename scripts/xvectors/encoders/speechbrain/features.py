@@ -17,7 +17,6 @@ class Features:
     """Computes features in the form that suits the device and the length."""
 
     def __init__(self, modules: Any, device: torch.device) -> None:
-        """Take a classifier's modules, on their device."""
         self.compute: Any = modules["compute_features"]
         self.normalize: Any = modules["mean_var_norm"]
         self.device = device

@@ -24,7 +24,6 @@ class PaddedResNet:
     """The modules of a model, applied to utterances of any lengths."""
 
     def __init__(self, model: ResNet, dtype: torch.dtype) -> None:
-        """Take a model in evaluation, and the type of its products."""
         self.model = model
         self.dtype = dtype
 

@@ -38,7 +38,6 @@ class TransformersEncoder(Encoder):
     """
 
     def __init__(self, source: Path, device: str, precision: str) -> None:
-        """Load the encoder in the folder `source`."""
         folder = read_folder(source)
         self.sample_rate = folder.sample_rate
         super().__init__(device, precision)
