@@ -142,12 +142,9 @@ def is_open_ended(file: BinaryIO) -> bool:
 
 
 def check_place(member: Member | None, error: UtteranceError) -> None:
-    """Raise an error that says so if a container was written again: nothing begins at a range.
+    """Raise UtteranceError if nothing begins at the place of a member that could not be read.
 
-    Args:
-        member: What could not be read.
-        error: Why not.
-
+    Its container was then written again. `error` is why it could not be read.
     """
     if isinstance(member, ByteRange) and _is_out_of_place(member):
         raise UtteranceError(

@@ -20,11 +20,7 @@ COMPRESSION = 0.9
 
 
 def encode_clip(path: str, segment: Segment | None = None) -> bytes:
-    """Return the beginning of a file, or of a segment of it, as MP3, mono.
-
-    Args:
-        path: Any file that libsndfile or FFmpeg reads, or a member of a container.
-        segment: The part that is wanted; None for all.
+    """Return the beginning of an audio file, or of a segment of it, as MP3, mono.
 
     Raises:
         UtteranceError: The file is missing, not audio, or without samples.

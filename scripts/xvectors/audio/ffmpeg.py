@@ -40,15 +40,11 @@ class FfmpegRecording(Recording):
     def __init__(
         self, path: str, file: BinaryIO, *, is_chained: bool = False, skips_errors: bool = False
     ) -> None:
-        """Open a file.
+        """Open a file, which this closes. Messages name its path.
 
-        Args:
-            path: Its name, for messages.
-            file: The file, which this closes.
-            is_chained: Whether it is several streams one after the other, whose times restart.
-            skips_errors: Whether packets that cannot be decoded are tags between frames, all of
-                which are known to be there.
-
+        `is_chained` tells that it is several streams one after the other, whose times restart,
+        `skips_errors` that packets which cannot be decoded are tags between frames, all of which
+        are known to be there.
         """
         self.path = path
         self._raw = file

@@ -22,11 +22,7 @@ AudioFile = io.FileIO | io.BufferedReader | io.BytesIO
 
 
 def open_file(path: str, *, is_read: bool = False) -> AudioFile:
-    """Open a file, or a member of a container.
-
-    Args:
-        path: The file, or the member.
-        is_read: Whether all of it will be read.
+    """Open a file, or a member of a container, of which all will be read if `is_read`.
 
     Raises:
         UtteranceError: It is missing or may not be read, or the container does not hold it.

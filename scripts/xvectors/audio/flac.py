@@ -52,12 +52,7 @@ class _Frame(NamedTuple):
 
 
 def stated_length(head: bytes) -> tuple[int, int] | None:
-    """Return the samples and the rate in Hz that a file's first bytes state, None if they do not.
-
-    Args:
-        head: The first `HEAD_BYTES` of any file.
-
-    """
+    """Return samples and rate in Hz that a file's first `HEAD_BYTES` state, None if they do not."""
     if len(head) < HEAD_BYTES or not head.startswith(MARK):
         return None
     fields = int.from_bytes(head[18:26], "big")

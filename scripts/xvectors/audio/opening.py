@@ -29,12 +29,9 @@ MAGIC_BYTES = 12
 def open_recording(
     path: str, channels: Channels = "mean", file: BinaryIO | None = None
 ) -> Recording:
-    """Open an audio file.
+    """Open an audio file, or a member of a container, for the mean of its channels or the first.
 
-    Args:
-        path: The file, or a member of a container.
-        channels: What is taken of several channels.
-        file: The file if it is open already; the recording closes it.
+    The recording closes `file`, which is given if it is open already.
 
     Raises:
         UtteranceError: It is not audio, is damaged, or has a rate that speech never has.

@@ -130,11 +130,7 @@ def _range(rows: _Rows) -> range:
 
 
 def open_row(version: tuple[int, int], member: TableRow) -> io.BytesIO:
-    """Return the file in a row of a Parquet file.
-
-    Args:
-        version: The version of its Parquet file; what was read of an earlier one is forgotten.
-        member: The row.
+    """Return the file in a row of a Parquet file that has this version.
 
     Raises:
         UtteranceError: The row is null, or the file is damaged or has no such row.

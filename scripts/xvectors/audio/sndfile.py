@@ -34,12 +34,9 @@ class SndfileRecording(Recording):
     """A file that libsndfile reads."""
 
     def __init__(self, path: str, file: BinaryIO, stated: StatedBytes | None = None) -> None:
-        """Open a file.
+        """Open a file, which this closes. Messages name its path.
 
-        Args:
-            path: Its name, for messages.
-            file: The file, which this closes.
-            stated: Its bytes of sound, where its header states them.
+        `stated` are its bytes of sound, where its header states them.
 
         Raises:
             SoundFileError, TypeError, ValueError: libsndfile does not read it.

@@ -45,14 +45,10 @@ class Strip(NamedTuple):
 
 
 def lay_out(signals: Sequence[torch.Tensor], blocks: Blocks, few_sizes: bool = False) -> Strip:
-    """Lay signals on a strip.
+    """Lay signals, float32, (samples,), on a strip that can be cut into such blocks.
 
-    Args:
-        signals: float32, (samples,), at least one.
-        blocks: How signals are cut into blocks.
-        few_sizes: Lengthen the strip to one of few numbers of blocks: four between a power of two
-            and the next.
-
+    With `few_sizes`, the strip is lengthened to one of few numbers of blocks: four between a power
+    of two and the next.
     """
     gap = max(blocks.before, blocks.after)
     first_blocks, n_blocks = [], 0

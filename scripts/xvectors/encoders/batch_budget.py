@@ -38,16 +38,7 @@ class BatchBudget:
         most: int | None = None,
         most_longest: float | None = None,
     ) -> None:
-        """Set the limits.
-
-        Args:
-            limit: The highest cost of a batch at first.
-            device: The device whose memory counts.
-            longest: The greatest length at first.
-            most: The highest cost ever, `limit` by default.
-            most_longest: The greatest length ever, `longest` by default.
-
-        """
+        """Set the limits at first, and the highest that they may reach, by default the same."""
         self.limit = limit
         self.longest = longest
         self._most = limit if most is None else most
@@ -116,9 +107,7 @@ class BatchBudget:
     def _grow(self, cost: int) -> None:
         """Count a batch that fitted into memory, and raise the limits after enough of them.
 
-        Args:
-            cost: The cost of the batch, 0 if it went through in pieces.
-
+        A signal that went through in pieces has a cost of 0.
         """
         self._n_good += 1
         if self._n_good == BATCHES_BEFORE_GROWING:

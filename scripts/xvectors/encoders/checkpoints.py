@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -32,6 +33,19 @@ def read_checkpoint(path: Path) -> Mapping[str, object]:
     return content
 
 
+def weights_under(key: str, path: Path, kind: str) -> Mapping[str, Any]:
+    """Load the weights that a checkpoint of a kind, named in messages, has under a key.
+
+    Raises:
+        EncoderError: It has none, or cannot be read.
+
+    """
+    weights = read_checkpoint(path).get(key)
+    if not isinstance(weights, dict):
+        raise EncoderError(f"{path}: not a {kind} checkpoint, there are no weights under `{key}`")
+    return weights
+
+
 def read_safetensors(path: Path) -> Mapping[str, object]:
     """Load the tensors of a safetensors file.
 
@@ -45,15 +59,21 @@ def read_safetensors(path: Path) -> Mapping[str, object]:
         raise EncoderError(f"{path}: cannot be read as weights: {first_line(error)}") from error
 
 
-def load_weights(network: torch.nn.Module, weights: Mapping[str, object], path: Path) -> None:
-    """Fill a network with the weights of the checkpoint at `path`.
+def load_weights(
+    network: torch.nn.Module,
+    weights: Mapping[str, object],
+    path: Path,
+    unused: tuple[str, ...] = (),
+) -> None:
+    """Fill a network with the weights of the file at `path` whose names do not begin as `unused`.
 
     Raises:
         EncoderError: Their names or shapes are not exactly the network's.
 
     """
+    used = {name: one for name, one in weights.items() if not str(name).startswith(unused)}
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(used)
     except Exception as error:  # wrong names and shapes, but also values that are not tensors
         reason = " ".join(str(error).split())
         reason = reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]} ..."

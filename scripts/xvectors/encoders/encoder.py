@@ -160,14 +160,10 @@ class Encoder(ABC):
 def embed_by_length(
     network: Callable[[torch.Tensor], torch.Tensor], items: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """Return the embeddings, (items, dim), computed in batches of equal length.
+    """Return the embeddings, (items, dim), of items, (length, ...) each, batched by equal length.
 
-    This is exact for every network that treats the items of an unpadded batch independently.
-
-    Args:
-        network: Maps a batch, (items, length, ...), to (items, dim).
-        items: Signals or features, (length, ...) each.
-
+    This is exact for every network that treats the items of an unpadded batch, (items, length,
+    ...), independently.
     """
     embeddings: dict[int, torch.Tensor] = {}
     for length in {len(one) for one in items}:
@@ -192,14 +188,7 @@ def embed_by_length_within(
 def load_encoder(
     toolkit: str, source: Path, device: str, precision: str, frontend: Frontend | None = None
 ) -> Encoder:
-    """Load an encoder from a local folder or file onto a device.
-
-    Args:
-        toolkit: A name in `TOOLKITS`.
-        source: A folder or file.
-        device: As `choose_device` returns it.
-        precision: One of the toolkit's precisions.
-        frontend: The front end, for toolkits that take one.
+    """Load an encoder from a local folder or file onto a device, as `choose_device` returns it.
 
     Raises:
         EncoderError: The files are missing, damaged or of another kind, the toolkit is not

@@ -24,11 +24,6 @@ def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
     time. `description` is JSON: `source` as configured, `revision` (the hub's commit, null for a
     local folder), `fingerprint` (of the files' names and contents, null without an encoder).
 
-    Args:
-        pretrained_model: A hub id, optionally with ``@revision``, or a local folder or file;
-            None if there is no encoder.
-        description: Path of ``encoder.json``.
-
     Raises:
         EncoderError: The hub cannot be reached, or there is no encoder at that path.
 

@@ -1,5 +1,7 @@
 """Mel spectrograms of power, as librosa computes them, in chunks of bounded memory."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -7,6 +9,13 @@ from torchaudio.functional import melscale_fbanks
 
 # Frames whose spectra are computed at a time: a minute.
 CHUNK_FRAMES = 6000
+
+
+def chunks(signal: torch.Tensor, n_frames: int, hop: int, window: int) -> Iterator[torch.Tensor]:
+    """Yield the samples of `CHUNK_FRAMES` frames at a time, each `window` samples long."""
+    for first in range(0, n_frames, CHUNK_FRAMES):
+        last = min(first + CHUNK_FRAMES, n_frames) - 1
+        yield signal[first * hop : last * hop + window]
 
 
 class Mels(nn.Module):
@@ -40,10 +49,9 @@ class Mels(nn.Module):
         padded = functional.pad(signal, (before, max(end - before - len(signal), 0)))
         window = self.get_buffer("window")
         parts = []
-        for first in range(0, n_frames, CHUNK_FRAMES):
-            last = min(first + CHUNK_FRAMES, n_frames) - 1
+        for samples in chunks(padded, n_frames, self.hop, self.n_fft):
             spectrum = torch.stft(
-                padded[first * self.hop : last * self.hop + self.n_fft],
+                samples,
                 self.n_fft,
                 self.hop,
                 win_length=len(window),

@@ -56,7 +56,7 @@ class Batch(ABC):
         self,
         lengths: torch.Tensor,
         starts: torch.Tensor,
-        device: str,
+        device: torch.device,
         frame_counts: torch.Tensor | None = None,
     ) -> None:
         """Take frames and first row of each utterance, as tensors on the CPU.
@@ -64,9 +64,9 @@ class Batch(ABC):
         Frames are copied to the device unless they are there.
         """
         self.lengths = lengths
-        self.device = torch.device(device)
+        self.device = device
         if frame_counts is None:
-            frame_counts = copy_to_device(lengths, self.device)
+            frame_counts = copy_to_device(lengths, device)
         self.frame_counts = frame_counts
         self._starts = starts
         self._taps: dict[tuple[int, int, Padding], tuple[torch.Tensor, torch.Tensor | None]] = {}
@@ -80,7 +80,7 @@ class Batch(ABC):
 
     @classmethod
     @abstractmethod
-    def of_lengths(cls, lengths: torch.Tensor, device: str) -> Self:
+    def of_lengths(cls, lengths: torch.Tensor, device: torch.device) -> Self:
         """Lay out utterances of so many frames, a tensor on the CPU."""
 
     @abstractmethod
@@ -144,7 +144,7 @@ class Batch(ABC):
         """
         if int(self.lengths.min()) < size:
             raise ValueError(f"max pooling needs {size} frames")
-        pooled = self.of_lengths(self.lengths // size, str(self.device))
+        pooled = self.of_lengths(self.lengths // size, self.device)
         return pooled, self._pool(pooled, x, size)
 
     @abstractmethod
@@ -185,7 +185,7 @@ class _RaggedBatch(Batch):
     """Utterances one below the other, without padding."""
 
     @classmethod
-    def of_lengths(cls, lengths: torch.Tensor, device: str) -> Self:
+    def of_lengths(cls, lengths: torch.Tensor, device: torch.device) -> Self:
         return cls(lengths, lengths.cumsum(0) - lengths, device)
 
     def _layout(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -229,9 +229,10 @@ class _RaggedBatch(Batch):
         for start in range(0, x.shape[1], CHANNELS):
             some = slice(start, start + CHANNELS)
             for rows, out in zip(self.rows, found, strict=True):
-                weights = (
-                    self._equal_weights(rows) if logits is None else _softmax(logits[rows, some])
-                )
+                if logits is None:
+                    weights = self._equal_weights(rows)
+                else:
+                    weights = logits[rows, some].softmax(0, dtype=torch.float32)
                 out[:, some] = _moments(x[rows, some], weights)
         return found
 
@@ -250,7 +251,7 @@ class _PaddedBatch(Batch):
 
     @classmethod
     def of_lengths(
-        cls, lengths: torch.Tensor, device: str, frame_counts: torch.Tensor | None = None
+        cls, lengths: torch.Tensor, device: torch.device, frame_counts: torch.Tensor | None = None
     ) -> Self:
         starts = torch.arange(len(lengths)) * int(lengths.max())
         return cls(lengths, starts, device, frame_counts)
@@ -319,14 +320,15 @@ class _PaddedBatch(Batch):
 def lay_out(features: Sequence[torch.Tensor] | Padded, padded: bool) -> tuple[Batch, torch.Tensor]:
     """Return the layout of utterances' features, (frames, channels) each, and their matrix.
 
-    Features that are padded stay so.
+    A `padded` layout takes few operations for any number of utterances, which suits GPUs. The other
+    one has no padding rows to compute, which suits CPUs. Features that are padded stay so.
     """
     if isinstance(features, Padded):
-        device = str(features.values.device)
-        told = _PaddedBatch.of_lengths(features.lengths, device, features.frame_counts)
-        return told, features.values.flatten(0, 1)
+        values, lengths, frame_counts = features
+        padded_batch = _PaddedBatch.of_lengths(lengths, values.device, frame_counts)
+        return padded_batch, values.flatten(0, 1)
     kind = _PaddedBatch if padded else _RaggedBatch
-    batch = kind.of_lengths(torch.tensor([len(one) for one in features]), str(features[0].device))
+    batch = kind.of_lengths(torch.tensor([len(one) for one in features]), features[0].device)
     return batch, batch.join(features)
 
 
@@ -335,18 +337,10 @@ def _minus(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return x - y if x.dtype == torch.float32 else x.float().sub_(y)
 
 
-def _softmax(logits: torch.Tensor) -> torch.Tensor:
-    """Return the weights of (..., frames, channels)."""
-    return logits.softmax(-2, dtype=torch.float32)
-
-
 def _moments(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return weighted mean and variance over frames, float32, (..., 2, channels).
+    """Return mean and variance of (..., frames, channels), float32, (..., 2, channels).
 
-    Args:
-        x: (..., frames, channels).
-        weights: Float32, (..., frames, channels) or (..., frames, 1).
-
+    The weights are float32, (..., frames, channels) or (..., frames, 1).
     """
     total = weights.sum(-2)
     mean = (weights * x).sum(-2) / total
@@ -482,13 +476,9 @@ class Layer:
 def pass_through_res2net(
     layers: Sequence[Layer], batch: Batch, groups: Sequence[torch.Tensor]
 ) -> None:
-    """Replace groups of channels by their layers' outputs, each of which the next layer gets, too.
+    """Replace groups, (rows, channels) each, by the outputs of their layers, in place.
 
-    Args:
-        layers: One for each group.
-        batch: The layout.
-        groups: (rows, channels) each, changed in place.
-
+    Each layer also gets the output of the one before.
     """
     y: torch.Tensor | None = None
     for layer, group in zip(layers, groups, strict=True):

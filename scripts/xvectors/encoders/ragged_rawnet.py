@@ -83,12 +83,12 @@ class _Block:
         for start in range(0, n_frames, n_own):
             end = min(start + n_own, n_frames)
             piece = x[max(start - halo, 0) : end + halo]
-            layout = batch.of_lengths(torch.tensor([len(piece)]), str(batch.device))
+            layout = batch.of_lengths(torch.tensor([len(piece)]), batch.device)
             first = (start - max(start - halo, 0)) // self.pool
             _, pooled = self._pool(layout, piece)
             found.append(pooled[first : first + (end - start) // self.pool])
         lengths = torch.tensor([n_frames // self.pool])
-        return batch.of_lengths(lengths, str(batch.device)), torch.cat(found)
+        return batch.of_lengths(lengths, batch.device), torch.cat(found)
 
 
 class Res2Net:

@@ -18,12 +18,8 @@ def find_shortest(
 ) -> int:
     """Return the samples of the shortest signal, up to a second, with a finite embedding.
 
-    It depends on the kernels and strides of every layer, and there are many kinds.
-
-    Args:
-        embed: Maps signals, (samples,) each, to embeddings.
-        sample_rate: Rate of the signals in Hz.
-        source: The encoder, for messages.
+    It depends on the kernels and strides of every layer, and there are many kinds. Messages name
+    the encoder's `source`.
 
     Raises:
         EncoderError: A second of noise is not embedded.

@@ -95,6 +95,24 @@ def encoder_files(source: Path) -> list[Path]:
     return known or visible
 
 
+def find_only(source: Path, pattern: str) -> Path:
+    """Return a file, or the only file in a folder that matches a pattern such as ``*.pt``.
+
+    Raises:
+        EncoderError: No file or several match.
+
+    """
+    found = [source] if source.is_file() else sorted(source.glob(pattern))
+    if len(found) != 1:
+        names = ", ".join(path.relative_to(source).as_posix() for path in found)
+        raise EncoderError(
+            f"{source}: {len(found)} {Path(pattern).suffix} files where one is needed"
+            f"{f' ({names})' if names else ''}; give the path of the one you want as "
+            "xvector.pretrained_model"
+        )
+    return found[0]
+
+
 def fingerprint_of(source: Path) -> str:
     """Return a hash of the names and contents of an encoder's files."""
     digest = hashlib.sha256()

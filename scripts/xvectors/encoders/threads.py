@@ -31,11 +31,9 @@ MAX_ERROR = 0.05
 def use_safe_threads(*dtypes: torch.dtype) -> None:
     """Compute with as many threads as give right products, at most as many as are set now.
 
-    Call it in every thread that computes, because OpenMP keeps its settings per thread. After the
-    first call it takes a few microseconds.
-
-    Args:
-        dtypes: Types of the products. Those of each are checked once per number of threads.
+    Products of each type are checked once per number of threads. Call it in every thread that
+    computes, because OpenMP keeps its settings per thread. After the first call it takes a few
+    microseconds.
 
     Raises:
         EncoderError: Products are wrong even with one thread.

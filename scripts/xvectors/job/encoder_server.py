@@ -127,13 +127,9 @@ def run_in_processes(
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield each index, in any order, with its outcome or its exception.
 
-    Forked processes run the pipeline, and `pipeline.encoder` embeds for them here. An error of one
-    index costs only that one, as in `run_threaded`. Close the generator to stop early.
-
-    Args:
-        pipeline: The pipeline; it has an `Encoder`.
-        utterances: Seconds and indices. Neighbours are computed together.
-        n_processes: The number of processes, at most one per batch and `MAX_PROCESSES`.
+    Forked processes, at most one per batch and `MAX_PROCESSES`, run the pipeline, and its encoder
+    embeds for them here. `utterances` are seconds and indices; neighbours are computed together. An
+    error of one index costs only that one, as in `run_threaded`. Close the generator to stop early.
 
     Raises:
         ShardError: A process was killed.
@@ -371,9 +367,7 @@ class _Children:
     def _take(self, held: int) -> Batch | None:
         """Take a long recording if memory allows, or else a usual batch, if there are any.
 
-        Args:
-            held: The seconds of the long recording that this process no longer holds.
-
+        This process no longer holds `held` seconds of a long recording.
         """
         with self._lock:
             n_long, n_short = int(self._n_long_taken.value), int(self._n_short_taken.value)

@@ -47,18 +47,12 @@ def visible_gpus() -> list[str]:
 def processors_of_job(
     device: str | None, jobs_per_gpu: int, n_cores: int | None, n_jobs: int | None
 ) -> int:
-    """Return a job's share of the processors.
+    """Return a job's share of the processors, at least one.
 
-    With GPUs, as many jobs run at once as `jobs_per_gpu` allows. Without, all that there are, and
-    each gets at least one processor.
-
-    Args:
-        device: As in the configuration.
-        jobs_per_gpu: Jobs that may share a GPU.
-        n_cores: The processors that Snakemake may use, None if it was not told. Inside a Slurm job
-            Snakemake counts all processors of the node, even those that the job does not have.
-        n_jobs: The number of jobs of the run, None if it is unknown.
-
+    With GPUs, as many jobs run at once as `jobs_per_gpu` allows. Without, all `n_jobs` of the run,
+    if their number is known. `n_cores` are the processors that Snakemake may use, None if it was
+    not told. Inside a Slurm job it counts all processors of the node, even those that the job does
+    not have.
     """
     given = int(os.environ.get("SLURM_CPUS_PER_TASK", n_cores or 1))
     n_processors = min(n_cores or 1, given)
@@ -83,12 +77,10 @@ class GpuLease:
     """
 
     def __init__(self, device: str | None, jobs_per_gpu: int) -> None:
-        """Wait for a GPU and take it.
+        """Wait for a GPU that fewer than `jobs_per_gpu` jobs use, and take it.
 
-        Args:
-            device: As in the configuration: None or cuda for any GPU, cuda:1 for that one, cpu
-                for no GPU.
-            jobs_per_gpu: Jobs that may share a GPU.
+        The device is that of the configuration: None or cuda for any GPU, cuda:1 for that one, cpu
+        for no GPU.
 
         Raises:
             EncoderError: There is no GPU of that number.

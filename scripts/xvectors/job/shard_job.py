@@ -64,14 +64,8 @@ class _Job:
 def embed_shard(settings: Settings, split: str, shard: str, started: float, threads: int) -> None:
     """Embed the utterances of a shard that have no current embedding, then write its marker.
 
-    The environment is built once, and not at all when nothing is missing.
-
-    Args:
-        settings: The settings.
-        split: Name of the split.
-        shard: Name of the shard, ``<k>-of-<n>``.
-        started: When the process started, in seconds of ``time.monotonic``.
-        threads: Processors that the job may keep busy.
+    The environment is built once, and not at all when nothing is missing. The process `started` at
+    that time of ``time.monotonic``, and may keep as many processors as `threads` busy.
 
     Raises:
         ShardError: Utterances failed under ``on_error: fail``; the message names them. There
@@ -229,15 +223,7 @@ def _provider(job: _Job, gpu: str | None) -> EnvironmentProvider:
 def _outcomes(
     job: _Job, pipeline: IncrementalPipeline, batch_size: int, device: str
 ) -> Generator[tuple[int, Any], None, None]:
-    """Yield positions with their outcomes, from processes on a GPU and from threads elsewhere.
-
-    Args:
-        job: The job.
-        pipeline: The pipeline.
-        batch_size: The most utterances in a batch on a CPU.
-        device: The device of the encoder.
-
-    """
+    """Yield positions with their outcomes, from processes on a GPU and from threads elsewhere."""
     longest_first = job.utterances.in_reading_order(pipeline.outputs.missing)
     if device.startswith("cuda") and pipeline.encoder is not None:
         # Only here, because they import torch.

@@ -41,13 +41,9 @@ class Tally:
     def count(
         self, row: int, outcome: Outcome | BaseException, audio: AudioVersion | None = None
     ) -> None:
-        """Count the outcome of an utterance. An error of one utterance costs only that one.
+        """Count the outcome of the utterance in a row, or the exception that it met.
 
-        Args:
-            row: The utterance's row in the shard.
-            outcome: Its outcome, or the exception that it met.
-            audio: The version of its audio file, None where there is none.
-
+        An error of one utterance costs only that one. `audio` is the version of its audio file.
         """
         shard = self.shard
         if isinstance(outcome, BaseException):

@@ -30,13 +30,9 @@ class PackedStorage(Storage):
     is_remembered = True
 
     def __init__(self, folder: Path, shard: str, utt_ids: Iterable[str] = ()) -> None:
-        """Take the folder of a split's packs and the name of a shard.
+        """Take the folder of a split's packs, and the name of a shard with its utterances.
 
-        Args:
-            folder: Where packs and journals are.
-            shard: Name of the shard.
-            utt_ids: Its utterances. Without them only `path`, `check` and `version` work.
-
+        Without these only `path`, `check` and `version` work.
         """
         self.folder = folder
         self.shard = shard

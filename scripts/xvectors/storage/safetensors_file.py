@@ -34,12 +34,7 @@ def write_vectors(
 ) -> None:
     """Write one float32 tensor of shape (dim,) per name, whole or not at all.
 
-    Args:
-        path: The file.
-        names: Names of the tensors, all different.
-        vectors: As many as there are names, in the same order, each of shape (dim,).
-        dim: Their length.
-        metadata: Other entries of the file.
+    Names are all different, and vectors come in their order. The metadata are further entries.
 
     Raises:
         ExportError: There are too many names for one file, or one is reserved by the format.

@@ -69,13 +69,9 @@ class OutputCheck:
         storage: Storage,
         check_run: Callable[[], None] = lambda: None,
     ) -> None:
-        """Keep the arguments.
+        """Take a function that returns an index's utterance, and the storage of the embeddings.
 
-        Args:
-            target_of: Returns the utterance of an index.
-            storage: The storage of the embeddings.
-            check_run: Raises an exception when this process must not write any more.
-
+        `check_run` raises an exception when this process must not write any more.
         """
         self.target_of = target_of
         self.storage = storage
@@ -85,13 +81,7 @@ class OutputCheck:
         self._standings: dict[int, Standing] = {}
 
     def survey(self, indices: Iterable[int], n_threads: int) -> None:
-        """Find the indices without a current embedding.
-
-        Args:
-            indices: The indices to ask.
-            n_threads: Threads that read audio files that may have moved.
-
-        """
+        """Find the indices without a current embedding. Threads read audio that may have moved."""
         moved: dict[int, _Answer] = {}
         versions = AudioVersions()
         for index in indices:

@@ -26,12 +26,7 @@ def is_own(runner: str) -> bool:
 def storage_of(settings: Settings, split: str, shard: str, utt_ids: Iterable[str] = ()) -> Storage:
     """Return the storage of a shard's embeddings.
 
-    Args:
-        settings: The settings.
-        split: Name of the split.
-        shard: Name of the shard.
-        utt_ids: Its utterances, needed to find, save or finish embeddings.
-
+    To find, save or finish embeddings it needs the shard's utterances.
     """
     folder = Layout.of(settings).embeddings(split)
     if settings.xvector.storage == "packed":

@@ -95,14 +95,8 @@ def run_by_batch(
 ) -> Iterator[list[tuple[int, Any]]]:
     """Yield batches of indices with their outcomes, one stage after the other.
 
-    An error of one index costs only that one, as in `run_threaded`.
-
-    Args:
-        pipeline: The pipeline.
-        indices: The indices. Neighbours are computed together.
-        batch_size: The most indices that are computed together.
-        max_bytes: The most bytes of a batch, without its last item.
-
+    Neighbours are computed together, at most `batch_size`, and at most `max_bytes` without the last
+    one. An error of one index costs only that one, as in `run_threaded`.
     """
     for batch in _batches((_load(pipeline, index) for index in indices), batch_size, max_bytes):
         results = _compute_or_fail(pipeline, [one.item for one in batch if not one.error])
@@ -133,17 +127,10 @@ def run_threaded(
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield each index, in order, with its outcome or its exception of any stage.
 
-    If a batch cannot be computed, its items are computed one by one, so that an error of one item
-    costs only that item. Only the project's own errors other than `UtteranceError`, which concern
-    more than one item, end the work. Close the generator to stop early. In both cases computed
-    results are still stored.
-
-    Args:
-        pipeline: The pipeline.
-        indices: The indices. Neighbours are computed together.
-        batch_size: The most indices that are computed together.
-        n_readers: The number of threads that load.
-
+    Neighbours are computed together. If a batch cannot be computed, its items are computed one by
+    one, so that an error of one item costs only that item. Only the project's own errors other than
+    `UtteranceError`, which concern more than one item, end the work. Close the generator to stop
+    early. In both cases computed results are still stored.
     """
     readers, writers = ThreadPoolExecutor(n_readers), ThreadPoolExecutor(N_WRITERS)
     budget = _MemoryBudget()

@@ -17,7 +17,7 @@ from xvectors.encoders.encoder import Encoder, embed_by_length_within
 from xvectors.encoders.espnet.ragged import RaggedModel, is_covered
 from xvectors.encoders.espnet.workarounds import Speech2Embedding
 from xvectors.encoders.shortest import find_shortest
-from xvectors.encoders.source import unpacked
+from xvectors.encoders.source import find_only, unpacked
 from xvectors.errors import EncoderError, first_line
 
 logger = logging.getLogger(__name__)
@@ -114,12 +114,9 @@ def _ragged_form(model: Any, precision: str, device: torch.device) -> RaggedMode
 
 
 def _locate(place: Path) -> tuple[Path, Path]:
-    """Return the paths of an encoder's configuration and weights.
+    """Return the paths of the configuration and weights in a folder or beside a ``.pth`` file.
 
-    Args:
-        place: A folder or a ``.pth`` file. ESPnet's archives and hub repositories name both paths
-            in ``meta.yaml``.
-
+    ESPnet's archives and hub repositories name both paths in ``meta.yaml``.
     """
     weights, config = place, place.with_name("config.yaml")
     if place.is_dir() and (place / "meta.yaml").is_file():
@@ -133,13 +130,8 @@ def _locate(place: Path) -> tuple[Path, Path]:
                 "speaker encoders do"
             ) from error
     elif place.is_dir():
-        found = sorted(place.rglob("*.pth"))
-        if len(found) != 1:
-            raise EncoderError(
-                f"{place}: {len(found)} .pth files where one is needed; give the path of the one "
-                "you want as xvector.pretrained_model"
-            )
-        weights, config = found[0], found[0].with_name("config.yaml")
+        weights = find_only(place, "**/*.pth")
+        config = weights.with_name("config.yaml")
     for path in (config, weights):
         if not path.is_file():
             raise EncoderError(f"{path} is missing, an ESPnet encoder needs it")
@@ -162,9 +154,7 @@ def _load_model(config: Path, weights: Path, device: str) -> Any:
             f"{type(error).__name__}: {first_line(error)}"
         ) from error
     model.loss = None  # its weights belong to the training's speakers
-    found = read_checkpoint(weights)
-    found = {name: value for name, value in found.items() if not str(name).startswith("loss.")}
-    load_weights(model, found, weights)
+    load_weights(model, read_checkpoint(weights), weights, unused=("loss.",))
     return model
 
 

@@ -38,12 +38,8 @@ class RaggedModel:
     def __init__(self, model: Any, dtype: torch.dtype, padded: bool) -> None:
         """Take the weights of a model in evaluation.
 
-        Args:
-            model: ESPnet's speaker model.
-            dtype: Of the encoder's products. The pooling's are float32.
-            padded: Give all utterances of a batch as many rows as the longest needs, which suits
-                GPUs.
-
+        `dtype` is that of the encoder's products; the pooling's are float32. For `padded`, see
+        `lay_out`.
         """
         self.dtype = dtype
         self.padded = padded
@@ -51,12 +47,7 @@ class RaggedModel:
         self.pool = _Pooling(model.pooling)
 
     def encode(self, features: Sequence[torch.Tensor]) -> tuple[Batch, torch.Tensor]:
-        """Return the layout and the matrix, float32, (rows, channels), that `pool` takes.
-
-        Args:
-            features: (frames, channels) of each utterance.
-
-        """
+        """Return what `pool` takes, layout and matrix, float32, of (frames, channels) each."""
         batch, x = lay_out(features, self.padded)
         batch, frames = self.encoder(batch, x.to(self.dtype))
         return batch, frames.float()
@@ -118,12 +109,8 @@ class _Pooling:
     def __call__(self, batch: Batch, x: torch.Tensor, n_told: torch.Tensor) -> torch.Tensor:
         """Return mean and deviation of each utterance, (utterances, 2 channels).
 
-        Args:
-            batch: The layout.
-            x: (rows, channels).
-            n_told: The number of frames that ESPnet tells its pooling for each utterance, which
-                is too large after max pooling. ESPnet divides by it.
-
+        ESPnet divides by `n_told`, the number of frames that it tells its pooling for each
+        utterance, which is too large after max pooling.
         """
         mean, variance = batch.moments(x, None).unbind(1)
         share = (batch.frame_counts / n_told)[:, None]

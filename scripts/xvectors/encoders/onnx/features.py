@@ -9,7 +9,7 @@ from torch.nn import functional
 from torchaudio.compliance import kaldi
 
 from xvectors.config.settings import Frontend
-from xvectors.encoders.mels import CHUNK_FRAMES, Mels
+from xvectors.encoders.mels import Mels, chunks
 
 FRAME_SECONDS, HOP_SECONDS = 0.025, 0.01
 INT16_UNIT = 2**15
@@ -42,11 +42,13 @@ def make_extractor(frontend: Frontend, device: torch.device) -> Extractor:
 
     It raises ValueError for a signal without a frame.
     """
+    scale = 1 if frontend.normalize_samples else INT16_UNIT
+    extract: Extractor = _KaldiFbank(frontend)
     if frontend.features == "nemo":
-        return _NemoMels(frontend, device)
-    if frontend.features == "raw":
-        return _Samples(frontend)
-    return _KaldiFbank(frontend)
+        extract = _NemoMels(frontend, device)
+    elif frontend.features == "raw":
+        extract = _as_it_is
+    return lambda signal: extract(signal * scale)
 
 
 class _KaldiFbank:
@@ -64,13 +66,9 @@ class _KaldiFbank:
         n_frames = 1 + (len(signal) - self.window) // self.hop
         if n_frames < 1:
             raise ValueError("the signal is shorter than a frame")
-        scaled = signal if self.frontend.normalize_samples else signal * INT16_UNIT
         # Frames are independent of each other, so a long signal needs no more memory.
-        parts = []
-        for first in range(0, n_frames, CHUNK_FRAMES):
-            last = min(first + CHUNK_FRAMES, n_frames) - 1
-            parts.append(self._fbank(scaled[first * self.hop : last * self.hop + self.window]))
-        values = torch.cat(parts)
+        samples = chunks(signal, n_frames, self.hop, self.window)
+        values = torch.cat([self._fbank(some) for some in samples])
         if self.frontend.subtract_mean:
             values = values - values.mean(0)
         return Features(values, n_frames)
@@ -99,13 +97,11 @@ class _NemoMels:
         window = torch.hann_window(int(rate * FRAME_SECONDS), periodic=False)
         n_fft = 2 ** math.ceil(math.log2(len(window)))
         self.mels = Mels(rate, frontend.mel_bins, self.hop, n_fft, window).to(device)
-        self.scale = 1 if frontend.normalize_samples else INT16_UNIT
 
     def __call__(self, signal: torch.Tensor) -> Features:
         n_frames = len(signal) // self.hop
         if n_frames < 1:
             raise ValueError("the signal is shorter than a frame")
-        signal = signal * self.scale
         emphasized = torch.cat([signal[:1], signal[1:] - PRE_EMPHASIS * signal[:-1]])
         values = (self.mels(emphasized, n_frames) + LOG_GUARD).log()
         deviation = values.std(0) if n_frames > 1 else torch.zeros_like(values[0])
@@ -115,11 +111,5 @@ class _NemoMels:
         return Features(functional.pad(values, (0, 0, 0, n_padded - n_frames)), n_frames)
 
 
-class _Samples:
-    """The samples as they are, or in 16-bit units."""
-
-    def __init__(self, frontend: Frontend) -> None:
-        self.scale = 1 if frontend.normalize_samples else INT16_UNIT
-
-    def __call__(self, signal: torch.Tensor) -> Features:
-        return Features(signal * self.scale, len(signal))
+def _as_it_is(signal: torch.Tensor) -> Features:
+    return Features(signal, len(signal))

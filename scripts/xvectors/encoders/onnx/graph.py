@@ -10,6 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from xvectors.config.settings import FRONTENDS, Frontend
+from xvectors.encoders.source import find_only
 from xvectors.errors import EncoderError, first_line
 
 FLOATS = {"tensor(float)": numpy.float32, "tensor(float16)": numpy.float16}
@@ -57,7 +58,7 @@ class Graph:
                 front end.
 
         """
-        self.path = _locate(source)
+        self.path = find_only(source, "**/*.onnx")
         self._session = _open(self.path, device)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.frontend = frontend or _described_frontend(metadata, self.path)
@@ -67,13 +68,10 @@ class Graph:
         self._try_out(metadata.get("output_dim"))
 
     def run(self, features: Array, length: int) -> Array:
-        """Return the embeddings, float32, (signals, dim).
+        """Return the embeddings, float32, (signals, dim), of (signals, frames, bins) or of samples.
 
-        Several threads may call it at once.
-
-        Args:
-            features: float32, (signals, frames, bins) or (signals, samples).
-            length: The number of frames or samples that are not padding, the same for all.
+        Of each signal's frames or samples, `length` are not padding. Several threads may call this
+        at once.
 
         Raises:
             MemoryError: The device has not enough memory.
@@ -176,17 +174,6 @@ class _Input:
             name, dtype = self.length
             found[name] = numpy.full(len(features), length, dtype)
         return found
-
-
-def _locate(source: Path) -> Path:
-    found = [source] if source.is_file() else sorted(source.rglob("*.onnx"))
-    if len(found) != 1:
-        names = ", ".join(path.relative_to(source).as_posix() for path in found)
-        raise EncoderError(
-            f"{source}: {len(found)} .onnx files ({names}); give the path of the one you want as "
-            "xvector.pretrained_model"
-        )
-    return found[0]
 
 
 def _open(path: Path, device: str) -> onnxruntime.InferenceSession:

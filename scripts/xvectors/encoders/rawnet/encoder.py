@@ -6,12 +6,13 @@ import numpy
 import torch
 
 from xvectors.encoders.batch_budget import BatchBudget
-from xvectors.encoders.checkpoints import load_weights, read_checkpoint
+from xvectors.encoders.checkpoints import load_weights, weights_under
 from xvectors.encoders.device import copy_to_device, float32_products
 from xvectors.encoders.encoder import Encoder
 from xvectors.encoders.ragged import lay_out
 from xvectors.encoders.ragged_rawnet import RaggedRawNet
 from xvectors.encoders.rawnet.network import RawNet3
+from xvectors.encoders.source import find_only
 from xvectors.errors import EncoderError
 
 SAMPLE_RATE = 16000
@@ -128,18 +129,11 @@ def _to_multiple(items: torch.Tensor, step: int) -> torch.Tensor:
 
 
 def _load_network(source: Path) -> RawNet3:
-    found = [source] if source.is_file() else sorted(source.glob("*.pt"))
-    if len(found) != 1:
-        raise EncoderError(f"{source}: {len(found)} .pt files where one is needed")
-    weights = read_checkpoint(found[0]).get("model")
-    if not isinstance(weights, dict):
-        raise EncoderError(
-            f"{found[0]}: not a RawNet3 checkpoint, there are no weights under `model`"
-        )
-    weights = {name: one for name, one in weights.items() if not name.startswith(UNUSED)}
+    path = find_only(source, "*.pt")
+    weights = weights_under("model", path, "RawNet3")
     try:
         network = RawNet3.shaped_like(weights)
     except (KeyError, ValueError, AttributeError, IndexError) as error:
-        raise EncoderError(f"{found[0]}: not the weights of RawNet3: {error} is missing") from error
-    load_weights(network, weights, found[0])
+        raise EncoderError(f"{path}: not the weights of RawNet3: {error} is missing") from error
+    load_weights(network, weights, path, UNUSED)
     return network.eval()

@@ -12,13 +12,13 @@ from torch.nn import functional
 
 from xvectors.audio.signal import Signal
 from xvectors.encoders.batch_budget import BatchBudget
-from xvectors.encoders.checkpoints import load_weights, read_checkpoint
+from xvectors.encoders.checkpoints import load_weights, weights_under
 from xvectors.encoders.device import float32_products
 from xvectors.encoders.encoder import Encoder
 from xvectors.encoders.mels import Mels
 from xvectors.encoders.resemblyzer.preprocessing import SAMPLE_RATE, SoxrNormalizer, preprocess
+from xvectors.encoders.source import find_only
 from xvectors.encoders.threads import one_thread
-from xvectors.errors import EncoderError
 
 FFT_SAMPLES = 25 * SAMPLE_RATE // 1000
 HOP_SAMPLES = 10 * SAMPLE_RATE // 1000
@@ -110,15 +110,7 @@ def _unit_length(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def _load_network(source: Path) -> Network:
-    found = [source] if source.is_file() else sorted(source.glob("*.pt"))
-    if len(found) != 1:
-        raise EncoderError(f"{source}: {len(found)} .pt files where one is needed")
-    weights = read_checkpoint(found[0]).get("model_state")
-    if not isinstance(weights, dict):
-        raise EncoderError(
-            f"{found[0]}: not a Resemblyzer checkpoint, there are no weights under `model_state`"
-        )
+    path = find_only(source, "*.pt")
     network = Network()
-    weights = {name: one for name, one in weights.items() if name not in UNUSED}
-    load_weights(network, weights, found[0])
+    load_weights(network, weights_under("model_state", path, "Resemblyzer"), path, UNUSED)
     return network.eval()

@@ -66,11 +66,7 @@ class SileroDetector:
         return [Part(round(one["start"] * scale), round(one["end"] * scale)) for one in found]
 
     def keep_speech(self, signal: Signal, path: str) -> Signal:
-        """Return the speech in a signal, joined.
-
-        Args:
-            signal: The signal of a file, or of a segment of it.
-            path: The file, for messages.
+        """Return the speech in a signal of the file at `path`, joined.
 
         Raises:
             UtteranceError: No speech was found.

@@ -36,15 +36,7 @@ class PaddedResNet:
         return int(4 * 6 * self.model.conv1.out_channels * n_mels)
 
     def embed(self, features: Sequence[torch.Tensor] | Padded) -> torch.Tensor:
-        """Embed utterances in one batch.
-
-        Args:
-            features: Normalized features, (frames, mels) each, float32.
-
-        Returns:
-            A float32 tensor of shape (utterances, dim).
-
-        """
+        """Map normalized features, (frames, mels) each, to float32 of shape (utterances, dim)."""
         if isinstance(features, Padded):
             values, lengths = features.values, features.frame_counts
         else:

@@ -49,16 +49,7 @@ class RaggedEcapa:
     """The layers of a model, their weights arranged for matrices of (frames, channels)."""
 
     def __init__(self, model: ECAPA_TDNN, dtype: torch.dtype, padded: bool = False) -> None:
-        """Take the weights of a model in evaluation.
-
-        Args:
-            model: The model.
-            dtype: Of the products.
-            padded: Give all utterances of a batch as many rows as the longest needs. This takes
-                the same few operations for any number of utterances, which suits GPUs. Without
-                it there are no padding rows to compute, which suits CPUs.
-
-        """
+        """Take the weights of a model in evaluation, and the type of products; see `lay_out`."""
         self.dtype = dtype
         self.padded = padded
         self.first = _layer(model.blocks[0], dtype)
@@ -73,15 +64,7 @@ class RaggedEcapa:
         return int(4 * (4 * widths + 6 * self.aggregation.product.n_outputs))
 
     def embed(self, features: Sequence[torch.Tensor] | Padded) -> torch.Tensor:
-        """Embed utterances in one batch.
-
-        Args:
-            features: Normalized features, (frames, mels) each, float32, or padded ones.
-
-        Returns:
-            A float32 tensor of shape (utterances, dim).
-
-        """
+        """Map normalized features, (frames, mels) each, to float32 of shape (utterances, dim)."""
         batch, x = lay_out(features, self.padded)
         x = self.first(batch, x.to(self.dtype))
         widths = [block.n_channels for block in self.blocks]

@@ -39,7 +39,7 @@ class RaggedXvector:
     """The layers of a model, their weights arranged for matrices of (frames, channels)."""
 
     def __init__(self, model: Xvector, dtype: torch.dtype, padded: bool = False) -> None:
-        """Take the weights of a model in evaluation, see `RaggedEcapa`."""
+        """Take the weights of a model in evaluation, and the type of products; see `lay_out`."""
         self.dtype = dtype
         self.padded = padded
         *layers, self.statistics, self.last = model.blocks.children()
@@ -53,15 +53,7 @@ class RaggedXvector:
         return 4 * max(one.weight.shape[1] + 3 * one.n_outputs for one in self.products)
 
     def embed(self, features: Sequence[torch.Tensor] | Padded) -> torch.Tensor:
-        """Embed utterances in one batch.
-
-        Args:
-            features: Normalized features, (frames, mels) each, float32, or padded ones.
-
-        Returns:
-            A float32 tensor of shape (utterances, dim).
-
-        """
+        """Map normalized features, (frames, mels) each, to float32 of shape (utterances, dim)."""
         batch, x = lay_out(features, self.padded)
         x = x.to(self.dtype)
         for product, activation, norm in zip(

@@ -100,14 +100,10 @@ def _load_model(folder: EncoderFolder, source: Path) -> Any:
             f"{type(error).__name__}: {first_line(error)}"
         ) from error
     read = read_safetensors if folder.weights.suffix == ".safetensors" else read_checkpoint
-    weights = {
-        name: value
-        for name, value in read(folder.weights).items()
-        if not str(name).startswith(OBJECTIVE)
-    }
+    weights = dict(read(folder.weights))
     model.objective = None
     for name, value in model.state_dict().items():
         if name.endswith(MASK):
             weights.setdefault(name, value)
-    load_weights(model, weights, folder.weights)
+    load_weights(model, weights, folder.weights, unused=(OBJECTIVE,))
     return model.eval()

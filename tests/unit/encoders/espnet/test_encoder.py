@@ -209,7 +209,7 @@ def test_an_encoder_that_does_not_work(bad):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a.pth", "b.pth", "config.yaml"], "2 .pth files where one is needed"),
+        (["a.pth", "b.pth", "config.yaml"], r"2 .pth files where one is needed \(a.pth, b.pth\)"),
         (["config.yaml"], "0 .pth files where one is needed"),
         (["a.pth"], "config.yaml is missing"),
         (["meta.yaml"], "meta.yaml: has no settings"),

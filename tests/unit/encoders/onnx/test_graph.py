@@ -207,7 +207,11 @@ def test_weights_in_a_file_beside_that_is_missing(campplus, tmp_path):
 def test_a_folder_must_have_one_graph(campplus, tmp_path):
     for name in ("a.onnx", "b.onnx"):
         (tmp_path / name).write_bytes(campplus.read_bytes())
-    assert_refused(tmp_path, "wespeaker", re.escape("2 .onnx files (a.onnx, b.onnx); give the"))
+    assert_refused(
+        tmp_path,
+        "wespeaker",
+        re.escape("2 .onnx files where one is needed (a.onnx, b.onnx); give the"),
+    )
 
 
 def test_a_gpu_that_the_runtime_cannot_use(campplus):
