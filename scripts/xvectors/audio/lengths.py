@@ -7,6 +7,7 @@ cut off looks like a shorter one.
 
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import BinaryIO, NamedTuple
 
 # Programs that write to a pipe cannot fill in the length afterwards. They leave 0, the largest
@@ -82,10 +83,6 @@ def _riff(file: BinaryIO, order: str = "<") -> tuple[int, int | None] | None:
     return None
 
 
-def _rifx(file: BinaryIO) -> tuple[int, int | None] | None:
-    return _riff(file, ">")
-
-
 def _w64(file: BinaryIO) -> tuple[int, int | None] | None:
     start = W64_HEADER_BYTES
     while 0 <= start < MAX_PLACE:
@@ -136,7 +133,7 @@ def _nist(file: BinaryIO) -> tuple[int, int | None] | None:
 # Each kind's first bytes, where a second mark stands, that mark, and the function that looks.
 KINDS: list[tuple[bytes, int, bytes, Callable[[BinaryIO], tuple[int, int | None] | None]]] = [
     (b"RIFF", 8, b"WAVE", _riff),
-    (b"RIFX", 8, b"WAVE", _rifx),
+    (b"RIFX", 8, b"WAVE", partial(_riff, order=">")),
     (b"RF64", 8, b"WAVE", _riff),
     (b"BW64", 8, b"WAVE", _riff),
     (W64_RIFF, 0, b"riff", _w64),

@@ -62,14 +62,13 @@ def check_pages(file: BinaryIO) -> OggPages:
 def _next_page(file: BinaryIO, data: bytes) -> tuple[bytes | None, bytes]:
     """Return the page that `data` begins with, if it is whole, and what follows it."""
     while True:
-        if len(data) > HEADER_BYTES and not data.startswith(CAPTURE):
-            return None, data
         if len(data) > HEADER_BYTES:
+            if not data.startswith(CAPTURE):
+                return None, data
             content = HEADER_BYTES + data[26]
-            if len(data) >= content:
-                end = content + sum(data[HEADER_BYTES:content])
-                if len(data) >= end:
-                    return data[:end], data[end:]
+            end = content + sum(data[HEADER_BYTES:content])
+            if len(data) >= end:
+                return data[:end], data[end:]
         more = file.read(BLOCK_BYTES)
         if not more:
             return None, data

@@ -28,7 +28,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from xvectors.audio.signal import Segment, Signal
+from xvectors.audio.signal import Signal
 from xvectors.encoders.encoder import Encoder
 from xvectors.encoders.threads import one_thread
 from xvectors.errors import ShardError, UtteranceError, XVectorsError
@@ -101,12 +101,8 @@ class ServedEncoder:
         self._connection = connection
         self._memory = memory
 
-    def read(self, path: str, segment: Segment | None = None) -> Signal:
-        """Read a file as `Encoder.read` does."""
-        return self._encoder.read(path, segment)
-
     def __getattr__(self, name: str) -> Any:
-        """Return any other attribute of the encoder, for instance its rate."""
+        """Return another attribute of the encoder, for instance `read`."""
         return getattr(self._encoder, name)
 
     def embed(self, signals: Sequence[Signal | torch.Tensor]) -> torch.Tensor:

@@ -18,7 +18,7 @@ from xvectors.files.atomic import flush_to_disk
 from xvectors.files.run_lock import RunWatch
 from xvectors.job.gpu_lease import GpuLease, node_name
 from xvectors.job.progress import Progress, speed
-from xvectors.job.shard_utterances import ShardUtterances, manifest_of
+from xvectors.job.shard_utterances import ShardUtterances
 from xvectors.job.tally import Tally
 from xvectors.sharding.index_shards import hash_members
 from xvectors.sharding.markers import DoneMarker, write_last_work, write_marker
@@ -215,8 +215,7 @@ def _provider(job: _Job, gpu: str | None) -> EnvironmentProvider:
         config.xvector.pretrained_model = str(folder)
     output_dir = job.layout.embeddings(job.split)
     output_dir.mkdir(parents=True, exist_ok=True)
-    manifest = manifest_of(job.settings, job.split)
-    params = {"manifest_path": str(manifest), "output_dir": str(output_dir)}
+    params = {"manifest_path": str(job.utterances.manifest), "output_dir": str(output_dir)}
     return provider_class(job.settings)(config, params=params)
 
 

@@ -22,6 +22,7 @@ class ShardUtterances:
     """The utterances of a shard, in manifest order.
 
     Attributes:
+        manifest: The manifest.
         content: The index shard.
         source: The source of their embeddings, by row.
 
@@ -43,7 +44,7 @@ class ShardUtterances:
             self.content.wav_paths,
             self.content.segments,
         )
-        self._manifest_path = manifest_of(settings, split)
+        self.manifest = Path(settings.xvector.manifest_paths[split])
 
     def row_of(self, position: int) -> int:
         """Return the row of the utterance at a position in the manifest."""
@@ -68,10 +69,5 @@ class ShardUtterances:
     def target_of(self, position: int) -> Target:
         """Return the utterance at a position in the manifest."""
         row = self.row_of(position)
-        audio_path = locate_audio(self._manifest_path, self.content.wav_paths[row])
+        audio_path = locate_audio(self.manifest, self.content.wav_paths[row])
         return Target(self.content.utt_ids[row], audio_path, self.source.provenance(row))
-
-
-def manifest_of(settings: Settings, split: str) -> Path:
-    """Return the manifest of a split."""
-    return Path(settings.xvector.manifest_paths[split])

@@ -152,12 +152,10 @@ class _Contents(NamedTuple):
 
     def row(self, path: Path, i: int) -> Row:
         offset = self.start + i * self.dim * NUMBER.itemsize
-        return Row(path, offset, self.dim, *self._about(i))
-
-    def _about(self, i: int) -> tuple[ProvenanceDigest, int]:
-        row = self.about[i * self.row_size : (i + 1) * self.row_size]
-        (checksum,) = _CHECKSUM.unpack(row[-_CHECKSUM.size :])
-        return unpack_provenance(row[: -_CHECKSUM.size]), checksum
+        about = self.about[i * self.row_size : (i + 1) * self.row_size]
+        provenance = unpack_provenance(about[: -_CHECKSUM.size])
+        (checksum,) = _CHECKSUM.unpack(about[-_CHECKSUM.size :])
+        return Row(path, offset, self.dim, provenance, checksum)
 
 
 def _read_contents(path: Path) -> _Contents:
@@ -177,11 +175,10 @@ def _read_contents(path: Path) -> _Contents:
         n_rows = len(entries)
         row_size = len(about) // max(n_rows, 1)
         is_whole = len(about) == n_rows * row_size and (row_size in _ROW_SIZES or not n_rows)
-        is_whole &= places == [[i * size, (i + 1) * size] for i in range(n_rows)]
+        if not is_whole or places != [[i * size, (i + 1) * size] for i in range(n_rows)]:
+            raise ValueError("it is damaged")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{path}: not a pack ({error}). Rerun the same command") from error
-    if not is_whole:
-        raise ShardError(f"{path}: not a pack (it is damaged). Rerun the same command")
     return _Contents(list(entries), dim, start, about, row_size)
 
 

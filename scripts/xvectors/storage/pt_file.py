@@ -148,15 +148,13 @@ def load_vector(path: Path) -> NDArray[np.float32]:
         Exception: Any exception of ``torch.load``, for a file of another kind.
 
     """
-    content = path.read_bytes()
-    vector = _vector(content)
-    if vector is not None:
-        return vector
-    tensor = _load_anything(content)
-    kind, shape = str(getattr(tensor, "dtype", type(tensor).__name__)), getattr(tensor, "shape", ())
+    found = load_any(path)
+    if isinstance(found, np.ndarray):
+        return found
+    kind, shape = str(getattr(found, "dtype", type(found).__name__)), getattr(found, "shape", ())
     if (kind, len(shape)) != ("torch.float32", 1):
         raise ValueError(f"holds no embedding but {kind}, {tuple(shape)}")
-    return np.asarray(tensor.numpy())
+    return np.asarray(found.numpy())
 
 
 def load_any(path: Path) -> Any:

@@ -22,8 +22,8 @@ BATCHES_BEHIND = 3
 N_WRITERS = 2
 # The most bytes that wait to be computed: ten minutes of audio at 16 kHz, 40 MB. A batch has half.
 MAX_LOADED_BYTES = 600 * 16000 * 4
-# An index with its future outcome, or with the exception that it met before.
-Settled = tuple[int, Future[Any] | BaseException]
+# An index with its future outcome or exception.
+Storing = tuple[int, Future[Any]]
 
 
 class Loaded(NamedTuple):
@@ -134,7 +134,7 @@ def run_threaded(
     """
     readers, writers = ThreadPoolExecutor(n_readers), ThreadPoolExecutor(N_WRITERS)
     budget = _MemoryBudget()
-    storing: deque[list[Settled]] = deque()
+    storing: deque[list[Storing]] = deque()
     try:
         ahead = _load_ahead(pipeline, indices, readers, budget, BATCHES_AHEAD * batch_size)
         for batch in _batches(ahead, batch_size, MAX_LOADED_BYTES // 2):
@@ -142,13 +142,11 @@ def run_threaded(
             results = _compute_or_fail(pipeline, [one.item for one in batch if not one.error])
             for one in batch:
                 result = one.error or next(results)
-                is_failed = isinstance(result, BaseException)
-                outcome = result if is_failed else writers.submit(pipeline.store, one.item, result)
-                storing[-1].append((one.idx, outcome))
+                storing[-1].append((one.idx, writers.submit(_store, pipeline, one.item, result)))
             if len(storing) > BATCHES_BEHIND:
                 yield from _outcomes(storing.popleft())
-        for settled in storing:
-            yield from _outcomes(settled)
+        for some in storing:
+            yield from _outcomes(some)
     finally:
         budget.open()
         readers.shutdown(cancel_futures=True)
@@ -195,22 +193,21 @@ def _load_ahead(
 ) -> Iterator[Loaded]:
     """Yield indices in order, with an item or an exception, while later ones are loading."""
 
-    def load(index: int) -> tuple[Any, int]:
+    def load(index: int) -> Loaded:
         budget.wait(index)
-        item = pipeline.load(index)
-        n_bytes = pipeline.n_bytes(item)
-        budget.take(n_bytes)
-        return item, n_bytes
+        one = _load(pipeline, index)
+        budget.take(one.n_bytes)
+        return one
 
-    def loaded(index: int, future: Future[Any]) -> Loaded:
+    def loaded(index: int, future: Future[Loaded]) -> Loaded:
         budget.want(index)
+        # Such as SystemExit of a task. Here the others are finished first.
         if error := future.exception():
             return Loaded(index, None, error)
-        item, n_bytes = future.result()
-        budget.take(-n_bytes)
-        return Loaded(index, item, None, n_bytes)
+        budget.take(-future.result().n_bytes)
+        return future.result()
 
-    ahead: deque[tuple[int, Future[Any]]] = deque()
+    ahead: deque[tuple[int, Future[Loaded]]] = deque()
     for index in indices:
         ahead.append((index, readers.submit(load, index)))
         if len(ahead) > n_ahead:
@@ -261,9 +258,5 @@ def _compute(pipeline: Pipeline, items: list[Any]) -> Sequence[Any]:
     return found
 
 
-def _outcomes(settled: list[Settled]) -> Iterator[tuple[int, Any]]:
-    for index, outcome in settled:
-        if isinstance(outcome, Future):
-            yield index, outcome.exception() or outcome.result()
-        else:
-            yield index, outcome
+def _outcomes(storing: list[Storing]) -> Iterator[tuple[int, Any]]:
+    return ((index, future.exception() or future.result()) for index, future in storing)
