@@ -28,8 +28,6 @@ from pydantic_core import PydanticCustomError
 from xvectors.config.paths import expand_path
 from xvectors.config.toolkits import TOOLKITS, is_local
 
-# The default of `n_shards`.
-DEFAULT_N_SHARDS: Literal["auto"] = "auto"
 MAX_SHARDS = 1_000_000
 MAX_NAME = 200
 MAX_SHOWN = 100
@@ -403,7 +401,7 @@ class XVectorSettings(_Section):
             lambda given: not isinstance(given, bool),
         ),
     ] = Field(
-        DEFAULT_N_SHARDS,
+        "auto",
         description=(
             "jobs per split: `auto`, a number, or a map from split to these. It does not change "
             "vectors. `auto` depends on the hours of audio: one shard up to 10 minutes, 3 for an "
@@ -556,13 +554,9 @@ class XVectorSettings(_Section):
 
     def given_shards(self, split: str) -> int | None:
         """Return the number of shards of `split`, None if its hours of audio decide."""
-        number = self._shards_of(split)
+        given = self.n_shards
+        number = given.get(split, "auto") if isinstance(given, Mapping) else given
         return None if number == "auto" else number
-
-    def _shards_of(self, split: str) -> int | Auto:
-        if isinstance(self.n_shards, Mapping):
-            return self.n_shards.get(split, DEFAULT_N_SHARDS)
-        return self.n_shards
 
 
 class Settings(_Section):

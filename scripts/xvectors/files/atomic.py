@@ -37,25 +37,18 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        _remove(temporary)
-        if error.filename in (None, str(temporary)):
+    except BaseException as error:
+        # If this fails too, the first error says more.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             raise unwritable(path, error) from error
-        raise
-    except BaseException:
-        _remove(temporary)
         raise
 
 
 def unwritable(path: Path, error: OSError) -> WriteError:
     """Return the exception that says why a file cannot be written."""
     return WriteError(f"{path}: cannot be written: {error.strerror}. {FIX_AND_RERUN}")
-
-
-def _remove(temporary: Path) -> None:
-    # If this fails too, the first error says more.
-    with suppress(OSError):
-        temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:

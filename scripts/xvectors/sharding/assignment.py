@@ -13,6 +13,7 @@ shard, so that few jobs read it, and each of them forwards.
 import hashlib
 import heapq
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ PIECE = 0.25
 NO_CONTAINER = -1
 Numbers = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Number = TypeVar("Number", np.int64, np.float64)
 
 
 def assign_shards(
@@ -49,7 +51,11 @@ def assign_shards(
 
     """
     weights = seconds + FILE_OVERHEAD
-    before = _earlier_of(keys, earlier or {})
+    earlier = earlier or {}
+    known = np.concatenate([np.zeros(0, dtype=np.int64), *earlier.values()])
+    numbers = np.fromiter(earlier, np.int64, len(earlier))
+    shards = np.repeat(numbers, [len(one) for one in earlier.values()])
+    before = look_up(keys, known, shards, -1)
     if containers is None:
         return _assign(keys, weights, n_shards, before)
     heads_of_all = _group(containers, weights, PIECE * float(weights.sum()) / n_shards)
@@ -109,13 +115,22 @@ def utterance_key(utt_id: str) -> int:
     return int.from_bytes(digest, signed=True)
 
 
-def _earlier_of(keys: Numbers, earlier: Mapping[int, Numbers]) -> Numbers:
-    """Return the shard that each utterance had before, -1 for none."""
-    known = np.concatenate([np.zeros(0, dtype=np.int64), *earlier.values()])
-    sizes = [len(one) for one in earlier.values()]
-    shards = np.repeat(np.fromiter(earlier, np.int64, len(earlier)), sizes)
-    if not len(known):
-        return np.full(len(keys), -1)
-    order = known.argsort()
-    places = np.searchsorted(known, keys, sorter=order).clip(max=len(known) - 1)
-    return np.where(known[order[places]] == keys, shards[order[places]], -1)
+def look_up(
+    keys: Numbers, known: Numbers, values: NDArray[Number], missing: float
+) -> NDArray[Number]:
+    """Return the value of each key, shape (n,), `missing` for a key that is not known.
+
+    Args:
+        keys: The keys, shape (n,).
+        known: Keys that are known, in any order, shape (m,).
+        values: Their values, shape (m,).
+        missing: The value of all other keys.
+
+    """
+    found = np.full(len(keys), missing, dtype=values.dtype)
+    if len(known):
+        order = known.argsort()
+        places = order[np.searchsorted(known, keys, sorter=order).clip(max=len(known) - 1)]
+        is_known = known[places] == keys
+        found[is_known] = values[places[is_known]]
+    return found

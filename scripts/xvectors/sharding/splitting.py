@@ -6,10 +6,10 @@ seems to be beyond a limit is measured.
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +21,29 @@ from xvectors.config.layout import EXCLUDED, Layout, shard_names
 from xvectors.errors import ShardError
 from xvectors.files.atomic import remove_leftovers, write_atomically, write_if_changed
 from xvectors.files.checksummed_json import dump_checksummed
-from xvectors.manifest.lines import Utterance
 from xvectors.manifest.reading import Manifest, locate_audio
-from xvectors.sharding.assignment import NO_CONTAINER, Floats, Numbers, assign_shards, utterance_key
+from xvectors.sharding.assignment import (
+    NO_CONTAINER,
+    Floats,
+    Numbers,
+    assign_shards,
+    look_up,
+    utterance_key,
+)
 from xvectors.sharding.index_shards import IndexShard, Plan, hash_audio, read_index_shard
 from xvectors.sharding.limits import NO_LIMITS, Limits
 from xvectors.sharding.shard_count import automatic_shards
 
 logger = logging.getLogger(__name__)
 
-# Audio files whose headers are read at a time.
+# Audio files that are asked for their durations at a time.
 FILES_AT_A_TIME = 100_000
 # Recordings that are measured at most when a run only looks.
 MAX_MEASURED = 2000
 # Assumed where no header states a duration, to choose the number of shards.
 UNKNOWN_SECONDS = 5.0
 Flags = NDArray[np.bool_]
+Answer = TypeVar("Answer")
 
 
 class Division(NamedTuple):
@@ -88,22 +95,22 @@ class EarlierShards:
     def __init__(self, manifest_path: Path, folder: Path) -> None:
         """Read the index shards in `folder`; damaged ones count as missing."""
         self._keys: dict[str, Numbers] = {}
-        self._measured = _Durations([])
-        found = []
+        # Recordings' keys and durations, shape (n,) each.
+        self._durations: list[tuple[Numbers, Floats]] = []
+        self._measured: list[tuple[Numbers, Floats]] = []
         for path in sorted(folder.glob("*-of-*.json")):
             with contextlib.suppress(ShardError):
                 shard = read_index_shard(path)
                 self._keys[path.stem] = _keys(shard.utt_ids)
                 if not shard.stated and shard.audio == hash_audio(manifest_path, shard.wav_paths):
-                    found.append((_keys(shard.wav_paths), np.asarray(shard.seconds)))
+                    self._durations.append((_keys(shard.wav_paths), np.asarray(shard.seconds)))
         with contextlib.suppress(ShardError):
             excluded = read_index_shard(folder / f"{EXCLUDED}.json")
             if excluded.audio == hash_audio(manifest_path, excluded.wav_paths):
                 whole = [segment is None for segment in excluded.segments]
                 keys, seconds = _keys(excluded.wav_paths), np.asarray(excluded.seconds)
-                self._measured = _Durations([(keys[whole], seconds[whole])])
-                found.append((keys[whole], seconds[whole]))
-        self._durations = _Durations(found)
+                self._measured = [(keys[whole], seconds[whole])]
+                self._durations += self._measured
 
     def __bool__(self) -> bool:
         """Tell whether there are any."""
@@ -116,31 +123,18 @@ class EarlierShards:
 
     def seconds(self, wav_keys: Numbers) -> Floats:
         """Return the durations of unchanged recordings, shape (n,), nan for all others."""
-        return self._durations.find(wav_keys)
+        return _find_durations(self._durations, wav_keys)
 
     def measured(self, wav_keys: Numbers) -> Floats:
         """Return those durations that were measured, shape (n,), nan for all others."""
-        return self._measured.find(wav_keys)
+        return _find_durations(self._measured, wav_keys)
 
 
-class _Durations:
-    """Durations by the keys of their recordings."""
-
-    def __init__(self, parts: list[tuple[Numbers, Floats]]) -> None:
-        """Take keys and durations, both of shape (n,)."""
-        keys = np.concatenate([np.zeros(0, dtype=np.int64), *(keys for keys, _ in parts)])
-        seconds = np.concatenate([np.zeros(0), *(seconds for _, seconds in parts)])
-        # A duration of 0 could not be read. It is asked for again.
-        keys, seconds = keys[seconds > 0], seconds[seconds > 0]
-        order = keys.argsort()
-        self._keys, self._seconds = keys[order], seconds[order]
-
-    def find(self, keys: Numbers) -> Floats:
-        """Return the durations of recordings, shape (n,), nan for unknown ones."""
-        if not len(self._keys):
-            return np.full(len(keys), np.nan)
-        places = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
-        return np.where(self._keys[places] == keys, self._seconds[places], np.nan)
+def _find_durations(known: list[tuple[Numbers, Floats]], wav_keys: Numbers) -> Floats:
+    keys = np.concatenate([np.zeros(0, dtype=np.int64), *(keys for keys, _ in known)])
+    seconds = np.concatenate([np.zeros(0), *(seconds for _, seconds in known)])
+    # A duration of 0 could not be read. It is asked for again.
+    return look_up(wav_keys, keys[seconds > 0], seconds[seconds > 0], np.nan)
 
 
 class TooManyHeadersError(Exception):
@@ -196,14 +190,7 @@ def divide(
     named = zip(shard_names(n_shards), members, strict=True)
     excluded = np.flatnonzero(is_excluded)
     return Division(
-        Plan(
-            n_shards,
-            len(included),
-            round(total, 3),
-            manifest.digest,
-            len(excluded),
-            *limits,
-        ),
+        Plan(n_shards, len(included), round(total, 3), manifest.digest, len(excluded), *limits),
         ((name, _index_shard(manifest, positions, listed)) for name, positions in named),
         _index_shard(manifest, excluded, listed) if limits else None,
     )
@@ -231,7 +218,8 @@ def _list(manifest: Manifest, earlier: EarlierShards, max_headers: int | None) -
     unknown = np.flatnonzero(np.isnan(seconds)).tolist()
     if max_headers is not None and len(unknown) > max_headers:
         raise TooManyHeadersError(f"{manifest.path}: {len(unknown)} unknown durations")
-    seconds[unknown] = np.fromiter(_header_seconds(manifest, unknown), float, len(unknown))
+    stated = _ask_files(durations, manifest, unknown)
+    seconds[unknown] = np.fromiter(stated, float, len(unknown))
     return _Listed(keys, seconds.round(4), is_stated, containers)
 
 
@@ -260,7 +248,7 @@ def _exclude(
     if max_measured is not None and len(unknown) > max_measured:
         raise TooManyHeadersError(f"{manifest.path}: {len(unknown)} durations to measure")
     unreadable = []
-    for position, seconds in zip(unknown, _measured_seconds(manifest, unknown), strict=True):
+    for position, seconds in zip(unknown, _ask_files(measure, manifest, unknown), strict=True):
         if seconds is None:
             unreadable.append(position)
         else:
@@ -299,7 +287,7 @@ def has_new_durations(manifest_path: Path, shard: IndexShard) -> bool:
 
 
 def _index_shard(manifest: Manifest, positions: Numbers, listed: _Listed) -> IndexShard:
-    utterances: Sequence[Utterance] = list(manifest.utterances.at(positions.tolist()))
+    utterances = list(manifest.utterances.at(positions.tolist()))
     wav_paths = [utterance.wav_path for utterance in utterances]
     return IndexShard(
         positions.tolist(),
@@ -312,18 +300,13 @@ def _index_shard(manifest: Manifest, positions: Numbers, listed: _Listed) -> Ind
     )
 
 
-def _header_seconds(manifest: Manifest, positions: list[int]) -> Iterator[float]:
-    """Yield the seconds that the headers of utterances' files tell, 0 for unreadable ones."""
+def _ask_files(
+    ask: Callable[[list[str]], list[Answer]], manifest: Manifest, positions: list[int]
+) -> Iterator[Answer]:
+    """Yield what `ask` returns for the audio files of utterances."""
     utterances = manifest.utterances.at(positions)
     while some := list(islice(utterances, FILES_AT_A_TIME)):
-        yield from durations([locate_audio(manifest.path, one.wav_path) for one in some])
-
-
-def _measured_seconds(manifest: Manifest, positions: list[int]) -> Iterator[float | None]:
-    """Yield the measured seconds of utterances' files, None for unreadable ones."""
-    utterances = manifest.utterances.at(positions)
-    while some := list(islice(utterances, FILES_AT_A_TIME)):
-        yield from measure([locate_audio(manifest.path, one.wav_path) for one in some])
+        yield from ask([locate_audio(manifest.path, one.wav_path) for one in some])
 
 
 def _keys(names: list[str]) -> Numbers:
