@@ -1,4 +1,4 @@
-"""Maps of a split's embeddings, and how well they fit their speakers.
+"""Maps of a split's embeddings, and cosines of pairs of them.
 
 In this module, `vectors` is float32 of shape (n, dim), with rows of length 1 (`normalize_lengths`).
 `speakers` is an integer array of shape (n,): the number of each row's speaker, counted from 0.
@@ -9,18 +9,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from xvectors.results.vectors import Floats, Vectors, normalize_lengths
+from xvectors.results.vectors import Floats, Numbers, Vectors, pair_products, sum_groups
 from xvectors.verification.error_rates import ScoredTrials
 
-Numbers = NDArray[np.int64]
 # Below this total variance, differences are rounding errors of float32.
 NO_VARIANCE = 1e-12
 # Cells of a density, horizontally and vertically.
 GRID = (64, 32)
-# Number of utterances compared with all speakers at a time.
-ROWS_AT_A_TIME = 4096
 
 
 class Projection(NamedTuple):
@@ -50,26 +46,6 @@ class Density(NamedTuple):
     x_edges: Floats
     y_edges: Floats
     counts: Numbers
-
-
-class Fit(NamedTuple):
-    """Fit of each utterance to its own speaker and to the others; arrays of shape (n,).
-
-    Attributes:
-        own: Cosine to the sum of its speaker's other vectors. NaN if there are none.
-        other: Largest cosine to the sum of another speaker's vectors. NaN for a single speaker.
-        nearest: The number of that other speaker. -1 for a single speaker.
-
-    """
-
-    own: Floats
-    other: Floats
-    nearest: Numbers
-
-    @property
-    def margin(self) -> Floats:
-        """Cosine to the own speaker minus the cosine to the nearest other one."""
-        return self.own - self.other
 
 
 def principal_components(vectors: Vectors) -> Projection:
@@ -132,35 +108,8 @@ def scored_pairs(vectors: Vectors, speakers: Numbers, limit: int, seed: int = 0)
     same = _pairs(sizes - 1, same_speaker, limit, random)
     different = _pairs(len(speakers) - sizes, other_speaker, limit, random)
     pairs = np.concatenate([same, different])
-    scores = np.empty(len(pairs))
-    for begin in range(0, len(pairs), ROWS_AT_A_TIME):
-        first, second = pairs[begin : begin + ROWS_AT_A_TIME].T
-        scores[begin : begin + ROWS_AT_A_TIME] = np.einsum(
-            "nd,nd->n", vectors[first], vectors[second], dtype=np.float64
-        )
     is_same = np.arange(len(pairs)) < len(same)
-    return ScoredTrials(scores, is_same, speakers[pairs])
-
-
-def fit_to_speakers(vectors: Vectors, speakers: Numbers) -> Fit:
-    """Return how well each utterance fits its own speaker and the nearest other one."""
-    sums = _sums(vectors, speakers)
-    sizes = np.bincount(speakers)
-    without = normalize_lengths((sums[speakers] - vectors).astype(np.float32))
-    own = np.einsum("nd,nd->n", vectors, without, dtype=np.float64)
-    own[sizes[speakers] == 1] = np.nan
-    nearest = np.full(len(vectors), -1)
-    other = np.full(len(vectors), np.nan)
-    if len(sizes) > 1:
-        means = normalize_lengths(sums.astype(np.float32))
-        for begin in range(0, len(vectors), ROWS_AT_A_TIME):
-            rows = slice(begin, begin + ROWS_AT_A_TIME)
-            cosines = vectors[rows] @ means.T
-            line = np.arange(len(cosines))
-            cosines[line, speakers[rows]] = -np.inf
-            nearest[rows] = cosines.argmax(axis=1)
-            other[rows] = cosines[line, nearest[rows]]
-    return Fit(own, other, nearest)
+    return ScoredTrials(pair_products(vectors, pairs), is_same, speakers[pairs])
 
 
 def coherence(vectors: Vectors, speakers: Numbers) -> Floats:
@@ -168,17 +117,11 @@ def coherence(vectors: Vectors, speakers: Numbers) -> Floats:
 
     For n vectors of length 1 with sum s, it is (|s|^2 - n) / (n (n - 1)). NaN for n = 1.
     """
-    squares = (_sums(vectors, speakers) ** 2).sum(axis=1)
-    lengths = np.bincount(speakers, weights=(vectors.astype(np.float64) ** 2).sum(axis=1))
     sizes = np.bincount(speakers).astype(np.float64)
+    squares = (sum_groups(vectors, speakers, len(sizes), np.ones(len(vectors))) ** 2).sum(axis=1)
+    lengths = np.bincount(speakers, weights=(vectors.astype(np.float64) ** 2).sum(axis=1))
     sizes[sizes == 1] = np.nan
     return np.asarray((squares - lengths) / (sizes * (sizes - 1)))
-
-
-def _sums(vectors: Vectors, speakers: Numbers) -> Floats:
-    """Return the sum of each speaker's vectors, shape (speakers, dim)."""
-    starts = np.flatnonzero(np.diff(speakers, prepend=-1))
-    return np.asarray(np.add.reduceat(vectors.astype(np.float64), starts, axis=0))
 
 
 def _pairs(

@@ -1,10 +1,8 @@
 """The overview: one page that lists all splits and trial lists, with links to their pages."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from time import time
 from typing import Any, NamedTuple
 
@@ -15,12 +13,14 @@ from xvectors.files.atomic import parse_json, write_atomically
 from xvectors.files.run_lock import current_command
 from xvectors.report.page import render
 from xvectors.report.sampling import add_up
-from xvectors.report.split_report import speeds
+from xvectors.report.split_report import last_work, median_speed, speeds
 from xvectors.results.tables import read_excluded, read_failures, read_index
 from xvectors.sharding.limits import Limits
-from xvectors.sharding.markers import DoneMarker, read_last_work, read_marker
+from xvectors.sharding.markers import DoneMarker
 
 SECONDS_PER_HOUR = 3600
+# A shard and the account of its last job that embedded something.
+Work = tuple[str, DoneMarker]
 
 
 class SplitLine(NamedTuple):
@@ -81,13 +81,15 @@ def draw_overview(settings: Settings, shards: Mapping[str, Sequence[str]]) -> No
 
     """
     layout, xvector = Layout.of(settings), settings.xvector
-    markers = [layout.marker(split, name) for split in shards for name in shards[split]]
-    read = {path: _last_work(layout, path) for path in markers}
+    works = {
+        split: [(name, last_work(layout, split, name)) for name in names]
+        for split, names in shards.items()
+    }
     values = {
         "tag": xvector.spk_embed_tag,
-        "encoder": _encoder(settings, read),
+        "encoder": _encoder(settings, works),
         "origin": Origin(current_command(), _minute(time())),
-        "splits": [_split_line(settings, split, read) for split in xvector.splits],
+        "splits": [_split_line(settings, split, works[split]) for split in xvector.splits],
         "trials": [
             TrialsLine(name, layout.trials_page(name).name, _read(layout.error_rates(name)))
             for name in xvector.trials
@@ -97,32 +99,26 @@ def draw_overview(settings: Settings, shards: Mapping[str, Sequence[str]]) -> No
     write_atomically(layout.overview, page.encode())
 
 
-def _encoder(settings: Settings, markers: dict[Path, DoneMarker]) -> Encoder:
+def _encoder(settings: Settings, works: Mapping[str, list[Work]]) -> Encoder:
     layout = Layout.of(settings)
     about = _read(layout.encoder)
-    files = (_last_work_file(layout, path) for path in markers)
-    newest = max(path.stat().st_mtime for path in files)
+    accounts = [account for own in works.values() for _, account in own]
+    files = [_work_file(layout, split, name) for split, own in works.items() for name, _ in own]
     return Encoder(
         settings.xvector.toolkit,
         about["source"],
         about["revision"],
         about["fingerprint"],
-        _named(marker.device for marker in markers.values()),
-        _named(marker.precision for marker in markers.values()),
-        _minute(newest),
+        _named(account.device for account in accounts),
+        _named(account.precision for account in accounts),
+        _minute(max(path.stat().st_mtime for path in files)),
     )
 
 
-def _last_work(layout: Layout, marker: Path) -> DoneMarker:
-    """Return the account of the last job that embedded something of a marker's shard."""
-    return read_last_work(_last_work_file(layout, marker), read_marker(marker))
-
-
-def _last_work_file(layout: Layout, marker: Path) -> Path:
-    """Return the file with that account."""
-    # The folder of a split's markers has its name.
-    path = layout.last_work(marker.parent.name, marker.stem)
-    return path if path.exists() else marker
+def _work_file(layout: Layout, split: str, shard: str) -> Path:
+    """Return the file with the account of a shard's last job that embedded something."""
+    path = layout.last_work(split, shard)
+    return path if path.exists() else layout.marker(split, shard)
 
 
 def _minute(seconds: float) -> str:
@@ -133,9 +129,8 @@ def _named(names: Iterable[str]) -> str:
     return ", ".join(sorted(set(names)))
 
 
-def _split_line(settings: Settings, split: str, markers: dict[Path, DoneMarker]) -> SplitLine:
+def _split_line(settings: Settings, split: str, works: list[Work]) -> SplitLine:
     layout, xvector = Layout.of(settings), settings.xvector
-    own = [(path.stem, marker) for path, marker in markers.items() if path.parent.name == split]
     totals = add_up(read_index(layout.index(split)))
     excluded = read_excluded(layout.excluded(split)) if Limits.of(settings) else None
     return SplitLine(
@@ -151,19 +146,14 @@ def _split_line(settings: Settings, split: str, markers: dict[Path, DoneMarker])
             _read(layout.clusters_summary(split))["n_clusters"] if xvector.clusters else None
         ),
         clusters=layout.clusters(split).name,
-        times_real_time=_speed(own),
+        times_real_time=median_speed(speeds(works)),
     )
-
-
-def _speed(markers: list[tuple[str, DoneMarker]]) -> float | None:
-    found = [speed.times_real_time for speed in speeds(markers)]
-    return median(found) if found else None
 
 
 def _read(path: Path) -> Any:
     try:
         return parse_json(path.read_bytes())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ShardError(
             f"{path}: missing or damaged. Delete it and rerun the same command"
         ) from error

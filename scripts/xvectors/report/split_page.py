@@ -100,7 +100,7 @@ def _speaker_charts(
     if view.similarity is not None:
         specs["similarity"] = charts.similarity_chart(view.similarity, "cosine")
     if not np.isnan(view.fit.margin).all():
-        own, other = view.fit.own, view.fit.other
+        own, other = view.fit.own, view.fit.nearest
         ends = max(np.nanmin(own), np.nanmin(other)), min(np.nanmax(own), np.nanmax(other))
         specs["fit"] = charts.fit_chart((float(ends[0]), float(ends[1])))
     return specs
@@ -130,8 +130,8 @@ def _points(view: SpeakerView, legend: Mapping[str, Mark]) -> list[dict[str, Any
             "pc1": _rounded(view.projection.points[i, 0]),
             "pc2": _rounded(view.projection.points[i, 1]),
             "own": _rounded(view.fit.own[i]),
-            "other": _rounded(view.fit.other[i]),
-            "nearest": view.names[view.fit.nearest[i]] if view.fit.nearest[i] >= 0 else None,
+            "other": _rounded(view.fit.nearest[i]),
+            "nearest": view.names[view.fit.nearest_speaker[i]] if len(view.names) > 1 else None,
         }
         if view.neighbours is not None:
             point["tsne1"], point["tsne2"] = map(_rounded, view.neighbours[place])

@@ -13,19 +13,16 @@ from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings
 from xvectors.report.embedding_space import (
     Density,
-    Fit,
-    Numbers,
     Projection,
     coherence,
     density,
-    fit_to_speakers,
     neighbour_map,
     principal_components,
     scored_pairs,
 )
 from xvectors.report.recordings import Recording, cut_clips, find_recordings
 from xvectors.report.sampling import Totals, add_up, sample_rows
-from xvectors.results.labels import Suspect, read_suspects
+from xvectors.results.labels import Doubt, Scores, read_suspects, score_labels
 from xvectors.results.tables import (
     ExcludedRow,
     FailureRow,
@@ -35,7 +32,7 @@ from xvectors.results.tables import (
     read_failures,
     read_index,
 )
-from xvectors.results.vectors import Floats, Vectors, normalize_lengths
+from xvectors.results.vectors import Floats, Numbers, Vectors, normalize_lengths
 from xvectors.sharding.limits import Limits
 from xvectors.sharding.markers import DoneMarker, read_last_work, read_marker
 from xvectors.tasks.outputs import makes_embeddings, runner_class
@@ -71,21 +68,6 @@ class Histogram(NamedTuple):
 
     edges: Floats
     counts: Numbers
-
-
-class Doubt(NamedTuple):
-    """An utterance with its speaker, the nearest other speaker, and the cosines to both."""
-
-    utt_id: str
-    speaker_id: str
-    own: float
-    nearest_id: str
-    other: float
-
-    @property
-    def margin(self) -> float:
-        """The first cosine less the second."""
-        return self.own - self.other
 
 
 class LooseSpeaker(NamedTuple):
@@ -124,7 +106,7 @@ class SpeakerView:
     drawn: Numbers
     neighbours: Floats | None
     similarity: ScoreSummary | None
-    fit: Fit
+    fit: Scores
     coherence: Floats
 
     @property
@@ -139,15 +121,14 @@ class SpeakerView:
 
     def doubts(self, n: int) -> list[Doubt]:
         """Return the `n` utterances with the smallest margin."""
-        margin = self.fit.margin
+        fit, margin = self.fit, self.fit.margin
         known = np.flatnonzero(~np.isnan(margin))
         return [
             Doubt(
                 self.rows[i].utt_id,
                 self.rows[i].speaker_id,
-                float(self.fit.own[i]),
-                self.names[self.fit.nearest[i]],
-                float(self.fit.other[i]),
+                self.names[fit.nearest_speaker[i]],
+                *(float(numbers[i]) for numbers in (fit.own, fit.nearest, margin)),
             )
             for i in known[np.argsort(margin[known], kind="stable")][:n]
         ]
@@ -187,7 +168,7 @@ class SplitReport:
     durations: Histogram
     failures: list[FailureRow]
     n_failures: int
-    suspects: list[Suspect]
+    suspects: list[Doubt]
     n_suspects: int | None
     doubts: list[Doubt]
     recordings: dict[str, Recording]
@@ -204,7 +185,7 @@ class SplitReport:
     @property
     def median_times_real_time(self) -> float | None:
         """Median over the shards that embedded something."""
-        return median(speed.times_real_time for speed in self.speeds) if self.speeds else None
+        return median_speed(self.speeds)
 
 
 def gather(
@@ -231,7 +212,7 @@ def gather(
         index = read_index(layout.index(split))
         rows = sample_rows(index, totals.n_utterances, n_utterances)
         view = view_speakers(rows, np.stack(list(load_embeddings(rows))), with_tsne)
-    markers = [(shard, read_marker(layout.marker(split, shard))) for shard in shards]
+    markers = [read_marker(layout.marker(split, shard)) for shard in shards]
     failures, n_failures = first_rows(read_failures(layout.failures(split)))
     limited = bool(Limits.of(settings))
     excluded, n_excluded = first_rows(
@@ -268,13 +249,10 @@ def gather(
         n_suspects=len(suspects) if settings.xvector.labels else None,
         excluded=excluded,
         n_excluded=n_excluded,
-        n_silent=sum(marker.n_silent for _, marker in markers),
-        n_misstated=sum(marker.n_misstated for _, marker in markers),
+        n_silent=sum(marker.n_silent for marker in markers),
+        n_misstated=sum(marker.n_misstated for marker in markers),
         n_shards=len(shards),
-        speeds=speeds(
-            (shard, read_last_work(layout.last_work(split, shard), marker))
-            for shard, marker in markers
-        ),
+        speeds=speeds((shard, last_work(layout, split, shard)) for shard in shards),
         view=view,
     )
 
@@ -321,13 +299,19 @@ def view_speakers(rows: list[IndexRow], embeddings: Vectors, with_tsne: bool) ->
         drawn=drawn,
         neighbours=neighbour_map(vectors[drawn]) if is_mapped else None,
         similarity=summarize_scores(pairs) if len(pairs.scores) else None,
-        fit=fit_to_speakers(vectors, speakers),
+        fit=score_labels(vectors, speakers, len(names), n_rounds=1),
         coherence=coherence(vectors, speakers),
     )
 
 
+def last_work(layout: Layout, split: str, shard: str) -> DoneMarker:
+    """Return the account of a shard's last job that embedded something."""
+    marker = read_marker(layout.marker(split, shard))
+    return read_last_work(layout.last_work(split, shard), marker)
+
+
 def speeds(accounts: Iterable[tuple[str, DoneMarker]]) -> list[ShardSpeed]:
-    """Return the speeds of the shards whose accounts, `read_last_work`, tell of embedding."""
+    """Return the speeds of the shards whose accounts, see `last_work`, tell of embedding."""
     return [
         ShardSpeed(
             shard,
@@ -340,3 +324,8 @@ def speeds(accounts: Iterable[tuple[str, DoneMarker]]) -> list[ShardSpeed]:
         for shard, marker in accounts
         if marker.n_written and marker.wall_seconds > 0
     ]
+
+
+def median_speed(found: list[ShardSpeed]) -> float | None:
+    """Return the median times real time, None without any speed."""
+    return median(speed.times_real_time for speed in found) if found else None

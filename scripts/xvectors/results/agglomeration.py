@@ -45,6 +45,10 @@ class Merges(NamedTuple):
     cosines: Floats
     smaller: Numbers
 
+    def of(self, vectors: Numbers) -> "Merges":
+        """Return the same merges with the numbers that vectors have elsewhere, shape (n,)."""
+        return self._replace(kept=vectors[self.kept], gone=vectors[self.gone])
+
 
 class Groups(NamedTuple):
     """Groups of vectors: `numbers`, shape (n,), and the average cosine from which they merged."""
@@ -70,11 +74,13 @@ def group_vectors(vectors: Vectors, sizes: Numbers) -> Groups:
     earlier: list[Merges] = []
     cut = float("nan")
     while len(means) > MAX_ROWS_AT_ONCE:
-        trees = _concatenate([_agglomerate_part(means, sizes, rows) for rows in _parts(means)])
+        trees = _concatenate(
+            [agglomerate(means[rows], sizes[rows]).of(rows) for rows in _parts(means)]
+        )
         # Later trees have few merges within speakers, if any.
         cut = cut if earlier else choose_cut(trees)
-        inner = _above(trees, cut)
-        earlier.append(inner._replace(kept=firsts[inner.kept], gone=firsts[inner.gone]))
+        inner = Merges._make(column[trees.cosines >= cut] for column in trees)
+        earlier.append(inner.of(firsts))
         roots, groups = np.unique(join(inner, len(means), cut), return_inverse=True)
         firsts, numbers = firsts[roots], groups[numbers]
         means, sizes = _means(means, sizes, groups, len(roots))
@@ -149,24 +155,8 @@ def join(merges: Merges, n: int, threshold: float) -> Numbers:
     return roots
 
 
-def _agglomerate_part(means: Vectors, sizes: Numbers, rows: Numbers) -> Merges:
-    """Return the merges of some rows."""
-    merges = agglomerate(means[rows], sizes[rows])
-    return merges._replace(kept=rows[merges.kept], gone=rows[merges.gone])
-
-
-def _above(merges: Merges, threshold: float) -> Merges:
-    high = merges.cosines >= threshold
-    return Merges(merges.kept[high], merges.gone[high], merges.cosines[high], merges.smaller[high])
-
-
 def _concatenate(merges: Sequence[Merges]) -> Merges:
-    return Merges(
-        np.concatenate([some.kept for some in merges]),
-        np.concatenate([some.gone for some in merges]),
-        np.concatenate([some.cosines for some in merges]),
-        np.concatenate([some.smaller for some in merges]),
-    )
+    return Merges._make(map(np.concatenate, zip(*merges, strict=True)))
 
 
 def _nearest(means: Vectors, rows: Numbers) -> tuple[Numbers, Floats]:

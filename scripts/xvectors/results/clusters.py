@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xvectors.files.atomic import replacing, write_atomically
+from xvectors.files.atomic import write_atomically
 from xvectors.results.agglomeration import MAX_ROWS_AT_ONCE, group_vectors
 from xvectors.results.labels import Labelled, read_labelled
+from xvectors.results.tables import write_table
 from xvectors.results.vectors import (
     Floats,
     Numbers,
@@ -63,9 +64,7 @@ def cluster_split(
     n_clusters, dim = clusters.means.shape
     names = (str(number) for number in range(n_clusters))
     write_vectors(means, names, iter(clusters.means), dim, metadata)
-    with replacing(table) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write("\t".join(COLUMNS) + "\n")
-        file.writelines("\t".join(row) + "\n" for row in _rows(labelled, clusters))
+    write_table(table, COLUMNS, _rows(labelled, clusters))
     n = len(labelled.utt_ids)
     content: dict[str, Any] = {
         "method": "average linkage"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.files.atomic import replacing
-from xvectors.results.tables import load_embeddings, read_index
+from xvectors.results.tables import read_index, with_embeddings
 
 UTTERANCES = "utt2embedding.pt"
 SPEAKERS = "spk2embedding.pt"
@@ -23,8 +23,7 @@ def export_cosyvoice(index: Path, folder: Path) -> None:
     utterances: dict[str, list[float]] = {}
     sums: dict[str, NDArray[np.float64]] = {}
     counts: dict[str, int] = {}
-    rows = read_index(index)
-    for row, vector in zip(read_index(index), load_embeddings(rows), strict=True):
+    for row, vector in with_embeddings(read_index(index)):
         utterances[row.utt_id] = vector.tolist()
         sums[row.speaker_id] = sums.get(row.speaker_id, 0.0) + vector.astype(np.float64)
         counts[row.speaker_id] = counts.get(row.speaker_id, 0) + 1

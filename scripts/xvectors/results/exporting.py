@@ -2,11 +2,9 @@
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from itertools import groupby, islice, tee
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +13,7 @@ from xvectors.errors import ExportError
 from xvectors.files.atomic import replacing
 from xvectors.results.sorting import sorted_rows
 from xvectors.results.speakers import read_speakers
-from xvectors.results.tables import IndexRow, load_embeddings, read_index
+from xvectors.results.tables import IndexRow, load_embeddings, read_index, with_embeddings
 from xvectors.storage.safetensors_file import write_vectors
 
 # Rows in memory at a time. Also a good size for readers.
@@ -35,14 +33,14 @@ def export_numpy(index: Path, array: Path, names: Path) -> None:
     """
     n_rows = sum(1 for _ in read_index(index))
     header = {"descr": "<f4", "fortran_order": False, "shape": (n_rows, _dim(index))}
-    with ExitStack() as stack:
-        lines = stack.enter_context(
-            stack.enter_context(replacing(names)).open("w", encoding="utf-8", newline="\n")
-        )
-        rows = stack.enter_context(stack.enter_context(replacing(array)).open("wb"))
+    with (
+        replacing(names) as new_names,
+        new_names.open("w", encoding="utf-8", newline="\n") as lines,
+        replacing(array) as new_array,
+        new_array.open("wb") as rows,
+    ):
         np.lib.format.write_array_header_1_0(rows, header)
-        named, placed = tee(read_index(index))
-        for row, vector in zip(named, load_embeddings(placed), strict=True):
+        for row, vector in with_embeddings(read_index(index)):
             lines.write(f"{row.utt_id}\n")
             rows.write(vector.astype("<f4").tobytes())
 
@@ -62,14 +60,14 @@ def export_parquet(index: Path, output: Path, metadata: Mapping[str, str]) -> No
         metadata=dict(metadata),
     )
     with replacing(output) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
-        embeddings = load_embeddings(read_index(index))
-        for rows in _groups(read_index(index)):
-            vectors = np.concatenate(list(islice(embeddings, len(rows))))
+        embedded = with_embeddings(read_index(index))
+        while group := list(islice(embedded, ROWS_PER_GROUP)):
+            rows, vectors = zip(*group, strict=True)
             columns = [
                 pa.array([row.utt_id for row in rows]),
                 pa.array([row.speaker_id for row in rows]),
                 pa.FixedSizeListArray.from_arrays(
-                    pa.array(vectors), type=schema.field("embedding").type
+                    pa.array(np.concatenate(vectors)), type=schema.field("embedding").type
                 ),
                 pa.array([row.seconds for row in rows]),
             ]
@@ -92,9 +90,10 @@ def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = sorted_rows((row[:3] for row in _kaldi_rows(index)), folder)
-    named, placed = tee(IndexRow(utt_id, speaker, path, 0.0) for utt_id, speaker, path in rows)
-    embeddings = load_embeddings(placed)
-    _write_ark(folder / "xvector", zip((row.utt_id for row in named), embeddings, strict=True))
+    embedded = with_embeddings(
+        IndexRow(utt_id, speaker, path, 0.0) for utt_id, speaker, path in rows
+    )
+    _write_ark(folder / "xvector", ((row.utt_id, vector) for row, vector in embedded))
     means = read_speakers(speakers)
     by_name = sorted(
         zip(means.speaker_ids, means.means, strict=True), key=lambda mean: mean[0].encode()
@@ -136,12 +135,13 @@ def _write_ark(stem: Path, vectors: Iterable[tuple[str, NDArray[np.float32]]]) -
     The bytes of a vector are those of ``Vector::Write`` in Kaldi's ``matrix/kaldi-vector.cc``.
     """
     ark, scp = stem.with_suffix(".ark"), stem.with_suffix(".scp")
-    with ExitStack() as stack:
-        # The ark takes its name before the scp, which points into it.
-        lines: IO[str] = stack.enter_context(
-            stack.enter_context(replacing(scp)).open("w", encoding="utf-8")
-        )
-        arrays: IO[bytes] = stack.enter_context(stack.enter_context(replacing(ark)).open("wb"))
+    # The ark takes its name before the scp, which points into it.
+    with (
+        replacing(scp) as new_scp,
+        new_scp.open("w", encoding="utf-8") as lines,
+        replacing(ark) as new_ark,
+        new_ark.open("wb") as arrays,
+    ):
         for name, vector in vectors:
             arrays.write(f"{name} ".encode())
             lines.write(f"{name} {ark.absolute()}:{arrays.tell()}\n")
@@ -163,24 +163,13 @@ def _kaldi_rows(index: Path) -> Iterator[IndexRow]:
     """
     for row in read_index(index):
         for key, name in (("utt_id", row.utt_id), ("speaker_id", row.speaker_id)):
-            if len(name.split()) != 1 or name.split()[0] != name:
+            if name.split() != [name]:
                 raise ExportError(
                     f"{row.utt_id}: {key} {name!r} is empty or contains a space, which is the "
                     "separator in Kaldi's files. Rename it in the manifest, or export to "
                     "parquet or safetensors"
                 )
         yield row
-
-
-def _groups(rows: Iterable[IndexRow]) -> Iterator[list[IndexRow]]:
-    group: list[IndexRow] = []
-    for row in rows:
-        group.append(row)
-        if len(group) == ROWS_PER_GROUP:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _dim(index: Path) -> int:

@@ -14,6 +14,7 @@ that is closer to its own speaker than to any other is never suspect.
 """
 
 import json
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -29,7 +30,7 @@ from xvectors.errors import ShardError
 from xvectors.files.atomic import parse_json, replacing, write_atomically
 from xvectors.manifest.lines import numbered_lines
 from xvectors.manifest.reading import locate_audio
-from xvectors.results.tables import load_embeddings, read_index
+from xvectors.results.tables import read_index, with_embeddings, write_table
 from xvectors.results.vectors import (
     Floats,
     Numbers,
@@ -101,8 +102,11 @@ class Threshold:
     n_wrong: int
 
 
-class Suspect(NamedTuple):
-    """An utterance whose label is suspect, as the table of labels has it."""
+class Doubt(NamedTuple):
+    """An utterance whose label is in doubt: its speaker, the nearest other one, both cosines.
+
+    `margin` is the first cosine less the second.
+    """
 
     utt_id: str
     speaker_id: str
@@ -137,9 +141,7 @@ def check_labels(
         scores = score_labels(labelled.vectors, labelled.labels, len(labelled.speakers))
         threshold = choose_threshold(scores.margin, false_discovery_rate)
         verdicts = judge(scores, threshold)
-        with replacing(table) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.write("\t".join(COLUMNS) + "\n")
-            file.writelines("\t".join(row) + "\n" for row in _rows(labelled, scores, verdicts))
+        write_table(table, COLUMNS, _rows(labelled, scores, verdicts))
     counts = {verdict: verdicts.count(verdict) for verdict in ("ok", "suspect", "single")}
     content: dict[str, Any] = {
         "manifest": str(manifest.absolute()),
@@ -189,7 +191,7 @@ def is_clean_of(manifest: str, summary: Path) -> bool:
     return bool(made_of == str(Path(manifest).absolute()))
 
 
-def read_suspects(table: Path) -> Iterator[Suspect]:
+def read_suspects(table: Path) -> Iterator[Doubt]:
     """Yield a table's utterances whose labels are suspect, in its order.
 
     Raises:
@@ -201,7 +203,7 @@ def read_suspects(table: Path) -> Iterator[Suspect]:
             utt_id, speaker_id, own, nearest_speaker, nearest, margin, _, verdict = fields
             if verdict == "suspect":
                 numbers = float(own), float(nearest), float(margin)
-                yield Suspect(utt_id, speaker_id, nearest_speaker, *numbers)
+                yield Doubt(utt_id, speaker_id, nearest_speaker, *numbers)
     except (OSError, ValueError) as error:
         raise ShardError(
             f"{table}: missing or damaged. Delete it and rerun the same command"
@@ -224,24 +226,21 @@ def _read_table(table: Path) -> Iterator[list[str]]:
 
 def read_labelled(index: Path, store: Any) -> Labelled:
     """Read a split's embeddings once, and keep them normalized in an open binary file."""
-    utt_ids, names = [], []
-    for row in read_index(index):
+    utt_ids, names, hashes = [], [], array("q")
+    dim = 0
+    for row, embedding in with_embeddings(read_index(index)):
         utt_ids.append(row.utt_id)
         names.append(row.speaker_id)
-    speakers, labels = np.unique(np.array(names, dtype=object), return_inverse=True)
-    dim = 0
-    hashes = np.zeros(len(utt_ids), dtype=np.int64)
-    for i, embedding in enumerate(load_embeddings(read_index(index))):
         dim = len(embedding)
         digest = blake2b(embedding.astype("<f4").tobytes(), digest_size=8).digest()
-        hashes[i] = int.from_bytes(digest, "little", signed=True)
-        store.write(normalize_lengths(embedding[None])[0].astype(np.float32).tobytes())
+        hashes.append(int.from_bytes(digest, "little", signed=True))
+        store.write(normalize_lengths(embedding[None]).tobytes())
     store.flush()
+    speakers, labels = np.unique(np.array(names, dtype=object), return_inverse=True)
     shape = (len(utt_ids), dim)
     vectors = np.memmap(store, np.float32, "r", shape=shape) if dim else np.zeros(shape, np.float32)
-    return Labelled(
-        utt_ids, list(speakers), labels.astype(np.int64), vectors, _first_of_same(hashes)
-    )
+    duplicate_of = _first_of_same(np.asarray(hashes, dtype=np.int64))
+    return Labelled(utt_ids, list(speakers), labels.astype(np.int64), vectors, duplicate_of)
 
 
 def score_labels(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xvectors.results.tables import load_embeddings, read_index
+from xvectors.results.tables import read_index, with_embeddings
 from xvectors.results.vectors import normalize_lengths
 from xvectors.storage.safetensors_file import write_vectors
 
@@ -39,8 +39,7 @@ def average_speakers(
     """
     sums: dict[str, NDArray[np.float64]] = {}
     counts: dict[str, int] = {}
-    rows = read_index(index)
-    for row, embedding in zip(read_index(index), load_embeddings(rows), strict=True):
+    for row, embedding in with_embeddings(read_index(index)):
         vector = normalize_lengths(embedding[None])[0] if length_normalize else embedding
         sums[row.speaker_id] = sums.get(row.speaker_id, 0.0) + vector.astype(np.float64)
         counts[row.speaker_id] = counts.get(row.speaker_id, 0) + 1

@@ -7,7 +7,7 @@ memory hold paths that can be opened.
 import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain, tee
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,18 +85,18 @@ def write_index(path: Path, rows: Iterable[IndexRow], with_speech: bool = False)
             return first
         return *first, "" if row.speech_seconds is None else f"{row.speech_seconds:.4f}"
 
-    _write(path, WITH_SPEECH if with_speech else WITHOUT_SPEECH, map(fields, rows))
+    write_table(path, WITH_SPEECH if with_speech else WITHOUT_SPEECH, map(fields, rows))
 
 
 def write_failures(path: Path, rows: Iterable[FailureRow]) -> None:
     """Write the table of the utterances that could not be embedded."""
-    _write(path, FailureRow._fields, rows)
+    write_table(path, FailureRow._fields, rows)
 
 
 def write_excluded(path: Path, rows: Iterable[ExcludedRow]) -> None:
     """Write the table of the utterances that are too short or too long."""
     fields = ((row.utt_id, row.wav_path, f"{row.seconds:.4f}") for row in rows)
-    _write(path, ExcludedRow._fields, fields)
+    write_table(path, ExcludedRow._fields, fields)
 
 
 def read_index(path: Path) -> Iterator[IndexRow]:
@@ -127,7 +127,7 @@ def is_current_form(path: Path) -> bool:
     Earlier versions wrote absolute paths. Only the first line is checked.
     """
     try:
-        list(islice(read_index(path), 1))
+        next(read_index(path), None)
     except ShardError:
         return False
     return True
@@ -206,7 +206,14 @@ def load_embeddings(rows: Iterable[IndexRow]) -> Iterator[NDArray[np.float32]]:
         yield embedding
 
 
-def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+def with_embeddings(rows: Iterable[IndexRow]) -> Iterator[tuple[IndexRow, NDArray[np.float32]]]:
+    """Yield utterances with their embeddings, see `load_embeddings`."""
+    named, placed = tee(rows)
+    return zip(named, load_embeddings(placed), strict=True)
+
+
+def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Write a table, whole or not at all."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines("\t".join(row) + "\n" for row in chain([header], rows))
 

@@ -51,6 +51,21 @@ def nearest_means(vectors: Vectors, means: Vectors, excluded: Numbers) -> tuple[
     return nearest, products
 
 
+def pair_products(vectors: Vectors, pairs: Numbers) -> Floats:
+    """Return the product of the two vectors of each pair, shape (n,).
+
+    Args:
+        vectors: Shape (m, dim).
+        pairs: The rows of both, shape (n, 2).
+
+    """
+    products = np.empty(len(pairs))
+    for block in blocks(len(pairs)):
+        first, second = pairs[block].T
+        products[block] = np.einsum("nd,nd->n", vectors[first], vectors[second], dtype=np.float64)
+    return products
+
+
 def sum_groups(
     vectors: Vectors, numbers: Numbers, n_groups: int, weights: Floats | Numbers | NDArray[np.bool_]
 ) -> Floats:

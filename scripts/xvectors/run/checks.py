@@ -109,13 +109,12 @@ def _check_trials(settings: Settings) -> None:
     """
     xvector, layout = settings.xvector, Layout.of(settings)
     manifests = [Path(xvector.manifest_paths[split]) for split in xvector.splits]
-    lists = {name: Path(path) for name, path in xvector.trials.items()}
-    new = {
-        name: path
-        for name, path in lists.items()
-        if not layout.scores(name).exists()
-        or layout.scores(name).stat().st_mtime_ns < path.stat().st_mtime_ns
-    }
+    lists = {layout.scores(name): Path(path) for name, path in xvector.trials.items()}
+    new = [
+        path
+        for scores, path in lists.items()
+        if not scores.exists() or scores.stat().st_mtime_ns < path.stat().st_mtime_ns
+    ]
     # A manifest that is made from a corpus may not be there yet.
     if new and all(manifest.exists() for manifest in manifests):
         check_trials(new, manifests)

@@ -2,21 +2,20 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings
 from xvectors.errors import TrialsError
-from xvectors.files.atomic import replacing, write_atomically
+from xvectors.files.atomic import write_atomically
 from xvectors.results.speakers import Speakers, read_speakers
-from xvectors.results.tables import IndexRow, load_embeddings
-from xvectors.results.vectors import Floats, Vectors, normalize_lengths
+from xvectors.results.tables import IndexRow, load_embeddings, write_table
+from xvectors.results.vectors import Floats, Vectors, blocks, normalize_lengths, pair_products
 from xvectors.verification.error_rates import CONFIDENCE, ScoredTrials
 from xvectors.verification.score_summary import (
     PairsReport,
@@ -27,9 +26,6 @@ from xvectors.verification.score_summary import (
 from xvectors.verification.trials import Trial, find_utterances, has_labels, read_trials
 
 logger = logging.getLogger(__name__)
-
-TRIALS_AT_A_TIME = 65536
-UTTERANCES_AT_A_TIME = 1024
 
 Reports = list[ScoreReport] | list[PairsReport]
 
@@ -138,12 +134,7 @@ def cosine_scores(
     numbers = {name: i for i, name in enumerate(dict.fromkeys(speaker_ids))}
     speakers = np.array([numbers[name] for name in speaker_ids])[pairs]
     is_target = np.array([bool(trial.is_target) for trial in trials])
-    scores = np.concatenate(
-        [
-            np.einsum("ij,ij->i", vectors[part[:, 0]], vectors[part[:, 1]], dtype=np.float64)
-            for part in _parts(pairs, TRIALS_AT_A_TIME)
-        ]
-    )
+    scores = pair_products(vectors, pairs)
     plain = ScoredTrials(scores, is_target, speakers)
     if cohort is None:
         return plain, None
@@ -171,12 +162,12 @@ def cohort_statistics(vectors: Vectors, cohort: Cohort) -> tuple[Floats, Floats]
         Two arrays of shape (n,).
 
     """
-    found = []
-    for part in _parts(vectors, UTTERANCES_AT_A_TIME):
-        highest = np.sort(part @ cohort.means.T, axis=1)[:, -cohort.top :].astype(np.float64)
-        found.append((highest.mean(axis=1), highest.std(axis=1)))
-    means, deviations = zip(*found, strict=True)
-    return np.concatenate(means), np.concatenate(deviations)
+    means, deviations = np.empty(len(vectors)), np.empty(len(vectors))
+    for block in blocks(len(vectors), len(cohort.means)):
+        products = np.sort(vectors[block] @ cohort.means.T, axis=1)
+        highest = products[:, -cohort.top :].astype(np.float64)
+        means[block], deviations[block] = highest.mean(axis=1), highest.std(axis=1)
+    return means, deviations
 
 
 def write_scores(
@@ -192,12 +183,12 @@ def write_scores(
     if normalized is not None:
         header.append("normalized_score")
         columns.append(normalized.scores)
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write("\t".join(header) + "\n")
-        for trial, *scores in zip(trials, *columns, strict=True):
-            label = [str(int(trial.is_target))] if trial.is_target is not None else []
-            fields = [*label, trial.utt1, trial.utt2]
-            file.write("\t".join(fields + [f"{score:.6f}" for score in scores]) + "\n")
+    labels = ([] if trial.is_target is None else [str(int(trial.is_target))] for trial in trials)
+    rows = (
+        [*label, trial.utt1, trial.utt2, *(f"{score:.6f}" for score in scores)]
+        for label, trial, *scores in zip(labels, trials, *columns, strict=True)
+    )
+    write_table(path, header, rows)
 
 
 def _as_json(report: ScoreReport | PairsReport) -> dict[str, Any]:
@@ -232,8 +223,3 @@ def _in_words(report: ScoreReport | PairsReport) -> str:
         f"{report.kind} of {n_trials} trials: EER {rate:.2%} "
         f"({CONFIDENCE:.0%} interval {low:.2%} to {high:.2%}), minDCF {costs}"
     )
-
-
-def _parts(rows: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

@@ -138,11 +138,11 @@ def _spellings(utt_id: str) -> Iterator[str]:
         name = rest
 
 
-def check_trials(trials: dict[str, Path], manifests: Iterable[Path]) -> None:
+def check_trials(paths: Iterable[Path], manifests: Sequence[Path]) -> None:
     """Check that the utterances of trial lists are in manifests.
 
     Args:
-        trials: The trial lists, by name.
+        paths: The trial lists.
         manifests: The manifests of all splits; only the utt_ids in them are read.
 
     Raises:
@@ -150,7 +150,7 @@ def check_trials(trials: dict[str, Path], manifests: Iterable[Path]) -> None:
             similar utterance.
 
     """
-    lists = {path: read_trials(path) for path in trials.values()}
+    lists = {path: read_trials(path) for path in paths}
     spelled = {
         spelling
         for one in lists.values()
@@ -158,8 +158,7 @@ def check_trials(trials: dict[str, Path], manifests: Iterable[Path]) -> None:
         for name in (trial.utt1, trial.utt2)
         for spelling in _spellings(name)
     }
-    paths = list(manifests)
-    known = {utt_id for utt_id in _utt_ids(paths) if utt_id in spelled}
+    known = {utt_id for utt_id in _utt_ids(manifests) if utt_id in spelled}
     problems = []
     for path, one in lists.items():
         missing: dict[str, int] = {}
@@ -172,7 +171,9 @@ def check_trials(trials: dict[str, Path], manifests: Iterable[Path]) -> None:
         ]
         if missing:
             name = next(iter(missing))
-            nearest = max(_utt_ids(paths), key=lambda utt_id: _likeness(utt_id, name), default=None)
+            nearest = max(
+                _utt_ids(manifests), key=lambda utt_id: _likeness(utt_id, name), default=None
+            )
             if nearest is not None and _likeness(nearest, name) >= MIN_LIKENESS:
                 found[0] += f"; the most similar utterance is {nearest}"
         problems += _first_few(found, path)

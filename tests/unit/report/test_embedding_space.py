@@ -8,7 +8,6 @@ from xvectors.report.embedding_space import (
     GRID,
     coherence,
     density,
-    fit_to_speakers,
     neighbour_map,
     principal_components,
     scored_pairs,
@@ -91,26 +90,6 @@ def test_drawn_pairs_are_of_two_utterances():
     assert not scored_pairs(vectors, speakers, limit=50).scores.any()
 
 
-def test_fit_to_the_own_and_the_nearest_other_speaker():
-    fit = fit_to_speakers(PLANE, TWO_BY_TWO)
-    # The means point to 30 and to 135 degrees.
-    own = np.cos(np.radians([60, 60, 90, 90]))
-    other = np.cos(np.radians([135, 75, 60, 150]))
-    np.testing.assert_allclose(fit.own, own, atol=1e-6)
-    np.testing.assert_allclose(fit.other, other, atol=1e-6)
-    np.testing.assert_allclose(fit.margin, own - other, atol=1e-6)
-    assert fit.nearest.tolist() == [1, 1, 0, 0]
-
-
-def test_a_lonely_utterance_has_no_own_similarity_and_a_lonely_speaker_no_other():
-    fit = fit_to_speakers(PLANE, np.array([0, 0, 0, 1]))
-    assert np.isnan(fit.own).tolist() == [False, False, False, True]
-    assert not np.isnan(fit.other).any()
-    alone = fit_to_speakers(PLANE, np.zeros(4, dtype=int))
-    assert np.isnan(alone.other).all()
-    assert (alone.nearest == -1).all()
-
-
 def test_coherence_is_the_mean_cosine_of_pairs():
     np.testing.assert_allclose(coherence(PLANE, TWO_BY_TWO), [0.5, 0], atol=1e-6)
     speakers = np.array([0, 0, 0, 1])
@@ -123,7 +102,6 @@ def test_zero_vectors_are_similar_to_nothing(n: int):
     zeros = np.zeros((n, 4), dtype=np.float32)
     speakers = np.zeros(n, dtype=int)
     assert not scored_pairs(zeros, speakers, 10).scores.any()
-    assert not np.nan_to_num(fit_to_speakers(zeros, speakers).own).any()
     assert not np.nan_to_num(coherence(zeros, speakers)).any()
 
 

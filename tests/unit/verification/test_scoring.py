@@ -7,10 +7,9 @@ import torch
 from xvectors.config.layout import Layout
 from xvectors.config.resolving import resolve_config
 from xvectors.errors import TrialsError
-from xvectors.results import tables
+from xvectors.results import tables, vectors
 from xvectors.results.speakers import Speakers, average_speakers
 from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
-from xvectors.verification import scoring
 from xvectors.verification.scoring import Cohort, cosine_scores, score_trials
 from xvectors.verification.trials import Trial, utt_id_of
 
@@ -131,14 +130,13 @@ def test_normalization_against_a_cohort_by_hand(config, tmp_path):
 
 def test_many_trials_and_utterances_in_parts(monkeypatch):
     random = np.random.default_rng(0)
-    vectors = random.normal(size=(9, 4)).astype(np.float32)
-    monkeypatch.setattr(tables, "load_embedding", lambda path: vectors[int(path)])
+    embeddings = random.normal(size=(9, 4)).astype(np.float32)
+    monkeypatch.setattr(tables, "load_embedding", lambda path: embeddings[int(path)])
     rows = {str(i): IndexRow(str(i), str(i % 3), str(i), 1.0) for i in range(9)}
     trials = [Trial(i % 3 == j % 3, str(i), str(j), 1) for i in range(9) for j in range(9)]
-    cohort = Cohort.of(Speakers(list("abc"), vectors[:3], [1, 1, 1]), 300)
+    cohort = Cohort.of(Speakers(list("abc"), embeddings[:3], [1, 1, 1]), 300)
     whole = cosine_scores(trials, rows, cohort)
-    monkeypatch.setattr(scoring, "TRIALS_AT_A_TIME", 7)
-    monkeypatch.setattr(scoring, "UTTERANCES_AT_A_TIME", 2)
+    monkeypatch.setattr(vectors, "BLOCK_ROWS", 2)
     for one, other in zip(whole, cosine_scores(trials, rows, cohort), strict=True):
         assert np.allclose(one.scores, other.scores)
         assert np.array_equal(one.speakers[:, 0] == one.speakers[:, 1], one.is_target)

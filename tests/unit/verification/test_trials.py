@@ -81,7 +81,7 @@ def listed(tmp_path, *lines):
     ],
 )
 def test_names_as_lists_spell_them(tmp_path, manifest, name):
-    check_trials({"mine": listed(tmp_path, f"1 {name} plain", "0 plain id2-b-00002")}, [manifest])
+    check_trials([listed(tmp_path, f"1 {name} plain", "0 plain id2-b-00002")], [manifest])
 
 
 def test_the_label_may_come_last(tmp_path):
@@ -102,10 +102,10 @@ def test_a_list_without_labels(tmp_path, manifest):
         (None, "plain", "plain", 4),
     ]
     assert not has_labels(trials)
-    check_trials({"mine": path}, [manifest])
+    check_trials([path], [manifest])
     path = listed(tmp_path, "plain id9-b-00002")
     with pytest.raises(TrialsError, match="id9-b-00002 is in no split's manifest; the most sim"):
-        check_trials({"mine": path}, [manifest])
+        check_trials([path], [manifest])
 
 
 def test_a_list_with_some_labels(tmp_path):
@@ -122,7 +122,7 @@ def test_a_list_with_some_labels(tmp_path):
 def test_an_unknown_name_is_refused_with_the_nearest_utterance(tmp_path, manifest):
     path = listed(tmp_path, "1 id1/a/0001.wav plain", "0 plain nobody", "0 nobody plain")
     with pytest.raises(TrialsError) as error:
-        check_trials({"mine": path}, [manifest])
+        check_trials([path], [manifest])
     assert str(error.value).splitlines() == [
         f"{path}:1: id1-a-0001 is in no split's manifest; the most similar utterance is "
         "id1-a-00001",
@@ -133,7 +133,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_utterance(tmp_path, manifes
 def test_an_utterance_of_another_folder_is_not_taken_for_it(tmp_path, manifest):
     path = listed(tmp_path, "1 id3/id1/a/00001.wav plain", "0 plain id2/b/00002.wav")
     with pytest.raises(TrialsError, match="id3-id1-a-00001 is in no split's manifest"):
-        check_trials({"mine": path}, [manifest])
+        check_trials([path], [manifest])
 
 
 def test_contradictory_labels_of_a_pair_are_named(tmp_path):
