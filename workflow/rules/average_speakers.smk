@@ -7,9 +7,7 @@ Input: the table of embedded utterances. Output: a safetensors file, a tensor pe
 rule average_speakers:
     """Average the embeddings of each speaker."""
     input:
-        index=str(layout.index("{split}")),
-        # The table may stay as it was when embeddings change.
-        collected=str(layout.collected("{split}")),
+        **table_of_split,
     output:
         speakers=str(layout.speakers("{split}")),
     log:

@@ -8,10 +8,8 @@ behind it, and a manifest without the suspect ones.
 rule check_labels:
     """Check the speaker labels of a split with its embeddings."""
     input:
+        **table_of_split,
         manifest=manifest_of,
-        index=str(layout.index("{split}")),
-        # The table may stay as it was when embeddings change.
-        collected=str(layout.collected("{split}")),
     output:
         labels=str(layout.labels("{split}")),
         summary=str(layout.labels_summary("{split}")),

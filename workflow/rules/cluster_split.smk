@@ -8,9 +8,7 @@ and the numbers behind them.
 rule cluster_split:
     """Find the speakers of a split by its embeddings alone."""
     input:
-        index=str(layout.index("{split}")),
-        # The table may stay as it was when embeddings change.
-        collected=str(layout.collected("{split}")),
+        **table_of_split,
     output:
         clusters=str(layout.clusters("{split}")),
         means=str(layout.cluster_means("{split}")),

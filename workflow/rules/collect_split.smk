@@ -11,7 +11,7 @@ rule collect_split:
         manifest=manifest_of,
         plan=str(layout.plan("{split}")),
         counted=counted_of,
-        markers=markers_of_split,
+        markers=lambda wildcards: markers_of(wildcards.split),
     output:
         index=str(layout.index("{split}")),
         failures=str(layout.failures("{split}")),

@@ -13,6 +13,11 @@ results_env = (
     if settings.xvector.runner == "xvectors.XVectorRunner"
     else "../../envs/embedding.yaml"
 )
+# Inputs of rules that read a split's embeddings. The table may stay as it was when these change.
+table_of_split = {
+    "index": str(layout.index("{split}")),
+    "collected": str(layout.collected("{split}")),
+}
 
 
 wildcard_constraints:
@@ -33,16 +38,14 @@ def manifest_of(wildcards: Wildcards) -> str:
     return local(settings.xvector.manifest_paths[wildcards.split])
 
 
-def markers_of_split(wildcards: Wildcards) -> list[str]:
+def markers_of(split: str) -> list[str]:
     """Return the done-markers of a split."""
-    shards = shards_of(wildcards.split)
-    return [str(layout.marker(wildcards.split, shard)) for shard in shards]
+    return [str(layout.marker(split, shard)) for shard in shards_of(split)]
 
 
 def all_markers(wildcards: Wildcards) -> list[str]:
     """Return the done-markers of all splits."""
-    splits = [Wildcards(fromdict={"split": split}) for split in settings.xvector.splits]
-    return [marker for split in splits for marker in markers_of_split(split)]
+    return [marker for split in settings.xvector.splits for marker in markers_of(split)]
 
 
 def wanted_scores(wildcards: Wildcards) -> list[str]:

@@ -7,9 +7,7 @@ Input: the table of embedded utterances. Output: a file or a folder per split, o
 rule export_safetensors:
     """Write a safetensors file, a tensor per utterance."""
     input:
-        index=str(layout.index("{split}")),
-        # The table may stay as it was when embeddings change.
-        collected=str(layout.collected("{split}")),
+        **table_of_split,
     output:
         vectors=str(layout.safetensors("{split}")),
     log:
@@ -24,9 +22,7 @@ rule export_safetensors:
 rule export_parquet:
     """Write a Parquet table, a row per utterance."""
     input:
-        index=str(layout.index("{split}")),
-        # The table may stay as it was when embeddings change.
-        collected=str(layout.collected("{split}")),
+        **table_of_split,
     output:
         table=str(layout.parquet("{split}")),
     log:
@@ -41,9 +37,7 @@ rule export_parquet:
 rule export_kaldi:
     """Write Kaldi's archives of utterances and speakers, and the utterances of each speaker."""
     input:
-        index=str(layout.index("{split}")),
-        # The table may stay as it was when embeddings change.
-        collected=str(layout.collected("{split}")),
+        **table_of_split,
         speakers=str(layout.speakers("{split}")),
     output:
         folder=directory(str(layout.kaldi("{split}"))),
@@ -59,9 +53,7 @@ rule export_kaldi:
 rule export_numpy:
     """Write a NumPy array of all embeddings, and the utt_ids of its rows."""
     input:
-        index=str(layout.index("{split}")),
-        # The table may stay as it was when embeddings change.
-        collected=str(layout.collected("{split}")),
+        **table_of_split,
     output:
         array=str(layout.numpy("{split}")),
         names=str(layout.numpy_ids("{split}")),
@@ -77,9 +69,7 @@ rule export_numpy:
 rule export_cosyvoice:
     """Write the dictionaries of utterances and speakers that CosyVoice reads."""
     input:
-        index=str(layout.index("{split}")),
-        # The table may stay as it was when embeddings change.
-        collected=str(layout.collected("{split}")),
+        **table_of_split,
     output:
         folder=directory(str(layout.cosyvoice("{split}"))),
     log:
@@ -94,9 +84,7 @@ rule export_cosyvoice:
 rule export_espnet3:
     """Link the embeddings where ESPnet3's recipes look for them."""
     input:
-        index=str(layout.index("{split}")),
-        # The table may stay as it was when embeddings change.
-        collected=str(layout.collected("{split}")),
+        **table_of_split,
     output:
         note=str(layout.espnet3("{split}")),
     log:

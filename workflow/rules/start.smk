@@ -64,8 +64,9 @@ except XVectorsError as error:
     raise refuse(error) from None
 
 # The rules' paths, to which Snakemake adds a module's prefix itself.
-layout = Layout.of(resolve_config(config))
-manifest_paths = resolve_config(config).xvector.manifest_paths
+unplaced = resolve_config(config)
+layout = Layout.of(unplaced)
+manifest_paths = unplaced.xvector.manifest_paths
 # Scripts read this.
 config = OmegaConf.to_container(settings.as_omegaconf(), resolve=False)
 

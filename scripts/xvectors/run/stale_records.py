@@ -73,7 +73,7 @@ class Records:
         # Jobs ask thousands of times what is new.
         self._has_news = True
         self._told: set[Path] = set()
-        self._counted: dict[str, tuple[SplitRecords, int]] = {}
+        self._n_undone: dict[str, int] = {}
         # The plan files, by split.
         self._versions: dict[str, object] = {}
 
@@ -106,7 +106,8 @@ class Records:
 
     def _look(self, split: str) -> None:
         self._versions[split] = _version(self._layout.plan(split))
-        self._splits[split] = _look(self._settings, split)
+        self._splits[split] = _SplitLook(self._settings, split).look()
+        self._n_undone.pop(split, None)
         self._has_news = True
 
     def n_shards_to_run(self) -> int | None:
@@ -114,19 +115,18 @@ class Records:
 
         Those of a split are counted once per look at its records.
         """
-        counts = [self._n_undone(split) for split in self._settings.xvector.splits]
+        counts = [self._count_undone(split) for split in self._settings.xvector.splits]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
 
-    def _n_undone(self, split: str) -> int | None:
+    def _count_undone(self, split: str) -> int | None:
         records = self.split(split)
         if records.n_shards is None:
             return None
-        if self._counted.get(split, (None, 0))[0] is not records:
+        if split not in self._n_undone:
             markers = (self._layout.marker(split, name) for name in shard_names(records.n_shards))
-            n_undone = sum(one in records.stale or not one.exists() for one in markers)
-            self._counted[split] = (records, n_undone)
-        return self._counted[split][1]
+            self._n_undone[split] = sum(one in records.stale or not one.exists() for one in markers)
+        return self._n_undone[split]
 
     @property
     def stale(self) -> frozenset[Path]:
@@ -190,131 +190,120 @@ def _version(path: Path) -> object:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _look(settings: Settings, split: str) -> SplitRecords:
-    try:
-        return _look_at(settings, split)
-    except OSError as error:
-        if problem := machine_problem(error):
-            raise ShardError(f"{problem}. {FIX_AND_RERUN}") from error
-        raise
+class _SplitLook:
+    """A look at the records of a split."""
 
+    def __init__(self, settings: Settings, split: str) -> None:
+        self._settings = settings
+        self._split = split
+        self._layout = Layout.of(settings)
+        self._plan = self._layout.plan(split)
+        self._manifest = Path(settings.xvector.manifest_paths[split])
+        self._given = settings.xvector.given_shards(split)
+        self._limits = Limits.of(settings)
+        self._numerics = collect_numerics(settings)
 
-def _look_at(settings: Settings, split: str) -> SplitRecords:
-    layout = Layout.of(settings)
-    plan_path = layout.plan(split)
-    given = settings.xvector.given_shards(split)
-    plan = read_plan(plan_path)
-    if plan is not None and given in (None, plan.n_shards):
-        stale = _stale_markers_of(settings, split, plan)
-        if stale is not None:
-            _warn(split, stale)
-            return SplitRecords(plan.n_shards, frozenset(stale))
-    n_shards, stale = _preview(settings, split, given)
-    _warn(split, stale)
-    return SplitRecords(n_shards, frozenset({plan_path, *stale}))
-
-
-def _stale_markers_of(settings: Settings, split: str, plan: Plan) -> list[Path] | None:
-    """Return the stale done-markers of a split, None if its manifest must be split again."""
-    layout = Layout.of(settings)
-    manifest_path = Path(settings.xvector.manifest_paths[split])
-    if not _is_current(settings, split, plan):
-        return None
-    stale = []
-    for name in shard_names(plan.n_shards):
+    def look(self) -> SplitRecords:
         try:
-            shard = read_index_shard(layout.index_shard(split, name))
+            return self._look()
+        except OSError as error:
+            if problem := machine_problem(error):
+                raise ShardError(f"{problem}. {FIX_AND_RERUN}") from error
+            raise
+
+    def _look(self) -> SplitRecords:
+        plan = read_plan(self._plan)
+        stale = None
+        if plan is not None and self._given in (None, plan.n_shards):
+            stale = self._stale_markers_of(plan)
+        if plan is not None and stale is not None:
+            records = SplitRecords(plan.n_shards, frozenset(stale))
+        else:
+            n_shards, markers = self._preview()
+            records = SplitRecords(n_shards, frozenset({self._plan, *markers}))
+        n_stale = sum(path.exists() for path in records.stale - {self._plan})
+        if n_stale:
+            logger.warning("%s: outdated shards that run again: %d", self._split, n_stale)
+        return records
+
+    def _stale_markers_of(self, plan: Plan) -> list[Path] | None:
+        """Return the stale done-markers, None if the manifest must be split again."""
+        if not self._is_current(plan):
+            return None
+        stale = []
+        for name in shard_names(plan.n_shards):
+            try:
+                shard = read_index_shard(self._layout.index_shard(self._split, name))
+            except ShardError:
+                return None
+            if self._has_new_audio(shard) or has_new_durations(self._manifest, shard):
+                return None
+            if self._is_stale(name, shard):
+                stale.append(self._marker(name))
+        return stale
+
+    def _is_current(self, plan: Plan) -> bool:
+        """Tell whether a plan is of this manifest and these limits, and excludes the same audio."""
+        # This run may have to make the manifest from its corpus again first.
+        if not self._manifest.exists() or plan.manifest != hash_manifest(self._manifest):
+            return False
+        if self._limits != (plan.min_seconds, plan.max_seconds):
+            return False
+        if not self._limits:
+            return True
+        try:
+            return not self._has_new_audio(
+                read_index_shard(self._layout.excluded_shard(self._split))
+            )
         except ShardError:
-            return None
-        if shard.audio != hash_audio(manifest_path, shard.wav_paths):
-            return None
-        if has_new_durations(manifest_path, shard):
-            return None
-        if _is_stale(settings, split, name, shard):
-            stale.append(layout.marker(split, name))
-    return stale
+            return False
 
-
-def _is_current(settings: Settings, split: str, plan: Plan) -> bool:
-    """Tell whether a plan is of this manifest and these limits, and excludes the same audio."""
-    manifest_path = Path(settings.xvector.manifest_paths[split])
-    # This run may have to make the manifest from its corpus again first.
-    if not manifest_path.exists() or plan.manifest != hash_manifest(manifest_path):
-        return False
-    limits = Limits.of(settings)
-    if limits != (plan.min_seconds, plan.max_seconds):
-        return False
-    if not limits:
-        return True
-    try:
-        excluded = read_index_shard(Layout.of(settings).excluded_shard(split))
-    except ShardError:
-        return False
-    return excluded.audio == hash_audio(manifest_path, excluded.wav_paths)
-
-
-def _preview(settings: Settings, split: str, given: int | None) -> tuple[int | None, list[Path]]:
-    """Return how many shards a split will have, None if unknown, and which markers are stale then.
-
-    Args:
-        settings: The settings.
-        split: Name of the split.
-        given: The number of shards, if it is given.
-
-    """
-    layout = Layout.of(settings)
-    manifest_path = Path(settings.xvector.manifest_paths[split])
-    earlier = EarlierShards(manifest_path, layout.plan(split).with_suffix(""))
-    if given is not None and not earlier:
-        return given, []
-    try:
+    def _preview(self) -> tuple[int | None, list[Path]]:
+        """Return how many shards there will be, None if unknown, and which markers are stale."""
+        given = self._given
+        earlier = EarlierShards(self._manifest, self._plan.with_suffix(""))
+        if given is not None and not earlier:
+            return given, []
         # Of a corpus that was split before, most durations are known.
         max_headers = sys.maxsize if earlier and given is None else MAX_HEADERS
-        division = divide(
-            read_manifest_once(manifest_path), given, earlier, Limits.of(settings), max_headers
-        )
-    except (ManifestError, TooManyHeadersError):
-        # The manifest does not exist yet, or looking takes too long: every shard runs again.
-        names = [] if given is None else shard_names(given)
-        return given, [layout.marker(split, name) for name in names]
-    return division.plan.n_shards, [
-        layout.marker(split, name)
-        for name, shard in division.shards
-        if _is_stale(settings, split, name, shard)
-    ]
+        try:
+            manifest = read_manifest_once(self._manifest)
+            division = divide(manifest, given, earlier, self._limits, max_headers)
+        except (ManifestError, TooManyHeadersError):
+            # The manifest does not exist yet, or looking takes too long: every shard runs again.
+            return given, list(map(self._marker, shard_names(given or 0)))
+        stale = (name for name, shard in division.shards if self._is_stale(name, shard))
+        return division.plan.n_shards, list(map(self._marker, stale))
 
+    def _marker(self, name: str) -> Path:
+        return self._layout.marker(self._split, name)
 
-def _warn(split: str, stale: list[Path]) -> None:
-    n_stale = sum(path.exists() for path in stale)
-    if n_stale:
-        logger.warning("%s: outdated shards that run again: %d", split, n_stale)
+    def _has_new_audio(self, shard: IndexShard) -> bool:
+        return shard.audio != hash_audio(self._manifest, shard.wav_paths)
 
+    def _is_stale(self, name: str, shard: IndexShard) -> bool:
+        return self._marker(name).exists() and not self._is_done(name, shard)
 
-def _is_stale(settings: Settings, split: str, name: str, shard: IndexShard) -> bool:
-    path = Layout.of(settings).marker(split, name)
-    return path.exists() and not _is_done(settings, split, name, shard)
-
-
-def _is_done(settings: Settings, split: str, name: str, shard: IndexShard) -> bool:
-    """Tell whether everything that a done-marker states is still true."""
-    layout = Layout.of(settings)
-    try:
-        marker = read_marker(layout.marker(split, name))
-        encoder = read_fingerprint(layout.encoder) if layout.encoder.exists() else marker.encoder
-    except (ShardError, EncoderError):
-        return False
-    made = (marker.encoder, marker.numerics, marker.storage)
-    if made != (encoder, collect_numerics(settings), settings.xvector.storage):
-        return False
-    if marker.members != hash_members(shard):
-        return False
-    if marker.failures and settings.xvector.on_error == "fail":
-        return False
-    manifest_path = Path(settings.xvector.manifest_paths[split])
-    for failure in marker.failures:
-        if audio_version(locate_audio(manifest_path, failure.wav_path)) != failure.audio:
+    def _is_done(self, name: str, shard: IndexShard) -> bool:
+        """Tell whether everything that a done-marker states is still true."""
+        encoder = self._layout.encoder
+        xvector = self._settings.xvector
+        try:
+            marker = read_marker(self._marker(name))
+            fingerprint = read_fingerprint(encoder) if encoder.exists() else marker.encoder
+        except (ShardError, EncoderError):
             return False
-    failed = {failure.utt_id for failure in marker.failures}
-    embedded = (utt_id for utt_id in shard.utt_ids if utt_id not in failed)
-    outputs = storage_of(settings, split, name).version(embedded)
-    return outputs is not None and outputs == marker.outputs
+        made = (marker.encoder, marker.numerics, marker.storage)
+        if made != (fingerprint, self._numerics, xvector.storage):
+            return False
+        if marker.members != hash_members(shard):
+            return False
+        if marker.failures and xvector.on_error == "fail":
+            return False
+        for failure in marker.failures:
+            if audio_version(locate_audio(self._manifest, failure.wav_path)) != failure.audio:
+                return False
+        failed = {failure.utt_id for failure in marker.failures}
+        embedded = (utt_id for utt_id in shard.utt_ids if utt_id not in failed)
+        outputs = storage_of(self._settings, self._split, name).version(embedded)
+        return outputs is not None and outputs == marker.outputs
