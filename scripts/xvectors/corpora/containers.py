@@ -169,11 +169,9 @@ class Tar:
         self.problem: str | None = None
 
     def __enter__(self) -> "Tar":
-        """Return the tar."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the file."""
         self._tar.close()
         self._file.close()
 

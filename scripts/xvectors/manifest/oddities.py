@@ -58,7 +58,6 @@ class Oddities:
     """Things in a manifest that are allowed but look like mistakes; collected line by line."""
 
     def __init__(self) -> None:
-        """Start with none."""
         self._n_lines = 0
         self._stray: list[int] = []
         self._n_stray = 0

@@ -46,7 +46,6 @@ class Utterances(Sequence[Utterance]):
         self._remembered = lru_cache(N_REMEMBERED)(self._read)
 
     def __len__(self) -> int:
-        """Return the number of utterances."""
         return len(self._starts)
 
     @overload
@@ -54,20 +53,12 @@ class Utterances(Sequence[Utterance]):
     @overload
     def __getitem__(self, index: slice) -> list[Utterance]: ...
     def __getitem__(self, index: int | slice) -> Utterance | list[Utterance]:
-        """Return an utterance, or a list of them."""
         if isinstance(index, slice):
             return list(self.at(range(*index.indices(len(self)))))
         return self._remembered(range(len(self))[index])
 
     def __iter__(self) -> Iterator[Utterance]:
-        """Yield the utterances in order."""
         return self.at(range(len(self)))
-
-    def __eq__(self, other: object) -> bool:
-        """Tell whether `other` holds the same utterances, as a list does."""
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def at(self, positions: Iterable[int]) -> Iterator[Utterance]:
         """Yield the utterances at `positions`.
@@ -114,22 +105,18 @@ class LazyColumn(Sequence[Any]):
     """A value of each utterance, made from its line on demand."""
 
     def __init__(self, utterances: Utterances, value: Callable[[Utterance], Any]) -> None:
-        """Take the utterances, and the function that returns an utterance's value."""
         self._utterances = utterances
         self._value = value
 
     def __len__(self) -> int:
-        """Return the number of utterances."""
         return len(self._utterances)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return an utterance's value, or a list of values for a slice."""
         if isinstance(index, slice):
             return list(map(self._value, self._utterances[index]))
         return self._value(self._utterances[index])
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the value of each utterance."""
         return map(self._value, self._utterances)
 
 
@@ -137,7 +124,6 @@ class UtterancesOfSpeakers(Mapping[str, list[str]]):
     """The utt_ids of each speaker, in order, gathered on first use."""
 
     def __init__(self, utterances: Utterances) -> None:
-        """Take all utterances."""
         self._utterances = utterances
 
     @cached_property
@@ -148,13 +134,10 @@ class UtterancesOfSpeakers(Mapping[str, list[str]]):
         return utt_ids
 
     def __getitem__(self, speaker_id: str) -> list[str]:
-        """Return the utt_ids of a speaker."""
         return self._utt_ids[speaker_id]
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the speakers."""
         return iter(self._utt_ids)
 
     def __len__(self) -> int:
-        """Return the number of speakers."""
         return len(self._utt_ids)

@@ -75,7 +75,7 @@ def density(points: Floats) -> Density:
     return Density(x_edges, y_edges, counts.astype(np.int64))
 
 
-def neighbour_map(vectors: Vectors, seed: int = 0) -> Floats:
+def neighbour_map(vectors: Vectors) -> Floats:
     """Return a t-SNE map, shape (n, 2), which keeps neighbours together.
 
     The perplexity is 30, or less for few vectors (van der Maaten and Hinton 2008,
@@ -84,17 +84,17 @@ def neighbour_map(vectors: Vectors, seed: int = 0) -> Floats:
     from sklearn.manifold import TSNE  # noqa: PLC0415 - slow to import, rarely needed
 
     perplexity = min(30.0, (len(vectors) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="random", random_state=seed).fit_transform(vectors)
+    points = TSNE(perplexity=perplexity, init="random", random_state=0).fit_transform(vectors)
     return np.asarray(points, dtype=np.float64)
 
 
-def scored_pairs(vectors: Vectors, speakers: Numbers, limit: int, seed: int = 0) -> ScoredTrials:
+def scored_pairs(vectors: Vectors, speakers: Numbers, limit: int) -> ScoredTrials:
     """Return cosines of pairs of vectors of the same speaker and of different speakers.
 
     Each kind has all of its pairs if there are at most `limit`. Otherwise `limit` pairs are drawn
     uniformly at random, with replacement.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     sizes = np.bincount(speakers)[speakers]
     starts = np.searchsorted(speakers, speakers)
 

@@ -17,6 +17,7 @@ from xvectors.report.split_report import last_work, median_speed, speeds
 from xvectors.results.tables import read_excluded, read_failures, read_index
 from xvectors.sharding.limits import Limits
 from xvectors.sharding.markers import DoneMarker
+from xvectors.verification.score_summary import SCORES
 
 SECONDS_PER_HOUR = 3600
 # A shard and the account of its last job that embedded something.
@@ -90,6 +91,7 @@ def draw_overview(settings: Settings, shards: Mapping[str, Sequence[str]]) -> No
         "encoder": _encoder(settings, works),
         "origin": Origin(current_command(), _minute(time())),
         "splits": [_split_line(settings, split, works[split]) for split in xvector.splits],
+        "scores": SCORES,
         "trials": [
             TrialsLine(name, layout.trials_page(name).name, _read(layout.error_rates(name)))
             for name in xvector.trials

@@ -1,6 +1,5 @@
 """Checks before any job starts: everything that the configuration refers to."""
 
-import inspect
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -175,23 +174,23 @@ def _broken_classes(xvector: XVectorSettings) -> Iterator[str]:
     for key, name, base in classes:
         try:
             found = import_class(name, f"xvector.{key}")
-            _check_class(found, base)
         except ConfigError as error:
             yield str(error)
-        except TypeError as error:
-            yield f"xvector.{key}: {name} {error}"
-        else:
-            if key == "runner" and xvector.storage == "packed" and not can_pack(found):
-                yield f"xvector.storage: {xvector.runner} writes files of its own, not packs"
-            if key == "runner" and not makes_embeddings(found):
-                for product, wanted in {
-                    "exports": xvector.exports,
-                    "trials": xvector.trials,
-                    "labels": xvector.labels,
-                    "clusters": xvector.clusters,
-                }.items():
-                    if wanted:
-                        yield f"xvector.{product}: {xvector.runner} leaves no speaker embeddings"
+            continue
+        if problem := _class_problem(found, base):
+            yield f"xvector.{key}: {name} {problem}"
+        elif key == "runner":
+            yield from _broken_products(xvector, found)
+
+
+def _broken_products(xvector: XVectorSettings, runner: type[BaseRunner]) -> Iterator[str]:
+    """Yield problems of settings that need other outputs than the runner's."""
+    if xvector.storage == "packed" and not can_pack(runner):
+        yield f"xvector.storage: {xvector.runner} writes files of its own, not packs"
+    if not makes_embeddings(runner):
+        for product in ("exports", "trials", "labels", "clusters"):
+            if getattr(xvector, product):
+                yield f"xvector.{product}: {xvector.runner} leaves no speaker embeddings"
 
 
 def _broken_manifests(xvector: XVectorSettings, made: Collection[str]) -> Iterator[str]:
@@ -323,12 +322,9 @@ def _broken_folder(folder: Path) -> Iterator[str]:
         yield f"xvector.save_path: {folder} is not a directory"
 
 
-def _check_class(found: object, base: type) -> None:
-    """Raise TypeError unless `found` is a class that implements all of `base`."""
+def _class_problem(found: object, base: type) -> str | None:
+    """Return why something is not a class that implements all of `base`, or None."""
     if not isinstance(found, type) or not issubclass(found, base):
-        raise TypeError(
-            f"is not a subclass of {base.__name__}: derive it from xvectors.{base.__name__}"
-        )
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
-        raise TypeError(f"lacks {missing}")
+        return f"is not a subclass of {base.__name__}: derive it from xvectors.{base.__name__}"
+    missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+    return f"lacks {missing}" if missing else None

@@ -51,36 +51,29 @@ class Totals:
     is_complete: bool = True
 
 
+@dataclass(frozen=True)
 class RunCounter:
-    """Counts what the jobs of a run have done, from the files that they replace."""
+    """Counts what the jobs of a run have done, from the files that they replace.
 
-    def __init__(
-        self,
-        layout: Layout,
-        splits: Collection[str],
-        run: str,
-        stale: Callable[[], Collection[Path]],
-    ) -> None:
-        """Take what to count.
+    Attributes:
+        layout: The layout of the output folder.
+        splits: The splits of the run.
+        run: The name of the run.
+        stale: Returns the done-markers that are no longer true.
 
-        Args:
-            layout: The layout of the output folder.
-            splits: The splits of the run.
-            run: The name of the run.
-            stale: Returns the done-markers that are no longer true.
+    """
 
-        """
-        self._layout = layout
-        self._splits = splits
-        self._run = run
-        self._stale = stale
+    layout: Layout
+    splits: Collection[str]
+    run: str
+    stale: Callable[[], Collection[Path]]
 
     def count(self) -> Totals:
         """Return the work done by now."""
         totals = Totals()
-        stale = self._stale()
-        for split in self._splits:
-            plan = read_plan(self._layout.plan(split))
+        stale = self.stale()
+        for split in self.splits:
+            plan = read_plan(self.layout.plan(split))
             if plan is None:
                 totals.is_complete = False
                 continue
@@ -96,15 +89,15 @@ class RunCounter:
         self, totals: Totals, split: str, shard: str, plan: Plan, stale: Collection[Path]
     ) -> None:
         share = plan.audio_seconds / plan.n_shards
-        progress = read_progress(self._layout.progress(split, shard))
-        if progress is not None and progress.run == self._run:
+        progress = read_progress(self.layout.progress(split, shard))
+        if progress is not None and progress.run == self.run:
             totals.n_done += progress.n_done
             totals.done_seconds += progress.part * share
             totals.n_embedded += progress.n_embedded
             totals.embedded_seconds += progress.seconds
             totals.n_failed += progress.n_failed
             return
-        marker = self._layout.marker(split, shard)
+        marker = self.layout.marker(split, shard)
         if marker not in stale and marker.exists():
             totals.n_done += round(plan.n_utterances / plan.n_shards)
             totals.done_seconds += share
@@ -118,7 +111,6 @@ class ProgressLine:
     """
 
     def __init__(self, count: Callable[[], Totals], stream: TextIO = sys.stderr) -> None:
-        """Take what counts, and where to write."""
         self._count = count
         self._stream = stream
         self._is_terminal = stream.isatty()
@@ -222,7 +214,6 @@ class Quiet(logging.Filter):
     """
 
     def __init__(self) -> None:
-        """Let problems pass."""
         super().__init__()
         self.kept: set[str] = set()
         self.make_room: Callable[[], None] = lambda: None

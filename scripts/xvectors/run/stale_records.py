@@ -66,7 +66,6 @@ class Records:
     """The records in an output folder, each read on first use."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take settings; nothing is read yet."""
         self._settings = settings
         self._layout = Layout.of(settings)
         self._splits: dict[str, SplitRecords] = {}

@@ -14,10 +14,9 @@ from xvectors.run.progress_line import Totals, duration
 from xvectors.run.script_log import ERROR
 from xvectors.sharding.index_shards import Plan, read_plan
 from xvectors.sharding.markers import DoneMarker, Failure, read_marker
+from xvectors.verification.score_summary import SCORES
 
 SECONDS_PER_HOUR = 3600
-# Scores in the error rates of a trial list, and what they are called.
-KINDS_OF_SCORES = {"score": "by cosine", "normalized_score": "by normalized cosine"}
 MAX_FAILURES_SHOWN = 20
 MAX_SHARDS_SHOWN = 10
 
@@ -108,11 +107,7 @@ def _figures(path: Path) -> list[str]:
     """Return the figures of a trial list by kind of score, none if the file is damaged."""
     try:
         found = parse_json(path.read_bytes())
-        return [
-            f"{_figure(found[kind])} {name}"
-            for kind, name in KINDS_OF_SCORES.items()
-            if kind in found
-        ]
+        return [f"{_figure(found[key])} by {kind}" for key, kind in SCORES.items() if key in found]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

@@ -20,7 +20,6 @@ class Limits(NamedTuple):
         return cls(settings.xvector.min_seconds, settings.xvector.max_seconds)
 
     def __bool__(self) -> bool:
-        """Tell whether there are any."""
         return self != NO_LIMITS
 
     def exclude(self, seconds: NDArray[np.float64]) -> NDArray[np.bool_]:

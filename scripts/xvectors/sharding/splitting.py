@@ -113,7 +113,6 @@ class EarlierShards:
                 self._durations += self._measured
 
     def __bool__(self) -> bool:
-        """Tell whether there are any."""
         return bool(self._keys)
 
     def keys(self, n_shards: int) -> dict[int, Numbers]:

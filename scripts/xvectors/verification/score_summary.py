@@ -16,6 +16,8 @@ from xvectors.verification.error_rates import (
     min_dcf,
 )
 
+# The kinds of scores, by their keys in tables and files of results.
+SCORES = {"score": "cosine", "normalized_score": "normalized cosine"}
 N_BINS = 60
 # Prior probabilities of a target trial in VoxCeleb's and NIST's evaluations.
 P_TARGETS = (0.01, 0.05)

@@ -18,6 +18,7 @@ from xvectors.results.tables import IndexRow, load_embeddings, write_table
 from xvectors.results.vectors import Floats, Vectors, blocks, normalize_lengths, pair_products
 from xvectors.verification.error_rates import CONFIDENCE, ScoredTrials
 from xvectors.verification.score_summary import (
+    SCORES,
     PairsReport,
     ScoreReport,
     report_pairs,
@@ -87,18 +88,15 @@ def score_trials(settings: Settings, name: str) -> Reports:
                 *(path, n_shared, len(own), xvector.cohort),
             )
         cohort = Cohort.of(speakers, xvector.cohort_size)
-    plain, normalized = cosine_scores(trials, rows, cohort)
-    kinds = {"score": ("cosine", plain)}
-    if normalized is not None:
-        kinds["normalized_score"] = ("normalized cosine", normalized)
+    scored = cosine_scores(trials, rows, cohort)
     if has_labels(trials):
-        reports: Reports = [report_scores(*kind) for kind in kinds.values()]
+        reports: Reports = [report_scores(SCORES[key], one) for key, one in scored.items()]
     else:
-        reports = [report_pairs(kind, scored.scores) for kind, scored in kinds.values()]
+        reports = [report_pairs(SCORES[key], one.scores) for key, one in scored.items()]
     for report in reports:
         logger.info("%s: %s", name, _in_words(report))
-    write_scores(layout.scores(name), trials, plain, normalized)
-    results = dict(zip(kinds, map(_as_json, reports), strict=True))
+    write_scores(layout.scores(name), trials, scored)
+    results = dict(zip(scored, map(_as_json, reports), strict=True))
     content = {"trials": str(path), "cohort": xvector.cohort, **results}
     write_atomically(layout.error_rates(name), json.dumps(content, indent=2).encode() + b"\n")
     return reports
@@ -106,10 +104,10 @@ def score_trials(settings: Settings, name: str) -> Reports:
 
 def cosine_scores(
     trials: list[Trial], rows: Mapping[str, IndexRow], cohort: Cohort | None
-) -> tuple[ScoredTrials, ScoredTrials | None]:
-    """Return the cosine of every trial, and its normalized score if there is a cohort.
+) -> dict[str, ScoredTrials]:
+    """Return the cosines of trials, and their normalized scores if there is a cohort.
 
-    Trials without a label count as non-target ones.
+    The keys are those of `SCORES`. Trials without a label count as non-target ones.
 
     A score s of the utterances a and b becomes the mean of (s - m) / d for both, where m and d
     are the mean and the standard deviation of the utterance's highest scores against the cohort
@@ -137,7 +135,7 @@ def cosine_scores(
     scores = pair_products(vectors, pairs)
     plain = ScoredTrials(scores, is_target, speakers)
     if cohort is None:
-        return plain, None
+        return {"score": plain}
     mean, deviation = cohort_statistics(vectors, cohort)
     for name, spread in zip(names, deviation, strict=True):
         if not spread > 0:
@@ -148,7 +146,7 @@ def cosine_scores(
     first, second = pairs.T
     normalized = (scores - mean[first]) / deviation[first]
     normalized += (scores - mean[second]) / deviation[second]
-    return plain, plain._replace(scores=normalized / 2)
+    return {"score": plain, "normalized_score": plain._replace(scores=normalized / 2)}
 
 
 def cohort_statistics(vectors: Vectors, cohort: Cohort) -> tuple[Floats, Floats]:
@@ -170,20 +168,14 @@ def cohort_statistics(vectors: Vectors, cohort: Cohort) -> tuple[Floats, Floats]
     return means, deviations
 
 
-def write_scores(
-    path: Path, trials: list[Trial], plain: ScoredTrials, normalized: ScoredTrials | None
-) -> None:
-    """Write the table of scores: label, utt1, utt2, score and, if given, normalized_score.
+def write_scores(path: Path, trials: list[Trial], scored: Mapping[str, ScoredTrials]) -> None:
+    """Write the table of scores: label, utt1, utt2 and the scores.
 
     A list without labels has no column for them.
     """
-    labelled = has_labels(trials)
-    header = ["label"] * labelled + ["utt1", "utt2", "score"]
-    columns = [plain.scores]
-    if normalized is not None:
-        header.append("normalized_score")
-        columns.append(normalized.scores)
+    header = ["label"] * has_labels(trials) + ["utt1", "utt2", *scored]
     labels = ([] if trial.is_target is None else [str(int(trial.is_target))] for trial in trials)
+    columns = (one.scores for one in scored.values())
     rows = (
         [*label, trial.utt1, trial.utt2, *(f"{score:.6f}" for score in scores)]
         for label, trial, *scores in zip(labels, trials, *columns, strict=True)

@@ -17,7 +17,7 @@ def write(folder: Path, content: bytes) -> Path:
 
 def test_reads_lines_in_order_and_skips_blank_ones(tmp_path):
     path = write(tmp_path, b"b\tb.wav\ttext\ts1\n\n   \na\t/abs/a.wav\t\ts2\tseconds=1.5\tmore\n")
-    assert read_manifest(path).utterances == [
+    assert list(read_manifest(path).utterances) == [
         Utterance("b", "b.wav", "s1", None),
         Utterance("a", "/abs/a.wav", "s2", 1.5),
     ]
@@ -137,7 +137,7 @@ def test_lines_may_end_in_lf_crlf_or_cr(tmp_path, end):
         (name, f"s{i % 2}") for name, i in zip(names, [0, 1, 2, 3, 0], strict=True)
     ]
     # As jobs read it, which find the lines by themselves and read some of them.
-    assert Utterances(path) == utterances
+    assert list(Utterances(path)) == list(utterances)
     assert Utterances(path)[3].utt_id == "u3"
     assert [one.utt_id for one in Utterances(path).at([4, 1])] == ["u4", "u1"]
 

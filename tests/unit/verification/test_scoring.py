@@ -137,7 +137,8 @@ def test_many_trials_and_utterances_in_parts(monkeypatch):
     cohort = Cohort.of(Speakers(list("abc"), embeddings[:3], [1, 1, 1]), 300)
     whole = cosine_scores(trials, rows, cohort)
     monkeypatch.setattr(vectors, "BLOCK_ROWS", 2)
-    for one, other in zip(whole, cosine_scores(trials, rows, cohort), strict=True):
+    in_parts = cosine_scores(trials, rows, cohort)
+    for one, other in zip(whole.values(), in_parts.values(), strict=True):
         assert np.allclose(one.scores, other.scores)
         assert np.array_equal(one.speakers[:, 0] == one.speakers[:, 1], one.is_target)
 
