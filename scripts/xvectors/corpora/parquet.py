@@ -77,7 +77,6 @@ def _rows(
 
 
 def _read(path: Path, file: "ParquetFile", group: int, columns: list[str]) -> "Table":
-    """Return columns of a row group."""
     table = file.read_row_group(group, columns, use_threads=False)
     n_rows = file.metadata.row_group(group).num_rows
     if len(table) != n_rows:
@@ -118,7 +117,6 @@ def _paths(path: Path, file: "ParquetFile", group: int, audio: str) -> list[str 
 
 
 def _is_text(kind: "DataType") -> bool:
-    """Tell whether a type is text."""
     import pyarrow  # noqa: PLC0415
 
     return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))

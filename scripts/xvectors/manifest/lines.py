@@ -120,7 +120,6 @@ def line_starts(path: Path) -> NDArray[np.int64]:
 
 
 def _is_blank_at(path: Path, start: int) -> bool:
-    """Tell whether a line holds only spaces."""
     with path.open("rb") as file:
         file.seek(start)
         if start == 0 and file.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:

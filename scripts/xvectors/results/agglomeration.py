@@ -195,7 +195,6 @@ def _parts(vectors: Vectors) -> Iterator[Numbers]:
 def _means(
     vectors: Vectors, sizes: Numbers, numbers: Numbers, n_groups: int
 ) -> tuple[Vectors, Numbers]:
-    """Return the means and sizes of numbered groups."""
     sums = sum_groups(vectors, numbers, n_groups, sizes)
     totals = np.bincount(numbers, sizes, minlength=n_groups).astype(np.int64)
     return (sums / totals[:, None]).astype(np.float32), totals

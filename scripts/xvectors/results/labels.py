@@ -167,7 +167,7 @@ def write_clean_manifest(manifest: Path, table: Path, output: Path) -> None:
         output: The manifest to write.
 
     """
-    clean = _clean_utt_ids(table)
+    clean = (fields[0] for fields in _read_table(table) if fields[-1] != "suspect")
     wanted = next(clean, None)
     with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
         for _, _, line in numbered_lines(manifest):
@@ -210,13 +210,7 @@ def read_suspects(table: Path) -> Iterator[Doubt]:
         ) from error
 
 
-def _clean_utt_ids(table: Path) -> Iterator[str]:
-    """Yield a table's utterances whose labels are not suspect, in its order."""
-    return (fields[0] for fields in _read_table(table) if fields[-1] != "suspect")
-
-
 def _read_table(table: Path) -> Iterator[list[str]]:
-    """Yield the fields of a table's lines."""
     with table.open(encoding="utf-8", newline="\n") as file:
         lines = (line.rstrip("\n").split("\t") for line in file)
         if next(lines, None) != list(COLUMNS):

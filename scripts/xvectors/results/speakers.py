@@ -14,11 +14,10 @@ from xvectors.storage.safetensors_file import write_vectors
 
 
 class Speakers(NamedTuple):
-    """Mean embeddings: `speaker_ids` (n), `means` of shape (n, dim), `counts` of utterances (n)."""
+    """Mean embeddings: `speaker_ids` (n) and `means` of shape (n, dim)."""
 
     speaker_ids: list[str]
     means: NDArray[np.float32]
-    counts: list[int]
 
 
 def average_speakers(
@@ -55,7 +54,7 @@ def read_speakers(path: Path) -> Speakers:
     from safetensors import safe_open  # noqa: PLC0415 - rarely needed
 
     with safe_open(path, framework="numpy") as file:
-        counts: dict[str, int] = json.loads(file.metadata()["counts"])
-        means = [file.get_tensor(name) for name in counts]
+        names = list(json.loads(file.metadata()["counts"]))
+        means = [file.get_tensor(name) for name in names]
     shape = (len(means), len(means[0]) if means else 0)
-    return Speakers(list(counts), np.reshape(means, shape), list(counts.values()))
+    return Speakers(names, np.reshape(means, shape))

@@ -31,8 +31,7 @@ def running(snakemake: Any) -> Iterator[Settings]:
     """
     with script_log(snakemake.log[0]):
         settings = resolve_config(snakemake.config)
-        lock = RunLock(Layout.of(settings).root)
-        lock.join()
+        RunLock(Layout.of(settings).root).join()
         yield settings
 
 

@@ -169,7 +169,6 @@ def det_curve(rates: ErrorRates) -> DetCurve:
 
 
 def _edges(scores: Floats) -> Floats:
-    """Return the edges of the bins of scores."""
     low, high = float(scores.min()), float(scores.max())
     # Equal scores still need a bin of nonzero width.
     return np.histogram_bin_edges([low, max(high, low + 1e-6)], N_BINS)

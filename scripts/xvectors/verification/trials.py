@@ -193,7 +193,6 @@ def _likeness(one: str, other: str) -> int:
 
 
 def _shared(one: str, other: str) -> int:
-    """Return the length of the common prefix of two names."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
@@ -270,7 +269,6 @@ def _first_few(problems: list[str], path: Path) -> list[str]:
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not blank."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):

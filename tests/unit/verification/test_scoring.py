@@ -134,7 +134,7 @@ def test_many_trials_and_utterances_in_parts(monkeypatch):
     monkeypatch.setattr(tables, "load_embedding", lambda path: embeddings[int(path)])
     rows = {str(i): IndexRow(str(i), str(i % 3), str(i), 1.0) for i in range(9)}
     trials = [Trial(i % 3 == j % 3, str(i), str(j), 1) for i in range(9) for j in range(9)]
-    cohort = Cohort.of(Speakers(list("abc"), embeddings[:3], [1, 1, 1]), 300)
+    cohort = Cohort.of(Speakers(list("abc"), embeddings[:3]), 300)
     whole = cosine_scores(trials, rows, cohort)
     monkeypatch.setattr(vectors, "BLOCK_ROWS", 2)
     in_parts = cosine_scores(trials, rows, cohort)
@@ -193,4 +193,4 @@ def test_a_cohort_with_speakers_of_the_trials_is_said(config, tmp_path, caplog):
 
 def test_a_cohort_of_one_speaker():
     with pytest.raises(TrialsError, match="fewer than 2 speakers"):
-        Cohort.of(Speakers(["a"], np.ones((1, 2), dtype=np.float32), [1]), 300)
+        Cohort.of(Speakers(["a"], np.ones((1, 2), dtype=np.float32)), 300)
