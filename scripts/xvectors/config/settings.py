@@ -578,13 +578,7 @@ class Settings(_Section):
     _notes: tuple[str, ...] = PrivateAttr(default=())
 
     def with_context(self, others: Mapping[str, Any], notes: Sequence[str]) -> "Settings":
-        """Return the same settings with the context that is not a setting.
-
-        Args:
-            others: The user's other sections, for `as_omegaconf`.
-            notes: Lines that tell the user how settings were chosen.
-
-        """
+        """Return the same settings with the user's other sections and with notes."""
         changed = self.model_copy()
         changed._others = dict(others)
         changed._notes = tuple(notes)

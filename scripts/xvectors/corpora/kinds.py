@@ -66,10 +66,7 @@ def summary_of(kind: str) -> str:
 def corpus_problems(corpus: Mapping[str, Any], manifest: Path) -> Iterator[str]:
     """Yield ``key: problem`` for each problem that prevents making a manifest from a corpus.
 
-    Args:
-        corpus: Its kind and options, valid for the schema.
-        manifest: The file to write.
-
+    The corpus, its kind and options, is valid for the schema.
     """
     kind, options = corpus["kind"], options_of(corpus["kind"])
     for name in corpus:
@@ -91,14 +88,8 @@ def changed_folder(
 ) -> Path | None:
     """Return a folder or container of a corpus that has changed since its manifest was made.
 
-    Args:
-        corpus: Its kind and options.
-        manifest: Its manifest, which exists.
-        written: Absolute paths of other things that runs write.
-
-    Returns:
-        It; None if there is none, or if the corpus is a list of files.
-
+    That is None if there is none, or if the corpus is a list of files. The manifest exists.
+    `written` are absolute paths of other things that runs write.
     """
     if corpus["kind"] not in SEARCHED_KINDS:
         return None
@@ -112,12 +103,9 @@ def changed_folder(
 
 
 def read_corpus(corpus: Mapping[str, Any]) -> list[Entry]:
-    """Return the utterances of a corpus.
+    """Return the utterances of a corpus, which has no problems.
 
     Slashes in utt_ids become hyphens, because an utt_id becomes the name of a file.
-
-    Args:
-        corpus: Its kind and options, without problems.
 
     Raises:
         CorpusError: The corpus is not of that kind, or damaged.

@@ -95,12 +95,7 @@ def check_cut(place: str, cut: dict[str, Any]) -> None:
 def cut_utterances(place: str, cut: dict[str, Any], wav: str, length: float) -> Iterator[Entry]:
     """Yield a cut's utterances: one for each supervision, or else the cut itself.
 
-    Args:
-        place: The cut's place, for messages.
-        cut: The cut.
-        wav: The path of its recording.
-        length: The recording's seconds.
-
+    `length` is the seconds of its recording, whose path is `wav`. `place` is for messages.
     """
     first, last = cut["start"], cut["start"] + cut["duration"]
     whole = {"id": cut["id"], "start": 0.0, "duration": cut["duration"]}

@@ -36,12 +36,7 @@ def is_header(line: bytes) -> bool:
 
 
 def other_kind(line: bytes) -> str | None:
-    """Return a hint if a manifest's first line shows a file of another kind, None otherwise.
-
-    Args:
-        line: The first line that is not blank, which was refused.
-
-    """
+    """Return a hint if a manifest's first line, which was refused, shows a file of another kind."""
     if line.startswith(UTF_16_MARKS):
         return "the file is UTF-16; save it as UTF-8"
     if line.startswith(b"{"):

@@ -167,10 +167,8 @@ def _shading(density: Density, scales: Sequence[alt.Scale]) -> alt.Chart:
 def fit_chart(diagonal: tuple[float, float]) -> Spec:
     """Return a scatter plot of similarity to the own speaker and to the nearest other one.
 
-    Args:
-        diagonal: Start and end of the line of equal similarities. It is omitted unless the start
-            is below the end.
-
+    `diagonal` is the start and the end of the line of equal similarities, which is omitted unless
+    the start is below the end.
     """
     scale = alt.Scale(zero=False, padding=10)
     axis = alt.Axis(tickCount=8)
@@ -200,10 +198,7 @@ def fit_chart(diagonal: tuple[float, float]) -> Spec:
 def similarity_chart(summary: ScoreSummary, axis: str) -> Spec:
     """Return histograms of both kinds of scores, with the threshold at the equal error rate.
 
-    Args:
-        summary: The scores.
-        axis: Title of the scores' axis.
-
+    `axis` is the title of the scores' axis.
     """
     kinds = {"same speaker": summary.same, "different speakers": summary.different}
     rows = [

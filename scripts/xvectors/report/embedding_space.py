@@ -132,12 +132,8 @@ def _pairs(
 ) -> Numbers:
     """Return pairs of utterances, shape (pairs, 2): all, or as many as `limit` drawn at random.
 
-    Args:
-        n_partners: Number of partners of each utterance, shape (n,).
-        partner: Returns an utterance's partner, given the utterance and a number from 0.
-        limit: The largest number of pairs.
-        random: Source of random numbers.
-
+    An utterance has `n_partners`, shape (n,); `partner` returns one of them, given the utterance
+    and a number from 0.
     """
     ends = np.cumsum(n_partners)
     n_ordered = int(ends[-1])

@@ -73,9 +73,7 @@ class Encoder(NamedTuple):
 def draw_overview(settings: Settings, shards: Mapping[str, Sequence[str]]) -> None:
     """Write the overview of all splits and trial lists of a configuration.
 
-    Args:
-        settings: The settings. All of its splits must have been collected.
-        shards: The names of each split's shards.
+    All splits have been collected. `shards` are the names of the shards of each.
 
     Raises:
         ShardError: A table or a marker is missing or damaged.

@@ -35,12 +35,9 @@ class Recording(NamedTuple):
 
 
 def find_recordings(manifest: Path, utt_ids: Collection[str], folder: Path) -> dict[str, Recording]:
-    """Return the recordings of some of a manifest's utterances.
+    """Return the recordings of some of a manifest's utterances, for a page in `folder`.
 
-    Args:
-        manifest: The manifest. Only the lines of these utterances are parsed.
-        utt_ids: The utterances. Those that the manifest lacks are left out.
-        folder: The folder of the page.
+    Utterances that the manifest lacks are left out. Only the lines of the others are parsed.
 
     Raises:
         ManifestError: The manifest cannot be read.
@@ -60,12 +57,8 @@ def find_recordings(manifest: Path, utt_ids: Collection[str], folder: Path) -> d
 def cut_clips(recordings: Mapping[str, Recording], utt_ids: Iterable[str]) -> dict[str, bytes]:
     """Return MP3 clips of utterances, until they have `MAX_CLIP_BYTES` together.
 
-    Audio that has gone or changed since it was embedded is left out, with a line in the log.
-
-    Args:
-        recordings: The recordings by utterance.
-        utt_ids: Utterances, the most important first. Those without a recording are left out.
-
+    The most important utterances come first. Those without a recording are left out, and so is
+    audio that has gone or changed since it was embedded, with a line in the log.
     """
     clips: dict[str, bytes] = {}
     room = MAX_CLIP_BYTES

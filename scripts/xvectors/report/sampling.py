@@ -55,15 +55,10 @@ def sample_rows(
 ) -> list[IndexRow]:
     """Return at most `limit` utterances of a table, grouped by speaker.
 
-    If the table has more, every speaker gets the same maximum, chosen so that the sample has
-    `limit` utterances. The maximum is never below `MIN_OF_SPEAKER`. If it would be, speakers are
-    left out instead: first those with a single utterance, then random ones.
-
-    Args:
-        rows: The table.
-        n_utterances: Its number of utterances for each speaker.
-        limit: The largest number of utterances to return.
-
+    `n_utterances` is the table's number of them for each speaker. If the table has more, every
+    speaker gets the same maximum, chosen so that the sample has `limit` utterances. The maximum is
+    never below `MIN_OF_SPEAKER`. If it would be, speakers are left out instead: first those with a
+    single utterance, then random ones.
     """
     wanted = dict(_shares(n_utterances, limit))
     kept: dict[str, list[tuple[int, int, IndexRow]]] = {speaker: [] for speaker in wanted}

@@ -191,14 +191,9 @@ class SplitReport:
 def gather(
     settings: Settings, split: str, shards: list[str], n_utterances: int, with_tsne: bool
 ) -> SplitReport:
-    """Return the numbers of a split.
+    """Return the numbers of a split, which has been collected.
 
-    Args:
-        settings: The settings.
-        split: Name of the split. It must have been collected.
-        shards: Names of its shards.
-        n_utterances: The largest number of embeddings to read.
-        with_tsne: Whether to add a t-SNE map.
+    At most `n_utterances` embeddings are read. `with_tsne` adds a t-SNE map.
 
     Raises:
         ShardError: A table, a marker or an embedding is missing or damaged.
@@ -275,11 +270,8 @@ def first_rows(table: Iterator[Row], limit: int = MAX_ROWS_SHOWN) -> tuple[list[
 def view_speakers(rows: list[IndexRow], embeddings: Vectors, with_tsne: bool) -> SpeakerView:
     """Compare embeddings, shape (n, dim), with the speakers of their utterances.
 
-    Args:
-        rows: At least one utterance. Those of a speaker are adjacent.
-        embeddings: Their embeddings. They need no normalization.
-        with_tsne: Whether to add a t-SNE map if there are enough utterances.
-
+    There is at least one, and those of a speaker are adjacent. `with_tsne` adds a t-SNE map if
+    there are enough.
     """
     vectors = normalize_lengths(embeddings)
     names = list(dict.fromkeys(row.speaker_id for row in rows))

@@ -11,27 +11,13 @@ from xvectors.verification.scoring import Reports
 
 
 def draw_trials(settings: Settings, name: str, reports: Reports) -> None:
-    """Write the page of one of the configuration's trial lists.
-
-    Args:
-        settings: The settings.
-        name: Name of the list, a key of ``trials``.
-        reports: A report on each kind of score.
-
-    """
+    """Write the page of one of the configuration's trial lists, given reports on its scores."""
     page = trials_page(settings.xvector.spk_embed_tag, name, reports)
     write_atomically(Layout.of(settings).trials_page(name), page.encode())
 
 
 def trials_page(tag: str, name: str, reports: Reports) -> str:
-    """Return the page of a trial list as HTML.
-
-    Args:
-        tag: Tag of the embeddings.
-        name: Name of the trial list.
-        reports: A report on each kind of score.
-
-    """
+    """Return the page of a trial list as HTML; `tag` is that of the embeddings."""
     pairs = [report for report in reports if isinstance(report, PairsReport)]
     if pairs:
         specs = {f"pairs{number}": charts.pairs_chart(one) for number, one in enumerate(pairs)}

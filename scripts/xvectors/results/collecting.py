@@ -75,12 +75,7 @@ def collect_split(settings: Settings, split: str, shards: list[str]) -> None:
 
     With limits, also write ``<split>.excluded.tsv``. The headers of some recordings are wrong, so
     that utterances beyond the limits were embedded. These are excluded too. The done-markers are
-    noted last.
-
-    Args:
-        settings: The settings.
-        split: Name of the split.
-        shards: Names of its shards, all of them done.
+    noted last. All of the split's shards must be done.
 
     Raises:
         ShardError: An utterance is neither embedded nor listed as failed, or an embedding is
@@ -221,13 +216,8 @@ def _changed(manifest: Path) -> ShardError:
 def _discard_strays(folder: Path, outputs: NDArray[np.int64], provenance: dict[str, Any]) -> None:
     """Remove another encoder's embeddings of utterances that left the manifest.
 
-    Those of the same encoder are kept, because the utterances may return.
-
-    Args:
-        folder: Folder of the embeddings.
-        outputs: Hashes of the paths to keep.
-        provenance: Provenance of the current embeddings.
-
+    Those of the same encoder, with this provenance, are kept, because the utterances may return.
+    `outputs` are hashes of the paths to keep.
     """
     for path in _unlisted_files(folder, np.sort(outputs)):
         found = parse_provenance(read_provenance(path))

@@ -159,13 +159,8 @@ def check_labels(
 def write_clean_manifest(manifest: Path, table: Path, output: Path) -> None:
     """Write the lines of a manifest whose utterances are embedded and not suspect.
 
-    Relative paths become absolute, so that the manifest works from its own folder.
-
-    Args:
-        manifest: The split's manifest.
-        table: Its table of labels.
-        output: The manifest to write.
-
+    `table` has the labels. Relative paths become absolute, so that the new manifest works from its
+    own folder.
     """
     clean = (fields[0] for fields in _read_table(table) if fields[-1] != "suspect")
     wanted = next(clean, None)

@@ -13,12 +13,10 @@ ROWS_AT_A_TIME = 1_000_000
 
 
 def sorted_rows(rows: Iterable[Sequence[str]], folder: Path) -> Iterator[list[str]]:
-    """Yield rows in the byte order of their fields, as ``LC_ALL=C sort`` does.
+    """Yield any number of rows in the byte order of their fields, as ``LC_ALL=C sort`` does.
 
-    Args:
-        rows: Any number of rows. Fields have no tabs and no line feeds.
-        folder: Folder for the sorted parts. Their files have no names and vanish with the process.
-
+    Fields have no tabs and no line feeds. The sorted parts are in files in `folder` without names,
+    which vanish with the process.
     """
     lines = ("\t".join(row).encode() + b"\n" for row in rows)
     with ExitStack() as stack:

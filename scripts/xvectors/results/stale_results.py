@@ -16,14 +16,8 @@ def stale_results(
 ) -> Iterator[Path]:
     """Yield files and folders that are damaged or were made by an earlier version or elsewhere.
 
-    This reads only a few bytes of each and changes nothing.
-
-    Args:
-        layout: Layout of the output folder.
-        splits: The splits of this run.
-        exports: Their export formats.
-        labelled: The manifests of the splits whose labels are checked.
-
+    This reads only a few bytes of each and changes nothing. `labelled` are the manifests of the
+    splits whose labels are checked.
     """
     exports = set(exports)
     for split in splits:

@@ -55,12 +55,7 @@ class FailureRow(NamedTuple):
 
 
 def write_index(path: Path, rows: Iterable[IndexRow], with_speech: bool = False) -> None:
-    """Write the table of the embedded utterances.
-
-    Args:
-        path: The table.
-        rows: The utterances.
-        with_speech: Whether it has a column for the seconds of speech.
+    """Write the table of the embedded utterances, with a column for seconds of speech if wanted.
 
     Raises:
         ShardError: An embedding lies outside the table's folder.

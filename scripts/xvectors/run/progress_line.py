@@ -164,13 +164,7 @@ class ProgressLine:
 
 
 def describe(totals: Totals, seconds: float) -> str:
-    """Return totals as a text.
-
-    Args:
-        totals: The totals.
-        seconds: The time since this run has begun to embed.
-
-    """
+    """Return totals as a text; `seconds` is the time since this run began to embed."""
     if not totals.n_utterances:
         return "starting"
     hours, all_hours = (
@@ -220,13 +214,7 @@ class Quiet(logging.Filter):
         self.is_interrupted = False
 
     def attach(self, handlers: Iterable[logging.Handler], is_running: Callable[[], bool]) -> None:
-        """Filter what the handler of the terminal prints while jobs are run.
-
-        Args:
-            handlers: The handlers of Snakemake's log. That of its file is left alone.
-            is_running: Tells whether the command runs jobs.
-
-        """
+        """Filter what the terminal's one of Snakemake's handlers prints while jobs run."""
         for handler in handlers:
             if handler.name == "DefaultStreamHandler":
                 handler.addFilter(lambda record: not is_running() or self.filter(record))

@@ -25,9 +25,7 @@ ERROR = " ERROR "
 def running(snakemake: Any) -> Iterator[Settings]:
     """Log a script, join its run's lock of the output folder, and yield the settings.
 
-    Args:
-        snakemake: The object that Snakemake gives to scripts.
-
+    `snakemake` is the object that Snakemake gives to scripts.
     """
     with script_log(snakemake.log[0]):
         settings = resolve_config(snakemake.config)

@@ -62,10 +62,7 @@ class Run:
     def check(self, made: Iterable[str] = ()) -> None:
         """Check that everything the configuration refers to is present and valid.
 
-        Further calls do nothing.
-
-        Args:
-            made: Manifests that the including workflow makes.
+        Further calls do nothing. The including workflow makes the manifests in `made`.
 
         Raises:
             XVectorsError: Something is missing or wrong.
@@ -112,10 +109,8 @@ class Run:
     def serve_steps(self, modules: Iterable[str], embeds_here: bool) -> None:
         """Start a server for the steps of this run, unless it has one.
 
-        Args:
-            modules: What every step's script imports.
-            embeds_here: Whether jobs of this run embed on this machine.
-
+        Every step's script imports `modules` too. `embeds_here` tells whether jobs of this run
+        embed on this machine.
         """
         if self._server is None:
             needed = modules_of_steps(self.settings, embeds_here)

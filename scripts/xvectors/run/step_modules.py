@@ -23,10 +23,7 @@ PAGES = ("xvectors.report.split_page", "xvectors.report.overview_page")
 def modules_of_steps(settings: Settings, embeds_here: bool) -> dict[str, list[str]]:
     """Return what each process of the server imports, by the name that scripts use.
 
-    Args:
-        settings: The settings.
-        embeds_here: Whether this machine has shards to embed.
-
+    `embeds_here` tells whether this machine has shards to embed.
     """
     encoders: list[str] = []
     if embeds_here and _is_on_cpu(settings) and makes_embeddings(runner_class(settings)):

@@ -114,14 +114,10 @@ def leave_server() -> None:
 
 
 def hand_over(server: str) -> None:
-    """Let the run's server run this process's script, and exit as it does.
+    """Let a process of the run's server run this process's script, and exit as it does.
 
     Returns only if this process has no server. Until the server takes the script, an interrupt
     ends this process. After that, the process that runs the script handles it.
-
-    Args:
-        server: The name of the process in the server's chain.
-
     """
     folder, _, prefix = os.environ.pop(VARIABLE, "").partition(":")
     if not folder or prefix != sys.prefix:

@@ -22,14 +22,10 @@ MAX_SHARDS_SHOWN = 10
 
 
 def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> Iterator[str]:
-    """Yield the lines that tell what a run has done.
+    """Yield the lines that tell what a run has done, in so many seconds.
 
-    Args:
-        settings: The settings.
-        run: The name of the run, which is in the accounts of its jobs.
-        seconds: How long the run took.
-        since: When it began, in nanoseconds by the clock of the output folder's file system.
-
+    The accounts of its jobs have its name, `run`. `since` is when it began, in nanoseconds by the
+    clock of the output folder's file system.
     """
     layout = Layout.of(settings)
     causes = []

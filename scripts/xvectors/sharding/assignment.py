@@ -120,12 +120,7 @@ def look_up(
 ) -> NDArray[Number]:
     """Return the value of each key, shape (n,), `missing` for a key that is not known.
 
-    Args:
-        keys: The keys, shape (n,).
-        known: Keys that are known, in any order, shape (m,).
-        values: Their values, shape (m,).
-        missing: The value of all other keys.
-
+    The `known` keys may be in any order. They and their `values` have shape (m,).
     """
     found = np.full(len(keys), missing, dtype=values.dtype)
     if len(known):

@@ -93,9 +93,8 @@ def write_last_work(path: Path, marker: DoneMarker) -> None:
 def read_last_work(path: Path, marker: DoneMarker) -> DoneMarker:
     """Return the account of a shard's last job that embedded something.
 
-    Args:
-        path: What `write_last_work` has written, if it has.
-        marker: The shard's marker, which is returned if it is that account, or if there is none.
+    `marker` is the shard's. It is returned if it is that account, or if `write_last_work` has
+    written none at `path`.
 
     Raises:
         ShardError: The file is damaged.

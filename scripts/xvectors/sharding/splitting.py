@@ -66,15 +66,8 @@ def split_manifest(
 ) -> None:
     """Write a split's index shards, and then its plan, which vouches for them.
 
-    An unchanged index shard is not written again. Shards of another number are removed.
-
-    Args:
-        manifest: The split's manifest.
-        split: Name of the split.
-        n_shards: The number of shards; None to choose it by the hours of audio.
-        layout: Where the shards lie.
-        limits: The durations that an utterance may have.
-
+    An unchanged index shard is not written again. Shards of another number are removed. The other
+    arguments are those of `divide`.
     """
     folder = layout.plan(split).with_suffix("")
     division = divide(manifest, n_shards, EarlierShards(manifest.path, folder), limits)

@@ -47,10 +47,7 @@ class ErrorRates(NamedTuple):
 def error_rates(trials: ScoredTrials, weights: Floats | None = None) -> ErrorRates:
     """Return the error rates at every threshold at which they change.
 
-    Args:
-        trials: At least one target and one non-target trial.
-        weights: Weight of each trial, shape (n,). None for equal weights.
-
+    There must be trials of both kinds. Their weights, shape (n,), are equal if None.
     """
     weights = np.ones(len(trials.scores)) if weights is None else weights
     order = np.argsort(trials.scores, kind="stable")
@@ -82,13 +79,8 @@ def equal_error_interval(
 
     Trials that share a speaker are not independent. So speakers are drawn with replacement, not
     trials. A pair of speakers gets the product of their counts as its weight (the pigeonhole
-    bootstrap, Owen 2007, doi:10.1214/07-AOAS122). The interval lies between the percentiles.
-
-    Args:
-        trials: At least one target and one non-target trial.
-        n_draws: Number of draws of speakers.
-        seed: Seed of the random numbers.
-
+    bootstrap, Owen 2007, doi:10.1214/07-AOAS122). The interval lies between the percentiles of
+    `n_draws`. There must be trials of both kinds.
     """
     # Sort once instead of in each draw.
     order = np.argsort(trials.scores, kind="stable")
@@ -110,14 +102,9 @@ def equal_error_interval(
 def min_dcf(rates: ErrorRates, p_target: float) -> float:
     """Return the normalized minimum detection cost, where both errors cost 1.
 
-    The cost is divided by the cost of accepting all or rejecting all, the smaller of the two. A
-    system without any information has a cost of 1 (NIST 2016 Speaker Recognition Evaluation Plan,
-    section 3.1).
-
-    Args:
-        rates: The error rates of the trials.
-        p_target: The prior probability, 0 to 1, that a trial is a target.
-
+    `p_target` is the prior probability, 0 to 1, that a trial is a target. The cost is divided by
+    the cost of accepting all or rejecting all, the smaller of the two. A system without any
+    information has a cost of 1 (NIST 2016 Speaker Recognition Evaluation Plan, section 3.1).
     """
     costs = p_target * rates.misses + (1 - p_target) * rates.false_alarms
     return float(costs.min() / min(p_target, 1 - p_target))

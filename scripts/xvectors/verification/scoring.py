@@ -58,16 +58,10 @@ class Cohort:
 
 
 def score_trials(settings: Settings, name: str) -> Reports:
-    """Score one of the configuration's trial lists. Write its scores and what follows from them.
+    """Score one of the configuration's trial lists, and write its scores and their summary.
 
-    That is error rates, or mean and quantiles for a list without labels.
-
-    Args:
-        settings: The settings.
-        name: Name of the list, a key of ``trials``.
-
-    Returns:
-        A report on the cosines, and with a cohort one on the normalized scores.
+    That is error rates, or mean and quantiles for a list without labels. Returns a report on the
+    cosines, and with a cohort one on the normalized scores.
 
     Raises:
         TrialsError: Lines of the list are wrong, or name missing utterances.
@@ -107,17 +101,13 @@ def cosine_scores(
 ) -> dict[str, ScoredTrials]:
     """Return the cosines of trials, and their normalized scores if there is a cohort.
 
-    The keys are those of `SCORES`. Trials without a label count as non-target ones.
+    The keys are those of `SCORES`. `rows` are the utterances by name. Trials without a label count
+    as non-target ones.
 
     A score s of the utterances a and b becomes the mean of (s - m) / d for both, where m and d
     are the mean and the standard deviation of the utterance's highest scores against the cohort
     (adaptive s-norm, Matejka et al., "Analysis of score normalization in multilingual speaker
     recognition", Interspeech 2017, section 2.2).
-
-    Args:
-        trials: The trials.
-        rows: Their utterances, by name.
-        cohort: The speakers for normalization, if any.
 
     Raises:
         TrialsError: An utterance cannot be normalized.
@@ -152,13 +142,7 @@ def cosine_scores(
 def cohort_statistics(vectors: Vectors, cohort: Cohort) -> tuple[Floats, Floats]:
     """Return the mean and the standard deviation of each vector's highest cohort scores.
 
-    Args:
-        vectors: Vectors of length 1, shape (n, dim).
-        cohort: The cohort.
-
-    Returns:
-        Two arrays of shape (n,).
-
+    The vectors, shape (n, dim), have length 1. Both results have shape (n,).
     """
     means, deviations = np.empty(len(vectors)), np.empty(len(vectors))
     for block in blocks(len(vectors), len(cohort.means)):

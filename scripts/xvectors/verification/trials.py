@@ -139,11 +139,7 @@ def _spellings(utt_id: str) -> Iterator[str]:
 
 
 def check_trials(paths: Iterable[Path], manifests: Sequence[Path]) -> None:
-    """Check that the utterances of trial lists are in manifests.
-
-    Args:
-        paths: The trial lists.
-        manifests: The manifests of all splits; only the utt_ids in them are read.
+    """Check that the utterances of trial lists are in the manifests of all splits.
 
     Raises:
         TrialsError: One line for every name that is in no manifest. The first line names the most
@@ -202,13 +198,7 @@ def find_utterances(
 ) -> tuple[list[Trial], dict[str, IndexRow]]:
     """Return the trials whose utterances are embedded, and these utterances by name.
 
-    Trials of utterances that failed or are excluded are left out.
-
-    Args:
-        path: The trial list, for messages.
-        trials: Its trials.
-        layout: Where the tables are.
-        splits: The splits in which to look for utterances.
+    Trials of utterances that failed or are excluded are left out. Messages name the list's `path`.
 
     Raises:
         TrialsError: One line for every line whose utterance is in no split or in two splits.
