@@ -269,14 +269,17 @@ def _data_dir(merged: DictConfig, source: str, is_needed: bool) -> str | None:
 def _checked(xvector: dict[str, Any], has_model: bool, source: str) -> XVectorSettings:
     has_tag = xvector["spk_embed_tag"] not in UNSET
     given = xvector if has_tag else xvector | {"spk_embed_tag": "unknown"}
-    problems = setting_problems(XVectorSettings, given)
-    if not problems and not has_tag:
+    try:
+        checked = XVectorSettings.model_validate(given)
+    except ValidationError as error:
+        problems = list(_problems(error, XVectorSettings))
+    else:
+        if has_tag:
+            return checked
         problems = ["spk_embed_tag: give one, because pretrained_model is null"]
         if not has_model:
-            problems = [f"pretrained_model: give one, toolkit {xvector['toolkit']} has no default"]
-    if problems:
-        raise ConfigError("\n".join(f"{source}: xvector.{problem}" for problem in problems))
-    return XVectorSettings.model_validate(given)
+            problems = [f"pretrained_model: give one, toolkit {checked.toolkit} has no default"]
+    raise ConfigError("\n".join(f"{source}: xvector.{problem}" for problem in problems))
 
 
 def _problems(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:

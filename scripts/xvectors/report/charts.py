@@ -148,7 +148,7 @@ def _shading(density: Density, scales: Sequence[alt.Scale]) -> alt.Chart:
         for i, j in zip(*counts.nonzero(), strict=True)
     ]
     chart: alt.Chart = (
-        alt.Chart(_values(rows))
+        _chart(rows)
         .mark_rect(color=PLAIN_COLOUR)
         .encode(
             x=alt.X("x from:Q", scale=scales[0]),
@@ -188,7 +188,7 @@ def fit_chart(diagonal: tuple[float, float]) -> Spec:
     if diagonal[0] >= diagonal[1]:
         return _spec(points, height=360)
     line = (
-        alt.Chart(_values([{"own": end, "other": end} for end in diagonal]))
+        _chart([{"own": end, "other": end} for end in diagonal])
         .mark_line(color=INK, strokeDash=[4, 4], strokeWidth=1)
         .encode(x="other:Q", y="own:Q")
     )
@@ -208,7 +208,7 @@ def similarity_chart(summary: ScoreSummary, axis: str) -> Spec:
         if share
     ]
     bars = (
-        alt.Chart(_values(rows))
+        _chart(rows)
         .mark_bar(opacity=0.65, binSpacing=0)
         .encode(
             x=alt.X("from:Q", bin="binned", title=axis, scale=alt.Scale(zero=False)),
@@ -230,7 +230,7 @@ def similarity_chart(summary: ScoreSummary, axis: str) -> Spec:
     if summary.equal_error is None:
         return _spec(bars, height=260)
     rule = (
-        alt.Chart(_values([{"threshold": summary.equal_error.threshold}]))
+        _chart([{"threshold": summary.equal_error.threshold}])
         .mark_rule(color=INK, strokeDash=[4, 4])
         .encode(x="threshold:Q", tooltip=alt.Tooltip("threshold:Q", format=".4f"))
     )
@@ -247,7 +247,7 @@ def pairs_chart(report: PairsReport) -> Spec:
         {"kind": "median", "value": report.median},
     ]
     rules = (
-        alt.Chart(_values(averages))
+        _chart(averages)
         .mark_rule(color=INK)
         .encode(
             x="value:Q",
@@ -278,7 +278,7 @@ def _histogram(
     """Return bars of a histogram of things that `unit` names."""
     bins = zip(histogram.edges, histogram.edges[1:], histogram.counts.tolist(), strict=False)
     rows = [{"from": low, "to": high, unit: count} for low, high, count in bins if count]
-    bars = alt.Chart(_values(rows)).mark_bar(color=PLAIN_COLOUR, binSpacing=spacing)
+    bars = _chart(rows).mark_bar(color=PLAIN_COLOUR, binSpacing=spacing)
     chart: alt.Chart = bars.encode(
         x=axis,
         x2="to:Q",
@@ -291,7 +291,7 @@ def _histogram(
 def speed_chart(speeds: Sequence[ShardSpeed]) -> Spec:
     """Return a chart of each shard's speed: bars for a few shards, else points."""
     rows = [{"number": int(speed.shard.partition("-")[0]), **speed._asdict()} for speed in speeds]
-    base = alt.Chart(_values(rows)).encode(
+    base = _chart(rows).encode(
         color=alt.Color(
             "device:N",
             scale=alt.Scale(range=[PLAIN_COLOUR, *COLOURS[1:]]),
@@ -345,7 +345,7 @@ def det_chart(curves: Mapping[str, DetCurve]) -> Spec:
     ]
     axis = alt.Axis(values=ticks, labelExpr="format(100 * cumulativeNormal(datum.value), '.3~g')")
     scale = alt.Scale(domain=[ticks[0], ticks[-1]], nice=False)
-    base = alt.Chart(_values(rows)).encode(
+    base = _chart(rows).encode(
         x=alt.X("x:Q", title="false alarms, %", axis=axis, scale=scale),
         y=alt.Y("y:Q", title="misses, %", axis=axis, scale=scale),
         order="step:Q",
@@ -364,7 +364,7 @@ def det_chart(curves: Mapping[str, DetCurve]) -> Spec:
     # Invisible points are easier to hit with the pointer than a line.
     points = base.mark_point(filled=True, size=90, opacity=0, clip=True).encode(tooltip=tooltip)
     diagonal = (
-        alt.Chart(_values([{"x": tick, "y": tick} for tick in (ticks[0], ticks[-1])]))
+        _chart([{"x": tick, "y": tick} for tick in (ticks[0], ticks[-1])])
         .mark_line(color=INK, strokeDash=[2, 4], strokeWidth=1)
         .encode(x="x:Q", y="y:Q")
     )
@@ -382,8 +382,8 @@ def _utterance_tooltip() -> list[alt.Tooltip]:
     ]
 
 
-def _values(rows: list[dict[str, Any]]) -> alt.InlineData:
-    return alt.InlineData(values=rows)
+def _chart(rows: list[dict[str, Any]]) -> alt.Chart:
+    return alt.Chart(alt.InlineData(values=rows))
 
 
 def _spec(chart: alt.Chart | alt.LayerChart, height: int) -> Spec:

@@ -86,14 +86,10 @@ def split_page(report: SplitReport) -> str:
 def _speaker_charts(
     view: SpeakerView, used: Collection[Mark], shading: Density | None
 ) -> dict[str, Spec]:
-    shares = view.projection.shares
-    titles = tuple(
-        f"{name} component ({share:.1%} of the variance)"
-        for name, share in zip(("first", "second"), shares, strict=True)
-    )
+    first, second = (f"({share:.1%} of the variance)" for share in view.projection.shares)
+    titles = f"first component {first}", f"second component {second}"
     extents = _extents(view.projection.points[view.drawn], shading)
-    both = titles[0], titles[1]
-    specs = {"map": charts.utterance_map("pc1", "pc2", both, used, extents, shading=shading)}
+    specs = {"map": charts.utterance_map("pc1", "pc2", titles, used, extents, shading=shading)}
     if view.neighbours is not None:
         extents = _extents(view.neighbours)
         specs["neighbours"] = charts.utterance_map("tsne1", "tsne2", None, used, extents)

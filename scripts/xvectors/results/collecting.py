@@ -87,7 +87,7 @@ def collect_split(settings: Settings, split: str, shards: list[str]) -> None:
     manifest = read_manifest(Path(settings.xvector.manifest_paths[split]))
     checked = _Checked(len(manifest.utterances))
     for number, shard in enumerate(shards):
-        _check_shard(settings, split, (number, shard), checked)
+        _check_shard(settings, split, number, shard, checked)
     limits = Limits.of(settings)
     if limits:
         _exclude(layout.excluded_shard(split), manifest, limits, checked)
@@ -119,10 +119,9 @@ def collect_split(settings: Settings, split: str, shards: list[str]) -> None:
 
 
 def _check_shard(
-    settings: Settings, split: str, numbered: tuple[int, str], checked: _Checked
+    settings: Settings, split: str, number: int, shard: str, checked: _Checked
 ) -> None:
     """Check the embeddings of a shard's utterances, except the failed ones."""
-    number, shard = numbered
     layout = Layout.of(settings)
     content = read_index_shard(layout.index_shard(split, shard))
     marker = layout.marker(split, shard)
