@@ -1,6 +1,6 @@
 """The device that an encoder computes on: its choice, its arithmetic, its memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,42 +92,29 @@ class Uploads:
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def start(self, signals: Sequence[torch.Tensor]) -> "Upload":
-        """Copy signals, float32, (samples,) each, all at once and without waiting."""
+    def start(self, signals: Sequence[torch.Tensor]) -> Callable[[], list[torch.Tensor]]:
+        """Copy signals, float32, (samples,) each, all at once and without waiting.
+
+        Returns:
+            A function that returns the signals on the device. Work that the device is given after
+            the call waits for them, so call it where no other thread gives work to the device.
+
+        """
         if self._stream is None or all(one.device.type == "cuda" for one in signals):
-            return Upload(list(signals))
+            return lambda: list(signals)
         with torch.cuda.stream(self._stream):
             joined = _join(signals).to(self._device, non_blocking=True)
             arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record(self._stream)
-        parts = torch.split(joined, [len(one) for one in signals])
-        return Upload(list(parts), joined, arrived)
+        parts = list(torch.split(joined, [len(one) for one in signals]))
 
+        def wait() -> list[torch.Tensor]:
+            stream = torch.cuda.current_stream(joined.device)
+            stream.wait_event(arrived)
+            joined.record_stream(stream)
+            return parts
 
-class Upload:
-    """Signals on their way to a device."""
-
-    def __init__(
-        self,
-        signals: list[torch.Tensor],
-        joined: torch.Tensor | None = None,
-        arrived: "torch.cuda.Event | None" = None,
-    ) -> None:
-        """Take the signals, parts of `joined`, which is complete at the event `arrived`."""
-        self._signals = signals
-        self._joined = joined
-        self._arrived = arrived
-
-    def wait(self) -> list[torch.Tensor]:
-        """Return the signals. Work that the device is given from now on waits for them.
-
-        Call it where no other thread gives work to the device, which would have to wait, too.
-        """
-        if self._joined is not None and self._arrived is not None:
-            stream = torch.cuda.current_stream(self._joined.device)
-            stream.wait_event(self._arrived)
-            self._joined.record_stream(stream)
-        return self._signals
+        return wait
 
 
 def _join(signals: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -88,10 +88,10 @@ class Encoder(ABC):
         """
         rated = self.with_rates(signals)
         with torch.inference_mode():
-            upload = self._uploads.start([one.samples for one in rated])
+            wait_for_upload = self._uploads.start([one.samples for one in rated])
             with _submitting, tf32_products(self.precision == "tf32"):
                 self._use_safe_threads()
-                arrived = zip(rated, upload.wait(), strict=True)
+                arrived = zip(rated, wait_for_upload(), strict=True)
                 rated = [one._replace(samples=samples) for one, samples in arrived]
                 with float32_products():
                     at_rate = self.normalizer.normalize_together(rated)

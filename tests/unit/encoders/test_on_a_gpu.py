@@ -239,7 +239,7 @@ def test_copies_go_beside_the_work_and_nobody_waits_with_the_lock(on_streams):
 
 def test_what_is_on_the_gpu_is_not_copied(on_streams):
     there = [SimpleNamespace(device=GPU)]
-    assert on_streams._uploads.start(there).wait() == there
+    assert on_streams._uploads.start(there)() == there
     assert on_streams.log == []
 
 
