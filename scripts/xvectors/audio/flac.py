@@ -153,7 +153,7 @@ def _parse(header: bytes, max_block: int) -> tuple[int, int] | None:
     place = 4 + n_bytes
     size_end = place + SIZE_BYTES.get(size_code, 0)
     end = size_end + RATE_BYTES.get(rate_code, 0)
-    if n_bytes == 0 or end >= len(header) or _crc8(header[:end]) != header[end]:
+    if n_bytes == 0 or end >= len(header) or crc8(header[:end]) != header[end]:
         return None
     size = BLOCK_SIZES.get(size_code) or int.from_bytes(header[place:size_end], "big") + 1
     is_variable = header[1] & 1
@@ -175,7 +175,7 @@ def _coded_number(data: bytes) -> tuple[int, int]:
     return number, n_bytes
 
 
-def _crc8(data: bytes) -> int:
+def crc8(data: bytes) -> int:
     """Return the checksum of a frame's header."""
     found = 0
     for byte in data:

@@ -117,7 +117,7 @@ def test_numbers_of_samples_in_frames_of_any_size():
         number = bytes([0xFC | start >> 30, *rest])
         size_bytes = (299).to_bytes(2, "big") if size == b"\x70" else b""
         head = b"\xff\xf9" + size + b"\x18" + number + size_bytes
-        frames += head + bytes([flac._crc8(head)]) + b"\x12" * 50
+        frames += head + bytes([flac.crc8(head)]) + b"\x12" * 50
     streaminfo = b"fLaC\x80\0\0\x22" + bytes(34)
     content = restate(streaminfo, 7) + frames
     head = with_true_length(io.BytesIO(content)).read(HEAD_BYTES)
@@ -132,7 +132,7 @@ def test_numbers_of_samples_in_frames_of_any_size():
 
 def test_a_checksum_is_that_of_the_format():
     """The check value of CRC-8 (polynomial 7, from 0), in catalogues of checksums."""
-    assert flac._crc8(b"123456789") == 0xF4
+    assert flac.crc8(b"123456789") == 0xF4
 
 
 def test_damage_is_still_found(tmp_path):

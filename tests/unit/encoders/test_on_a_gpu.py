@@ -90,7 +90,7 @@ def test_there_are_few_shapes_in_a_shard_of_libritts(noted):
     packs = [pack for pack in np.split(seconds, ends) if len(pack)]
     assert len(packs) > 150
     sizes = [
-        len(lay_out(empty(pack, "meta"), features._blocks, few_sizes=True).samples)
+        len(lay_out(empty(pack, "meta"), features.blocks, few_sizes=True).samples)
         for pack in packs
     ]
     assert len(set(sizes)) < 8
@@ -98,7 +98,7 @@ def test_there_are_few_shapes_in_a_shard_of_libritts(noted):
     for pack in packs[:3]:
         features(empty(pack, GPU))
     assert not noted.shapes["convolution"]
-    hop = features._blocks.step
+    hop = features.blocks.step
     assert {n for _, n, _ in noted.shapes["spectrum"]} == {n // hop - 1 for n in sizes[:3]}
 
 

@@ -31,7 +31,7 @@ class Features:
             self._stft = copy.copy(stft)
             self._stft.center = False
             half = stft.n_fft // 2
-            self._blocks = Blocks(stft.n_fft, stft.hop_length, before=half, after=half)
+            self.blocks = Blocks(stft.n_fft, stft.hop_length, before=half, after=half)
 
     def __call__(self, signals: list[torch.Tensor]) -> list[torch.Tensor] | Padded:
         """Return features, (frames, mels) each, of signals, (samples,), on the device."""
@@ -73,11 +73,11 @@ class Features:
         A centred STFT reads zeros around a signal, which the strip has. Operations on all frames
         of an utterance leave out what is padding.
         """
-        strip = lay_out(signals, self._blocks, few_sizes=True)
+        strip = lay_out(signals, self.blocks, few_sizes=True)
         spectrogram = spectral_magnitude(self._stft(strip.samples[None]))[0]
         filterbank = self.compute.compute_fbanks
         levels = decibels(filterbank, torch.matmul(spectrogram, self._filters))
-        n_frames = [1 + len(signal) // self._blocks.step for signal in signals]
+        n_frames = [1 + len(signal) // self.blocks.step for signal in signals]
         places = torch.tensor([strip.first_blocks, n_frames])
         starts, lengths = copy_to_device(places, self.device)[..., None]
         frame = torch.arange(max(n_frames), device=self.device)

@@ -115,11 +115,11 @@ def test_what_attention_has_no_memory_for_is_refused(folder, tmp_path, monkeypat
 
 
 def test_the_longest_signal_follows_from_memory_and_heads(folder, monkeypatch):
-    encoder = TransformersEncoder(folder, "cpu", "fp32")
     monkeypatch.setattr(encoder_module.os, "sysconf", lambda name: 2**16)
+    encoder = TransformersEncoder(folder, "cpu", "fp32")
     # Half of 4 GiB holds four matrices of float32 for each of two heads.
     n_frames = (2**31 / (4 * 2 * 4)) ** 0.5
-    assert encoder._max_samples() == int(n_frames * 320)
+    assert encoder.max_samples == int(n_frames * 320)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
