@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 # Decoders read a few kilobytes at a time.
 BUFFER_BYTES = 2**16
-# Longer members are not read at once, nor, if only their header is wanted, what is longer than that
-# buffer.
+# Longer members are not read at once. If only the header is wanted, `BUFFER_BYTES` is the limit.
 MAX_HELD_BYTES = 2**22
 KALDIIO_MARK = b"AUDIO"
 FLAC_HEAD_BYTES = 42

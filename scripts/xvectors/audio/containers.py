@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 # Numbers of 18 digits fit into 64 bits.
 _NUMBER = r"[0-9]{1,18}"
-# What follows the last colon.
+# The part after the last colon.
 _PLACE = re.compile(rf"({_NUMBER})(?:\+({_NUMBER}))?|(?P<column>[^/\[\]]+)\[(?P<row>{_NUMBER})\]")
 # A range of Kaldi's at the end of a name. Kaldi cuts features so, and refuses it for audio.
 _RANGE = re.compile(r"\[[0-9]*[:,][0-9:,]*\]$")

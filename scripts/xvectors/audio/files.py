@@ -13,10 +13,9 @@ from xvectors.errors import UtteranceError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# What opening one file fails of while others are read.
+# Errors of opening that concern one file only.
 FILE_ERRORS = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 FILE_ERRORS |= {errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO}
-
 
 AudioFile = io.FileIO | io.BufferedReader | io.BytesIO
 

@@ -44,9 +44,9 @@ def read_signal(
 
     Args:
         path: Any file that libsndfile or FFmpeg reads, or a member of a container.
-        normalizer: Brings signals to the encoder's rate. It sees a signal as a whole, or, when
-            that is longer than a minute, in overlapping pieces whose margins are cut off
-            again, which gives the same samples, as no resampling filter is longer than a margin.
+        normalizer: Brings signals to the encoder's rate. It gets a signal that is longer than a
+            minute in overlapping pieces, whose margins are cut off again. That gives the same
+            samples, because no resampling filter is longer than a margin.
         segment: The part that is wanted, and which alone is decoded; None for all.
         channels: What is taken of several channels: their mean, or the first.
 

@@ -1,7 +1,7 @@
 """Signals of different lengths on one strip, which is cut into blocks as if it were one signal.
 
 A GPU then takes as many operations for a hundred signals as for one, and computes on little
-padding, whatever the lengths are.
+padding.
 """
 
 from collections.abc import Sequence

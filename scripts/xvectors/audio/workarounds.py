@@ -13,7 +13,7 @@ from typing import Any
 CHECKED_VERSION = "1.1.2"
 
 SCIPY_STATS = "scipy.stats"
-# What SpeechBrain takes from it.
+# The distribution that SpeechBrain imports from it.
 NAME = "lognorm"
 
 

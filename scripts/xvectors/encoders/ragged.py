@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from xvectors.encoders.device import copy_to_device
 from xvectors.encoders.prepacked import linear, prepack_if_faster
 
-# What convolutions see beyond the ends of an utterance: its own frames reflected, or zeros.
+# Frames that convolutions see beyond an utterance's ends: its own ones reflected, or zeros.
 Padding = Literal["reflect", "zeros"]
 # Channels processed at a time by operations that allow any number.
 CHANNELS = 512
@@ -349,7 +349,7 @@ def _moments(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 class Affine(NamedTuple):
-    """What a normalization does to each channel: ``scale * x + shift``, float32, (channels,)."""
+    """A normalization of each channel, ``scale * x + shift``, float32, (channels,)."""
 
     scale: torch.Tensor
     shift: torch.Tensor

@@ -9,7 +9,7 @@ import torch
 
 from xvectors.errors import EncoderError, first_line, machine_problem
 
-# What networks raise for a signal that is too short for one of their layers.
+# Exceptions of networks for a signal that is too short for one of their layers.
 UNFIT = (RuntimeError, ValueError, IndexError, AssertionError)
 
 

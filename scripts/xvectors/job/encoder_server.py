@@ -133,7 +133,7 @@ def run_in_processes(
     """
     n_processes = min(max(n_processes, 1), MAX_PROCESSES)
     server = _Server(pipeline.encoder)
-    children = _Children(pipeline, cut_batches(utterances, n_processes))
+    children = _Children(pipeline, *cut_batches(utterances, n_processes))
     submitters = ThreadPoolExecutor(N_SUBMITTERS)
     try:
         children.start(n_processes)
@@ -162,11 +162,17 @@ class Batch(NamedTuple):
     long_seconds: int = 0
 
 
-def cut_batches(utterances: Sequence[tuple[float, int]], n_processes: int) -> list[Batch]:
+def cut_batches(
+    utterances: Sequence[tuple[float, int]], n_processes: int
+) -> tuple[list[Batch], list[Batch]]:
     """Cut utterances, their seconds and indices, into batches by their seconds.
 
     While the GPU embeds one half of the processes' batches, the other half is prepared. A long
-    recording is a batch of its own. These come first.
+    recording is a batch of its own.
+
+    Returns:
+        The batches of a long recording, and the others.
+
     """
     long: list[Batch] = []
     usual = min(2 * PACK_SECONDS / n_processes, PACK_SECONDS)
@@ -182,7 +188,7 @@ def cut_batches(utterances: Sequence[tuple[float, int]], n_processes: int) -> li
         if total >= min(usual, FIRST_SECONDS * 2 ** (len(batches) // n_processes)):
             batches.append(Batch(indices))
             indices, total = [], 0.0
-    return [*long, *batches, *([Batch(indices)] if indices else [])]
+    return long, [*batches, *([Batch(indices)] if indices else [])]
 
 
 class _Child(NamedTuple):
@@ -271,10 +277,9 @@ class _Server:
 class _Children:
     """Forked processes that take batches from one list."""
 
-    def __init__(self, pipeline: Pipeline, batches: Sequence[Batch]) -> None:
+    def __init__(self, pipeline: Pipeline, long: list[Batch], short: list[Batch]) -> None:
         self._pipeline = pipeline
-        self._long = [batch for batch in batches if batch.long_seconds]
-        self._short = [batch for batch in batches if not batch.long_seconds]
+        self._long, self._short = long, short
         # Forked, because they need the objects of this process, and nothing of the GPU.
         self._context = get_context("fork")
         self._lock = self._context.Lock()

@@ -19,12 +19,8 @@ class Progress:
     def __init__(self, path: Path, run: str, missing: list[int], tally: Tally) -> None:
         """Start with what earlier runs have done.
 
-        Args:
-            path: The file for the run's progress line.
-            run: The name of the run that the job belongs to.
-            missing: The rows of the utterances that are to be embedded.
-            tally: The job's tally, which is counted first.
-
+        `path` is the file for the progress line of `run`, to which the job belongs; `missing` are
+        the rows of the utterances that are to be embedded.
         """
         self.tally = tally
         self.path = path

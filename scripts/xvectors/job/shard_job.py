@@ -64,8 +64,8 @@ class _Job:
 def embed_shard(settings: Settings, split: str, shard: str, started: float, threads: int) -> None:
     """Embed the utterances of a shard that have no current embedding, then write its marker.
 
-    The environment is built once, and not at all when nothing is missing. The process `started` at
-    that time of ``time.monotonic``, and may keep as many processors as `threads` busy.
+    The environment is built once, and not at all when nothing is missing. `started` is when the
+    process started, by ``time.monotonic``; `threads` is how many processors it may keep busy.
 
     Raises:
         ShardError: Utterances failed under ``on_error: fail``; the message names them. There

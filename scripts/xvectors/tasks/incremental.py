@@ -180,7 +180,7 @@ class IncrementalPipeline(Pipeline):
         return _Item(target, is_current, provenance, self.pipeline.load(index))
 
     def compute(self, items: list[_Item]) -> Sequence[Any]:
-        """Compute what is not current as the runner does."""
+        """Compute items that are not current as the runner does."""
         self.outputs.check_run()
         new = [item.loaded for item in items if not item.is_current]
         results = self.pipeline.compute(new) if new else []

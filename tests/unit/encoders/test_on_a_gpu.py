@@ -90,8 +90,7 @@ def test_there_are_few_shapes_in_a_shard_of_libritts(noted):
     packs = [pack for pack in np.split(seconds, ends) if len(pack)]
     assert len(packs) > 150
     sizes = [
-        len(lay_out(empty(pack, "meta"), features.blocks, few_sizes=True).samples)
-        for pack in packs
+        len(lay_out(empty(pack, "meta"), features.blocks, few_sizes=True).samples) for pack in packs
     ]
     assert len(set(sizes)) < 8
     # Only these have shapes that a library prepares itself for.

@@ -17,14 +17,14 @@ FLOATS = {"tensor(float)": numpy.float32, "tensor(float16)": numpy.float16}
 INTEGERS = {"tensor(int64)": numpy.int64, "tensor(int32)": numpy.int32}
 # Names of the output that is the embedding, where a graph has others too.
 EMBEDDINGS = ("embs", "embedding", "embeddings")
-# What sherpa-onnx calls frameworks in a graph's metadata, and the normalizations that go with them.
+# Frameworks by their names in the metadata of sherpa-onnx, and their normalizations.
 FRAMEWORKS = {"wespeaker": "wespeaker", "3d-speaker": "3dspeaker", "nemo": "nemo"}
 NORMALIZATIONS = {
     "wespeaker": ("", "global-mean"),
     "3dspeaker": ("", "global-mean"),
     "nemo": ("per_feature",),
 }
-# What else they may say of NeMo's features, which are computed in this way only.
+# Further metadata of NeMo's features, which are computed in this way only.
 NEMO = {"window_size_ms": "25", "window_stride_ms": "10", "window_type": "hann"}
 # Lengths on which a graph is tried, in frames and, of samples, in this many at a time.
 TRIED_LENGTHS = (96, 160)
@@ -146,16 +146,10 @@ def check_graph(source: Path, frontend: Frontend | None) -> None:
 
 @dataclass(frozen=True)
 class _Input:
-    """The input of a graph.
+    """The input of a graph: name and type of the features, and of their length if it is asked for.
 
-    Attributes:
-        name: Of the features.
-        dtype: Of the features.
-        is_transposed: Whether the bins come before the frames.
-        has_channel: Whether samples have an axis of one channel.
-        max_batch: 1 where the batch's size is fixed, else None.
-        length: Name and type of the input for the length, if any.
-
+    The bins of transposed ones come before the frames. Samples may have an axis of one channel.
+    `max_batch` is 1 where the batch's size is fixed, else None.
     """
 
     name: str
@@ -180,7 +174,7 @@ def _open(path: Path, device: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     # Signals go side by side, each in a thread of its own.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    # What fails is raised; without this it would be printed, too.
+    # Failures are raised. Without this they would be printed, too.
     options.log_severity_level = 4
     providers: list[Any] = ["CPUExecutionProvider"]
     if device != "cpu" and GPU_PROVIDER in onnxruntime.get_available_providers():

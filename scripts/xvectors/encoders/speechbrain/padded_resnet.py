@@ -1,7 +1,7 @@
 """SpeechBrain's ResNet on padded batches, exact.
 
-Its convolutions pad with zeros, so whatever lies beyond an utterance's end is set to zero before
-every convolution that looks at neighbouring frames. Means and attentive statistics leave it out.
+Its convolutions pad with zeros, so everything beyond an utterance's end is set to zero before every
+convolution that looks at neighbouring frames. Means and attentive statistics leave it out.
 Few operations for any number of utterances suit a GPU; a CPU gains nothing from padding.
 """
 
