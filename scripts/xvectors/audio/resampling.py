@@ -9,7 +9,7 @@ import torch
 from torchaudio.transforms import Resample
 
 from xvectors.audio.signal import Signal
-from xvectors.audio.strip import Blocks, lay_out
+from xvectors.audio.strip import Blocks, lay_on_strip
 from xvectors.audio.workarounds import without_scipy_stats
 
 with without_scipy_stats():
@@ -123,7 +123,7 @@ class StripResampler:
 
     def __call__(self, signals: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return float32 of shape (samples,) for signals, (samples,) each, at the first rate."""
-        strip = lay_out(signals, self._blocks)
+        strip = lay_on_strip(signals, self._blocks)
         blocks = strip.samples.unfold(0, self._blocks.size, self._blocks.step)
         outputs = (blocks @ self._matrix).flatten()
         starts = [first * self._n_outputs for first in strip.first_blocks]

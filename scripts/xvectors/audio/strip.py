@@ -44,7 +44,7 @@ class Strip(NamedTuple):
     first_blocks: list[int]
 
 
-def lay_out(signals: Sequence[torch.Tensor], blocks: Blocks, few_sizes: bool = False) -> Strip:
+def lay_on_strip(signals: Sequence[torch.Tensor], blocks: Blocks, few_sizes: bool = False) -> Strip:
     """Lay signals, float32, (samples,), on a strip that can be cut into such blocks.
 
     With `few_sizes`, the strip is lengthened to one of few numbers of blocks: four between a power

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from xvectors.audio.strip import Blocks, lay_out, round_up
+from xvectors.audio.strip import Blocks, lay_on_strip, round_up
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -12,7 +12,7 @@ def test_no_block_sees_two_signals(seed):
     step, before, after = (int(dice.integers(*bounds)) for bounds in ((1, 21), (0, 16), (0, 16)))
     blocks = Blocks(before + step + after, step, before, after)
     signals = [torch.full((int(n),), float(i)) for i, n in enumerate(lengths, start=1)]
-    strip = lay_out(signals, blocks, few_sizes=bool(seed % 2))
+    strip = lay_on_strip(signals, blocks, few_sizes=bool(seed % 2))
     cut = strip.samples.unfold(0, blocks.size, step)
     for signal, first in zip(signals, strip.first_blocks, strict=True):
         alone = torch.nn.functional.pad(signal, (before, blocks.size + step))

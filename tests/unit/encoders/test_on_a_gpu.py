@@ -12,7 +12,7 @@ from speechbrain.processing.features import InputNormalization
 from tests.support.fake_gpu import GPU, fake_gpu, to_gpu
 from xvectors.audio.resampling import Normalizer
 from xvectors.audio.signal import Signal
-from xvectors.audio.strip import lay_out
+from xvectors.audio.strip import lay_on_strip
 from xvectors.config.toolkits import missing_packages
 from xvectors.encoders import device
 from xvectors.encoders.batch_budget import BatchBudget
@@ -90,7 +90,8 @@ def test_there_are_few_shapes_in_a_shard_of_libritts(noted):
     packs = [pack for pack in np.split(seconds, ends) if len(pack)]
     assert len(packs) > 150
     sizes = [
-        len(lay_out(empty(pack, "meta"), features.blocks, few_sizes=True).samples) for pack in packs
+        len(lay_on_strip(empty(pack, "meta"), features.blocks, few_sizes=True).samples)
+        for pack in packs
     ]
     assert len(set(sizes)) < 8
     # Only these have shapes that a library prepares itself for.

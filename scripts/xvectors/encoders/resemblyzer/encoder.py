@@ -50,7 +50,8 @@ class ResemblyzerEncoder(Encoder):
     def __init__(self, source: Path, device: str, precision: str) -> None:
         """Load the checkpoint at `source`, a file or a folder with one ``.pt`` file."""
         super().__init__(device, precision)
-        self.normalizer = SoxrNormalizer(SAMPLE_RATE, self.device)
+        # On the CPU, so signals are resampled when they are read.
+        self.normalizer = SoxrNormalizer(SAMPLE_RATE)
         self.network = _load_network(source).to(self.device)
         window = torch.hann_window(FFT_SAMPLES)
         self.mels = Mels(SAMPLE_RATE, N_MELS, HOP_SAMPLES, FFT_SAMPLES, window).to(self.device)

@@ -41,10 +41,6 @@ class SoxrNormalizer(Normalizer):
         found[: len(resampled)] = resampled
         return found
 
-    def is_deferred(self, sample_rate: int) -> bool:
-        """Return False: all signals are resampled when they are read."""
-        return False
-
 
 def preprocess(signal: numpy.ndarray) -> numpy.ndarray:
     """Return a float32 signal of shape (samples,), raised to the level and with short pauses.

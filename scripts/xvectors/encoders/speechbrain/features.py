@@ -7,7 +7,7 @@ import torch
 from speechbrain.lobes.features import Fbank
 from speechbrain.processing.features import Filterbank, InputNormalization, spectral_magnitude
 
-from xvectors.audio.strip import Blocks, lay_out
+from xvectors.audio.strip import Blocks, lay_on_strip
 from xvectors.encoders.device import copy_to_device
 from xvectors.encoders.ragged import Padded
 from xvectors.encoders.speechbrain.chunked_ecapa import Chunking
@@ -73,7 +73,7 @@ class Features:
         A centred STFT reads zeros around a signal, which the strip has. Operations on all frames
         of an utterance leave out what is padding.
         """
-        strip = lay_out(signals, self.blocks, few_sizes=True)
+        strip = lay_on_strip(signals, self.blocks, few_sizes=True)
         spectrogram = spectral_magnitude(self._stft(strip.samples[None]))[0]
         filterbank = self.compute.compute_fbanks
         levels = decibels(filterbank, torch.matmul(spectrogram, self._filters))

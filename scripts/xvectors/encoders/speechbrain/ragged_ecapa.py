@@ -48,7 +48,7 @@ def pads_by_reflection(convolution: Conv1d) -> bool:
 class RaggedEcapa:
     """The layers of a model, their weights arranged for matrices of (frames, channels)."""
 
-    def __init__(self, model: ECAPA_TDNN, dtype: torch.dtype, padded: bool = False) -> None:
+    def __init__(self, model: ECAPA_TDNN, dtype: torch.dtype, padded: bool) -> None:
         """Take the weights of a model in evaluation, and the type of products; see `lay_out`."""
         self.dtype = dtype
         self.padded = padded

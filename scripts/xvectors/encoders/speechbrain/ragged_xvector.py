@@ -38,7 +38,7 @@ def is_covered(model: Any) -> bool:
 class RaggedXvector:
     """The layers of a model, their weights arranged for matrices of (frames, channels)."""
 
-    def __init__(self, model: Xvector, dtype: torch.dtype, padded: bool = False) -> None:
+    def __init__(self, model: Xvector, dtype: torch.dtype, padded: bool) -> None:
         """Take the weights of a model in evaluation, and the type of products; see `lay_out`."""
         self.dtype = dtype
         self.padded = padded
