@@ -203,10 +203,12 @@ def test_charts_have_their_numbers_as_tables(tmp_path, wide_window):
     frame = wide_window.open(draw(make_split(tmp_path, *make_voices(3, 4))))
     durations = frame.locator("figure", has=frame.locator("#durations"))
     durations.locator("summary").click()
+    durations.locator("th").first.wait_for()
     assert durations.locator("th").all_inner_texts() == ["from", "to", "utterances"]
     assert durations.locator("tbody td:last-child").all_inner_texts() == ["1"] * 12
     points = frame.locator("figure", has=frame.locator("#map"))
     points.locator("summary").click()
+    points.locator("td").first.wait_for()
     assert points.locator("tbody tr").count() == 12
     assert_within_width(frame)
 
