@@ -20,6 +20,7 @@ from xvectors.verification.error_rates import ScoredTrials
 from xvectors.verification.score_summary import MAX_DET_POINTS, report_pairs, report_scores
 
 from .browser import (
+    HEIGHT,
     WIDTHS,
     Window,
     barriers,
@@ -47,7 +48,11 @@ def draw(config, with_tsne=False, n_utterances=5000):
 
 
 def assert_within_width(frame):
-    assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    """Assert that no window is too narrow for the page."""
+    for width in WIDTHS:
+        frame.page.set_viewport_size({"width": width, "height": HEIGHT})
+        # Charts are drawn anew for the width.
+        frame.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_pictures_are_drawn_and_say_what_is_pointed_at(tmp_path, window):
@@ -94,8 +99,8 @@ def shown_rows(frame, section):
     return [text.split()[0] for text in cells.all_inner_texts()]
 
 
-def test_tables_sort_by_mouse_and_keyboard(tmp_path, window):
-    frame = window.open(draw(labelled_split(tmp_path, 12)))
+def test_tables_sort_by_mouse_and_keyboard(tmp_path, wide_window):
+    frame = wide_window.open(draw(labelled_split(tmp_path, 12)))
     table = frame.locator("h2#suspects ~ .table").first
     first, *_, last = (header for header in table.locator("th").all())
     assert last.get_attribute("aria-sort") == "ascending"
@@ -106,7 +111,7 @@ def test_tables_sort_by_mouse_and_keyboard(tmp_path, window):
     assert shown_rows(frame, "suspects") == names
     first.get_by_role("button").focus()
     for order, expected in (("ascending", names), ("descending", names[::-1])):
-        window.page.keyboard.press("Enter")
+        wide_window.page.keyboard.press("Enter")
         assert first.get_attribute("aria-sort") == order
         assert last.get_attribute("aria-sort") is None
         assert shown_rows(frame, "suspects") == expected
@@ -159,7 +164,7 @@ def draw_all(root):
     """Draw the page of a split with all that it can show, and the overview, and return both."""
     failures = [FailureRow("bad", "bad.wav", "no audio")]
     wanted = {"splits": ["train"], "labels": True, "min_seconds": 1}
-    config = make_split(root, *make_voices(30, 4), failures, **wanted)
+    config = make_split(root, *make_voices(12, 2), failures, **wanted)
     layout = Layout.of(config)
     write_labels(layout.labels("train"), 12)
     layout.labels_summary("train").write_text(json.dumps({"suspect": 12}))
@@ -175,8 +180,8 @@ def draw_all(root):
 def draw_trial_lists(root):
     """Draw the pages of a trial list with labels and of one without, and return both."""
     random = np.random.default_rng(0)
-    scores, speakers = random.normal(size=400), random.integers(20, size=(400, 2))
-    trials = ScoredTrials(scores, random.random(400) < 0.5, speakers)
+    scores, speakers = random.normal(size=40), random.integers(20, size=(40, 2))
+    trials = ScoredTrials(scores, random.random(40) < 0.5, speakers)
     reports = {
         "trials.html": [report_scores(kind, trials) for kind in ("cosine", "normalized cosine")],
         "pairs.html": [report_pairs("cosine", scores)],
@@ -255,11 +260,11 @@ def test_numbers_sort_by_their_value_and_unknown_ones_come_last(tmp_path, wide_w
         assert shown_rows(frame, "made") == expected
 
 
-def test_contents_and_counts_lead_to_sections(tmp_path, window):
+def test_contents_and_counts_lead_to_sections(tmp_path, wide_window):
     failures = [FailureRow("bad", "bad.wav", "no audio")]
     config = make_split(tmp_path, *make_voices(3, 4), failures, min_seconds=1)
     write_excluded(Layout.of(config).excluded("train"), [ExcludedRow("short", "short.wav", 0.5)])
-    frame = window.open(draw(config))
+    frame = wide_window.open(draw(config))
     targets = frame.locator(".contents a").evaluate_all("(all) => all.map((one) => one.hash)")
     headings = frame.locator("h2").evaluate_all("(all) => all.map((one) => `#${one.id}`)")
     assert targets == headings
@@ -283,16 +288,16 @@ def test_texts_and_charts_stand_out_in_both_colour_schemes(tmp_path, browser, is
     window.close()
 
 
-def test_pointing_at_an_utterance_lights_up_its_speaker(tmp_path, window):
+def test_pointing_at_an_utterance_lights_up_its_speaker(tmp_path, wide_window):
     speakers, embeddings = make_voices(30, 5)
-    frame = window.open(draw(make_split(tmp_path, speakers, embeddings)))
+    frame = wide_window.open(draw(make_split(tmp_path, speakers, embeddings)))
     before = marks_of(frame, "map")
     assert {mark["opacity"] for mark in before} == {before[0]["opacity"]}
     grey = {mark["fill"] for mark in before if mark["group"] == "others"}
     assert grey == {OTHERS_COLOUR}
     assert len({(mark["fill"], mark["group"]) for mark in before}) == 25
     speaker = next(mark["speaker"] for mark in before if mark["group"] == "others")
-    point_at(window, frame, "map", f"utt{int(speaker[-3:]) * 5:05d}")
+    point_at(wide_window, frame, "map", f"utt{int(speaker[-3:]) * 5:05d}")
     lit = [mark for mark in marks_of(frame, "map") if mark["opacity"] > 0.5]
     assert [mark["speaker"] for mark in lit] == [speaker] * 5
     assert {mark["fill"] for mark in lit}.isdisjoint(grey)
@@ -327,37 +332,37 @@ def test_the_legend_hides_and_shows_speakers_by_mouse_and_keyboard(tmp_path, wid
         assert shown_speakers(frame, "map") == expected
 
 
-def test_names_and_reasons_are_text(tmp_path, window):
+def test_names_and_reasons_are_text(tmp_path, wide_window):
     speakers, embeddings = make_voices(3, 4)
     names = {"voice000": SCRIPT, "voice001": "話者・一", "voice002": "Анна & {{ 7 * 7 }} \"'`"}
     failures = [FailureRow("bad", f"{SCRIPT}.wav", SCRIPT)]
     config = make_split(tmp_path, [names[name] for name in speakers], embeddings, failures)
-    frame = window.open(draw(config))
-    assert SCRIPT in point_at(window, frame, "map", "utt00001")
-    assert "話者・一" in point_at(window, frame, "map", "utt00005")
-    assert "{{ 7 * 7 }} \"'`" in point_at(window, frame, "fit", "utt00009")
+    frame = wide_window.open(draw(config))
+    assert SCRIPT in point_at(wide_window, frame, "map", "utt00001")
+    assert "話者・一" in point_at(wide_window, frame, "map", "utt00005")
+    assert "{{ 7 * 7 }} \"'`" in point_at(wide_window, frame, "fit", "utt00009")
     assert frame.locator("img").count() == 0
     assert frame.locator("td", has_text=SCRIPT).count() > 2
     assert frame.locator("li", has_text=SCRIPT).count() == 1
     assert_within_width(frame)
 
 
-def test_long_names_stay_within_the_width(tmp_path, window):
+def test_long_names_stay_within_the_width(tmp_path, wide_window):
     speakers, embeddings = make_voices(30, 4)
     names = [f"{name}_{'x' * 150}" for name in speakers]
     failures = [FailureRow("y" * 200, f"/{'z' * 200}.wav", "no audio") for _ in range(130)]
-    frame = window.open(draw(make_split(tmp_path, names, embeddings, failures)))
+    frame = wide_window.open(draw(make_split(tmp_path, names, embeddings, failures)))
     assert_within_width(frame)
     assert "6 others" in frame.locator(".legend").first.inner_text()
     assert frame.locator("main td", has_text="no audio").count() == MAX_ROWS_SHOWN
     assert "The first 100 of 130" in frame.locator("main").inner_text()
 
 
-def test_a_thousand_speakers(tmp_path, window):
+def test_a_thousand_speakers(tmp_path, wide_window):
     speakers, embeddings = make_voices(1000, 3)
-    frame = window.open(draw(make_split(tmp_path, speakers, embeddings)))
+    frame = wide_window.open(draw(make_split(tmp_path, speakers, embeddings)))
     assert n_marks(frame, "map")["symbol"] == 3000
-    assert "voice999" in point_at(window, frame, "fit", "utt02999")
+    assert "voice999" in point_at(wide_window, frame, "fit", "utt02999")
     assert_within_width(frame)
 
 
@@ -376,17 +381,17 @@ def test_few_utterances(tmp_path, wide_window, speakers, alike):
     assert "None," not in text
 
 
-def test_files_that_are_no_embeddings_and_shards_that_embedded_nothing(tmp_path, window):
+def test_files_that_are_no_embeddings_and_shards_that_embedded_nothing(tmp_path, wide_window):
     config = make_split(tmp_path, *make_voices(3, 4), runner="xvectors.BaseRunner")
     for shard in SHARDS:
         write_marker(Layout.of(config).marker("train", shard), make_marker(n_written=0))
-    frame = window.open(draw(config))
+    frame = wide_window.open(draw(config))
     assert sorted(frame.evaluate("Object.keys(views)")) == ["durations"]
     assert "not speaker embeddings" in frame.locator("main").inner_text()
     assert "no speed was measured" in frame.locator("main").inner_text()
 
 
-def test_many_shards_are_points(tmp_path, window):
+def test_many_shards_are_points(tmp_path, wide_window):
     config = make_split(tmp_path, *make_voices(3, 4))
     shards = shard_names(100)
     for i, shard in enumerate(shards):
@@ -394,19 +399,19 @@ def test_many_shards_are_points(tmp_path, window):
         marker = make_marker(wall_seconds=1 + i % 7, device=device, n_written=min(i, 10))
         write_marker(Layout.of(config).marker("train", shard), marker)
     draw_report(config, "train", shards, 100, with_tsne=False)
-    frame = window.open(Layout.of(config).page("train"))
+    frame = wide_window.open(Layout.of(config).page("train"))
     assert n_marks(frame, "speeds") == {"symbol": 99}
     assert "The other 1 of 100 shards" in frame.locator("main").inner_text()
 
 
-def test_no_utterance_at_all(tmp_path, window):
+def test_no_utterance_at_all(tmp_path, wide_window):
     config = make_split(tmp_path, [], np.zeros((0, 4)), [FailureRow("a", "a.wav", "no audio")])
-    frame = window.open(draw(config))
+    frame = wide_window.open(draw(config))
     assert "No utterances were embedded" in frame.locator("main").inner_text()
     assert frame.locator("main tbody tr").count() == 1
 
 
-def test_a_trial_list(tmp_path, window):
+def test_a_trial_list(tmp_path, wide_window):
     random = np.random.default_rng(0)
     is_target = random.random(4000) < 0.5
     scores = random.normal(size=4000) + 2 * is_target
@@ -419,7 +424,7 @@ def test_a_trial_list(tmp_path, window):
         report_scores("normalized cosine", trials._replace(scores=scores**3)),
     ]
     page.write_text(trials_page("tag", SCRIPT, reports), encoding="utf-8")
-    frame = window.open(page)
+    frame = wide_window.open(page)
     assert 100 < n_marks(frame, "det")["symbol"] <= 2 * MAX_DET_POINTS
     assert n_colours(frame, "det") > 2
     assert n_marks(frame, "similarity0")["rect"] > 50
@@ -429,21 +434,21 @@ def test_a_trial_list(tmp_path, window):
     assert_within_width(frame)
 
 
-def test_a_trial_list_without_errors(tmp_path, window):
+def test_a_trial_list_without_errors(tmp_path, wide_window):
     speakers = np.array([[0, 0], [0, 1]])
     trials = ScoredTrials(np.array([0.9, 0.1]), np.array([True, False]), speakers)
     page = tmp_path / "trials.html"
     report = report_scores("cosine", trials)
     page.write_text(trials_page("tag", "name", [report]), encoding="utf-8")
-    frame = window.open(page)
+    frame = wide_window.open(page)
     assert "0.00 %" in frame.locator(".tiles").inner_text()
 
 
-def test_a_trial_list_without_labels(tmp_path, window):
+def test_a_trial_list_without_labels(tmp_path, wide_window):
     page = tmp_path / "trials.html"
     scores = np.random.default_rng(0).normal(0.6, 0.1, 4000)
     page.write_text(trials_page("tag", SCRIPT, [report_pairs("cosine", scores)]), encoding="utf-8")
-    frame = window.open(page)
+    frame = wide_window.open(page)
     marks = n_marks(frame, "pairs0")
     assert marks["rect"] > 30
     assert marks["rule"] >= 2
