@@ -12,10 +12,5 @@ from xvectors.sharding.collected import read_collected
 
 if __name__ == "__main__":
     with running(snakemake) as settings:
-        draw_report(
-            settings,
-            snakemake.wildcards.split,
-            read_collected(Path(snakemake.input.collected)),
-            snakemake.params.n_utterances,
-            snakemake.params.with_tsne,
-        )
+        shards = read_collected(Path(snakemake.input.collected))
+        draw_report(settings, snakemake.wildcards.split, shards)

@@ -41,7 +41,9 @@ MINUS_ONE = "\N{MINUS SIGN}1"
 
 def draw(config, with_tsne=False, n_utterances=5000):
     """Draw the split's page and return its path."""
-    draw_report(config, "train", SHARDS, n_utterances, with_tsne)
+    changes = {"report_tsne": with_tsne, "report_utterances": n_utterances}
+    xvector = config.xvector.model_copy(update=changes)
+    draw_report(config.model_copy(update={"xvector": xvector}), "train", SHARDS)
     page = Layout.of(config).page("train")
     assert page.stat().st_size < MAX_PAGE_BYTES
     return page
@@ -398,7 +400,7 @@ def test_many_shards_are_points(tmp_path, wide_window):
         device = "cuda" if i % 3 else "cpu"
         marker = make_marker(wall_seconds=1 + i % 7, device=device, n_written=min(i, 10))
         write_marker(Layout.of(config).marker("train", shard), marker)
-    draw_report(config, "train", shards, 100, with_tsne=False)
+    draw_report(config, "train", shards)
     frame = wide_window.open(Layout.of(config).page("train"))
     assert n_marks(frame, "speeds") == {"symbol": 99}
     assert "The other 1 of 100 shards" in frame.locator("main").inner_text()

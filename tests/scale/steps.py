@@ -135,7 +135,7 @@ def average(config: Settings) -> None:
 def report(config: Settings) -> None:
     from xvectors.report.split_page import draw_report
 
-    draw_report(config, SPLIT, shards(config), config.xvector.report_utterances, with_tsne=False)
+    draw_report(config, SPLIT, shards(config))
 
 
 def kaldi(config: Settings) -> None:

@@ -28,9 +28,9 @@ rule draw_report:
     conda:
         results_env
     params:
+        # The script takes these from the settings; Snakemake draws anew when they change.
         n_utterances=settings.xvector.report_utterances,
         with_tsne=settings.xvector.report_tsne,
-        # The script takes these from the settings; Snakemake draws anew when they change.
         with_audio=settings.xvector.report_audio,
         with_labels=settings.xvector.labels,
     script:

@@ -25,9 +25,7 @@ logger = logging.getLogger(__name__)
 MAX_SPEAKERS = 20
 
 
-def draw_report(
-    settings: Settings, split: str, shards: list[str], n_utterances: int, with_tsne: bool
-) -> None:
+def draw_report(settings: Settings, split: str, shards: list[str]) -> None:
     """Write the page of a split, ``<split>.report.html``. Arguments are those of `gather`.
 
     Raises:
@@ -36,7 +34,7 @@ def draw_report(
 
     """
     page = Layout.of(settings).page(split)
-    content = split_page(gather(settings, split, shards, n_utterances, with_tsne)).encode()
+    content = split_page(gather(settings, split, shards)).encode()
     write_atomically(page, content)
     remove_leftovers(page.parent, page.name)
     logger.info("%s: see %s", split, page)

@@ -188,12 +188,8 @@ class SplitReport:
         return median_speed(self.speeds)
 
 
-def gather(
-    settings: Settings, split: str, shards: list[str], n_utterances: int, with_tsne: bool
-) -> SplitReport:
+def gather(settings: Settings, split: str, shards: list[str]) -> SplitReport:
     """Return the numbers of a split, which has been collected.
-
-    At most `n_utterances` embeddings are read. `with_tsne` adds a t-SNE map.
 
     Raises:
         ShardError: A table, a marker or an embedding is missing or damaged.
@@ -205,8 +201,9 @@ def gather(
     view = None
     if makes_embeddings(runner_class(settings)) and totals.seconds:
         index = read_index(layout.index(split))
-        rows = sample_rows(index, totals.n_utterances, n_utterances)
-        view = view_speakers(rows, np.stack(list(load_embeddings(rows))), with_tsne)
+        rows = sample_rows(index, totals.n_utterances, settings.xvector.report_utterances)
+        embeddings = np.stack(list(load_embeddings(rows)))
+        view = view_speakers(rows, embeddings, settings.xvector.report_tsne)
     markers = [read_marker(layout.marker(split, shard)) for shard in shards]
     failures, n_failures = first_rows(read_failures(layout.failures(split)))
     limited = bool(Limits.of(settings))

@@ -15,7 +15,7 @@ from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings
 from xvectors.errors import ShardError, first_line
 from xvectors.files.atomic import remove_leftovers
-from xvectors.manifest.reading import Manifest, read_manifest
+from xvectors.manifest.reading import read_manifest
 from xvectors.results.tables import (
     ExcludedRow,
     FailureRow,
@@ -25,7 +25,7 @@ from xvectors.results.tables import (
     write_index,
 )
 from xvectors.sharding.collected import write_collected
-from xvectors.sharding.index_shards import read_index_shard
+from xvectors.sharding.index_shards import IndexShard, read_index_shard
 from xvectors.sharding.limits import Limits
 from xvectors.sharding.markers import Failure, read_marker
 from xvectors.storage import journal, packs
@@ -40,34 +40,118 @@ LATE_SECONDS = 10
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
-class _Checked:
-    """Outcome of each utterance by its position in the manifest, 37 bytes each.
+class _Collection:
+    """Outcome of each utterance of a split by its position in the manifest, 37 bytes each.
 
     Attributes:
-        shards: Number of each utterance's shard, -1 for none.
-        names: Hashes of the utt_ids.
         outputs: Hashes of the paths of the embeddings.
-        seconds: Durations.
-        speech_seconds: Durations of the speech, NaN where they are not known.
-        is_excluded: Whether each is beyond the limits.
         failures: Failed utterances by position.
         folders: Folders of the embeddings.
         problems: A line for each missing or damaged embedding.
-        latest: The time of ``time.monotonic`` until which missing files are waited for.
 
     """
 
-    def __init__(self, n_utterances: int) -> None:
-        self.shards = np.full(n_utterances, -1, dtype=np.int32)
-        self.names = np.zeros(n_utterances, dtype=np.int64)
+    def __init__(self, settings: Settings, split: str, shards: list[str]) -> None:
+        self._settings = settings
+        self._split = split
+        self._shards = shards
+        self._layout = Layout.of(settings)
+        self._manifest = read_manifest(Path(settings.xvector.manifest_paths[split]))
+        n_utterances = len(self._manifest.utterances)
+        # The number of the utterance's shard, -1 for none.
+        self._numbers = np.full(n_utterances, -1, dtype=np.int32)
+        # Hashes of the utt_ids.
+        self._names = np.zeros(n_utterances, dtype=np.int64)
+        self._seconds = np.zeros(n_utterances)
+        # NaN where they are not known.
+        self._speech_seconds = np.full(n_utterances, np.nan)
+        self._is_excluded = np.zeros(n_utterances, dtype=bool)
+        self._latest = time.monotonic() + LATE_SECONDS
         self.outputs = np.zeros(n_utterances, dtype=np.int64)
-        self.seconds = np.zeros(n_utterances)
-        self.speech_seconds = np.full(n_utterances, np.nan)
-        self.is_excluded = np.zeros(n_utterances, dtype=bool)
         self.failures: dict[int, Failure] = {}
         self.folders: set[Path] = set()
         self.problems: list[str] = []
-        self.latest = time.monotonic() + LATE_SECONDS
+
+    def check(self) -> None:
+        """Check the embeddings of all shards, except those of failed utterances."""
+        for number, shard in enumerate(self._shards):
+            self._check_shard(number, shard)
+
+    def _check_shard(self, number: int, shard: str) -> None:
+        content = self._read(self._layout.index_shard(self._split, shard))
+        marker = self._layout.marker(self._split, shard)
+        account = read_marker(marker)
+        failed = {failure.utt_id: failure for failure in account.failures}
+        self._numbers[content.positions] = number
+        storage = storage_of(self._settings, self._split, shard)
+        columns = (content.positions, content.utt_ids, content.seconds)
+        for position, utt_id, seconds in zip(*columns, strict=True):
+            self._names[position] = hash(utt_id)
+            self._seconds[position] = account.seconds.get(utt_id, seconds)
+            self._speech_seconds[position] = account.speech_seconds.get(utt_id, np.nan)
+            if utt_id in failed:
+                self.failures[position] = failed[utt_id]
+                continue
+            path = storage.path(utt_id)
+            self.outputs[position] = hash(str(path))
+            self.folders.add(path.parent)
+            _wait_for(path, self._latest)
+            try:
+                storage.check(utt_id)
+            except Exception as error:  # a damaged file may make a reader raise anything
+                self.problems.append(f"{self._split}: {utt_id}: {path}: {first_line(error)}")
+                storage.discard(utt_id)
+                marker.unlink(missing_ok=True)
+
+    def exclude(self, limits: Limits) -> None:
+        """Exclude the utterances that are in no shard, and embedded ones beyond the limits."""
+        is_embedded = self._numbers >= 0
+        is_embedded[list(self.failures)] = False
+        self._is_excluded = is_embedded & limits.exclude(self._seconds)
+        content = self._read(self._layout.excluded_shard(self._split))
+        self._is_excluded[content.positions] = True
+        self._seconds[content.positions] = content.seconds
+        self._names[content.positions] = [hash(utt_id) for utt_id in content.utt_ids]
+
+    def excluded_rows(self) -> Iterator[ExcludedRow]:
+        """Yield the excluded utterances, in manifest order."""
+        positions = np.flatnonzero(self._is_excluded)
+        utterances = self._manifest.utterances.at(positions)
+        for utterance, seconds in zip(utterances, self._seconds[positions], strict=True):
+            yield ExcludedRow(utterance.utt_id, utterance.wav_path, float(seconds))
+
+    def rows(self) -> Iterator[IndexRow]:
+        """Yield the embedded utterances, in manifest order.
+
+        Raises:
+            ShardError: The shards do not hold the manifest's utterances.
+
+        """
+        storages = [storage_of(self._settings, self._split, shard) for shard in self._shards]
+        for position, utterance in enumerate(self._manifest.utterances):
+            number, is_excluded = self._numbers[position], self._is_excluded[position]
+            is_known = number >= 0 or is_excluded
+            if not is_known or self._names[position] != hash(utterance.utt_id):
+                raise self._changed()
+            if position not in self.failures and not is_excluded:
+                speech = float(self._speech_seconds[position])
+                yield IndexRow(
+                    utterance.utt_id,
+                    utterance.speaker_id,
+                    str(storages[number].path(utterance.utt_id)),
+                    float(self._seconds[position]),
+                    None if np.isnan(speech) else speech,
+                )
+
+    def _read(self, path: Path) -> IndexShard:
+        content = read_index_shard(path)
+        if max(content.positions, default=-1) >= len(self._numbers):
+            raise self._changed()
+        return content
+
+    def _changed(self) -> ShardError:
+        path = self._manifest.path
+        return ShardError(f"{path}: changed during the run. Rerun the same command")
 
 
 def collect_split(settings: Settings, split: str, shards: list[str]) -> None:
@@ -83,92 +167,36 @@ def collect_split(settings: Settings, split: str, shards: list[str]) -> None:
             embeds them again.
 
     """
-    layout = Layout.of(settings)
-    manifest = read_manifest(Path(settings.xvector.manifest_paths[split]))
-    checked = _Checked(len(manifest.utterances))
-    for number, shard in enumerate(shards):
-        _check_shard(settings, split, number, shard, checked)
-    limits = Limits.of(settings)
+    layout, limits = Layout.of(settings), Limits.of(settings)
+    collection = _Collection(settings, split, shards)
+    collection.check()
     if limits:
-        _exclude(layout.excluded_shard(split), manifest, limits, checked)
-    if checked.problems:
+        collection.exclude(limits)
+    if collection.problems:
         again = f"{split}: rerun the same command to make these embeddings again"
-        raise ShardError("\n".join([*checked.problems, again]))
-    failures = [checked.failures[position] for position in sorted(checked.failures)]
+        raise ShardError("\n".join([*collection.problems, again]))
+    failures = (failure for _, failure in sorted(collection.failures.items()))
     reasons = (
         FailureRow(one.utt_id, one.wav_path, " ".join(one.reason.split())) for one in failures
     )
     write_failures(layout.failures(split), reasons)
     if limits:
-        write_excluded(layout.excluded(split), _excluded_rows(manifest, checked))
+        write_excluded(layout.excluded(split), collection.excluded_rows())
     else:
         layout.excluded(split).unlink(missing_ok=True)
-    rows = _rows(settings, split, shards, manifest, checked)
-    write_index(layout.index(split), rows, with_speech=settings.xvector.vad is not None)
+    with_speech = settings.xvector.vad is not None
+    write_index(layout.index(split), collection.rows(), with_speech)
     write_collected(layout, split, shards)
     marker = read_marker(layout.marker(split, shards[0]))
     provenance = marker.numerics | {"encoder": marker.encoder}
     folder = layout.embeddings(split)
-    _discard_strays(folder, checked.outputs, provenance)
+    _discard_strays(folder, collection.outputs, provenance)
     _discard_packs(folder, shards, provenance)
-    for place in {layout.index_shard(split, "any").parent, *checked.folders}:
+    for place in {layout.index_shard(split, "any").parent, *collection.folders}:
         remove_leftovers(place)
     tables = (layout.index(split), layout.failures(split), layout.excluded(split))
     for path in (layout.plan(split), *tables):
         remove_leftovers(path.parent, path.name)
-
-
-def _check_shard(
-    settings: Settings, split: str, number: int, shard: str, checked: _Checked
-) -> None:
-    """Check the embeddings of a shard's utterances, except the failed ones."""
-    layout = Layout.of(settings)
-    content = read_index_shard(layout.index_shard(split, shard))
-    marker = layout.marker(split, shard)
-    account = read_marker(marker)
-    failed = {failure.utt_id: failure for failure in account.failures}
-    if max(content.positions, default=-1) >= len(checked.shards):
-        raise _changed(Path(settings.xvector.manifest_paths[split]))
-    checked.shards[content.positions] = number
-    storage = storage_of(settings, split, shard)
-    columns = (content.positions, content.utt_ids, content.seconds)
-    for position, utt_id, seconds in zip(*columns, strict=True):
-        checked.names[position] = hash(utt_id)
-        checked.seconds[position] = account.seconds.get(utt_id, seconds)
-        checked.speech_seconds[position] = account.speech_seconds.get(utt_id, np.nan)
-        if utt_id in failed:
-            checked.failures[position] = failed[utt_id]
-            continue
-        path = storage.path(utt_id)
-        checked.outputs[position] = hash(str(path))
-        checked.folders.add(path.parent)
-        _wait_for(path, checked.latest)
-        try:
-            storage.check(utt_id)
-        except Exception as error:  # a damaged file may make a reader raise anything
-            checked.problems.append(f"{split}: {utt_id}: {path}: {first_line(error)}")
-            storage.discard(utt_id)
-            marker.unlink(missing_ok=True)
-
-
-def _exclude(path: Path, manifest: Manifest, limits: Limits, checked: _Checked) -> None:
-    """Mark the utterances that are in no shard, and embedded ones that are beyond the limits."""
-    is_embedded = checked.shards >= 0
-    is_embedded[list(checked.failures)] = False
-    checked.is_excluded = is_embedded & limits.exclude(checked.seconds)
-    content = read_index_shard(path)
-    if max(content.positions, default=-1) >= len(checked.shards):
-        raise _changed(manifest.path)
-    checked.is_excluded[content.positions] = True
-    checked.seconds[content.positions] = content.seconds
-    checked.names[content.positions] = [hash(utt_id) for utt_id in content.utt_ids]
-
-
-def _excluded_rows(manifest: Manifest, checked: _Checked) -> Iterator[ExcludedRow]:
-    """Yield the excluded utterances, in manifest order."""
-    positions = np.flatnonzero(checked.is_excluded)
-    for position, utterance in zip(positions, manifest.utterances.at(positions), strict=True):
-        yield ExcludedRow(utterance.utt_id, utterance.wav_path, float(checked.seconds[position]))
 
 
 def _wait_for(path: Path, latest: float) -> None:
@@ -178,38 +206,6 @@ def _wait_for(path: Path, latest: float) -> None:
         with suppress(FileNotFoundError):
             os.scandir(path.parent).close()
         time.sleep(SECONDS_BETWEEN_LOOKS)
-
-
-def _rows(
-    settings: Settings, split: str, shards: list[str], manifest: Manifest, checked: _Checked
-) -> Iterator[IndexRow]:
-    """Yield the embedded utterances, in manifest order.
-
-    Raises:
-        ShardError: The shards do not hold the manifest's utterances.
-
-    """
-    storages = [storage_of(settings, split, shard) for shard in shards]
-    for position, utterance in enumerate(manifest.utterances):
-        number, is_excluded = checked.shards[position], checked.is_excluded[position]
-        is_known = number >= 0 or is_excluded
-        if not is_known or checked.names[position] != hash(utterance.utt_id):
-            raise _changed(manifest.path)
-        if position not in checked.failures and not is_excluded:
-            path = str(storages[number].path(utterance.utt_id))
-            seconds = float(checked.seconds[position])
-            speech = float(checked.speech_seconds[position])
-            yield IndexRow(
-                utterance.utt_id,
-                utterance.speaker_id,
-                path,
-                seconds,
-                None if np.isnan(speech) else speech,
-            )
-
-
-def _changed(manifest: Path) -> ShardError:
-    return ShardError(f"{manifest}: changed during the run. Rerun the same command")
 
 
 def _discard_strays(folder: Path, outputs: NDArray[np.int64], provenance: dict[str, Any]) -> None:

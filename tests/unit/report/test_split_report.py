@@ -58,8 +58,8 @@ def test_gathered_from_files(tmp_path):
     speakers, embeddings = make_voices(3, 4)
     n_failures = split_report.MAX_ROWS_SHOWN + 10
     failures = [FailureRow(f"bad{i}", "bad.wav", "no audio") for i in range(n_failures)]
-    config = make_split(tmp_path, speakers, embeddings, failures)
-    report = gather(config, "train", SHARDS, 100, with_tsne=True)
+    config = make_split(tmp_path, speakers, embeddings, failures, report_tsne=True)
+    report = gather(config, "train", SHARDS)
     assert (report.tag, report.split, report.n_shards) == ("tag", "train", 2)
     assert report.totals.n_utterances == {"voice000": 4, "voice001": 4, "voice002": 4}
     assert report.durations.counts.sum() == 12
@@ -72,7 +72,7 @@ def test_gathered_from_files(tmp_path):
     for shard in SHARDS:
         write_last_work(layout.last_work("train", shard), make_marker(wall_seconds=4.0))
         write_marker(layout.marker("train", shard), make_marker(n_written=0))
-    later = gather(config, "train", SHARDS, 100, with_tsne=False)
+    later = gather(config, "train", SHARDS)
     assert later.median_times_real_time == 10
     assert report.view is not None
     assert report.view.dim == 32
@@ -81,10 +81,10 @@ def test_gathered_from_files(tmp_path):
 
 
 def test_the_density_is_of_random_utterances_where_there_are_many(tmp_path, monkeypatch):
-    config = make_split(tmp_path, *make_voices(10, 3))
-    assert gather(config, "train", SHARDS, 12, with_tsne=False).density is None
+    config = make_split(tmp_path, *make_voices(10, 3), report_utterances=12)
+    assert gather(config, "train", SHARDS).density is None
     monkeypatch.setattr(split_report, "MANY_UTTERANCES", 20)
-    found = gather(config, "train", SHARDS, 12, with_tsne=False)
+    found = gather(config, "train", SHARDS)
     assert found.density is not None
     assert found.density.counts.sum() == 20
 
@@ -98,7 +98,7 @@ def test_suspects_with_the_smallest_margins_come_first(tmp_path):
     config = make_split(tmp_path, *make_voices(2, 3), labels=True)
     n_suspects = split_report.MAX_ROWS_SHOWN + 5
     write_labels(Layout.of(config).labels("train"), n_suspects)
-    report = gather(config, "train", SHARDS, 100, with_tsne=False)
+    report = gather(config, "train", SHARDS)
     assert report.n_suspects == n_suspects
     assert len(report.suspects) == split_report.MAX_ROWS_SHOWN
     assert len(report.doubts) == 6
@@ -108,15 +108,15 @@ def test_suspects_with_the_smallest_margins_come_first(tmp_path):
 
 def test_no_embedding_outside_the_sample_is_read(tmp_path):
     speakers, embeddings = make_voices(10, 30)
-    config = make_split(tmp_path, speakers, embeddings)
-    full = gather(config, "train", SHARDS, 60, with_tsne=False)
+    config = make_split(tmp_path, speakers, embeddings, report_utterances=60)
+    full = gather(config, "train", SHARDS)
     assert full.view is not None
     wanted = {row.path for row in full.view.rows}
     assert len(wanted) == 60
     for path in Layout.of(config).embeddings("train").iterdir():
         if str(path) not in wanted:
             path.unlink()
-    again = gather(config, "train", SHARDS, 60, with_tsne=False)
+    again = gather(config, "train", SHARDS)
     assert again.view is not None
     assert again.view.rows == full.view.rows
     assert again.view.similarity.equal_error == full.view.similarity.equal_error
@@ -127,7 +127,7 @@ def test_files_that_are_no_embeddings_are_left_alone(tmp_path):
     config = make_split(tmp_path, speakers, embeddings, runner="xvectors.BaseRunner")
     for path in Layout.of(config).embeddings("train").iterdir():
         path.write_text("something else")
-    report = gather(config, "train", SHARDS, 100, with_tsne=True)
+    report = gather(config, "train", SHARDS)
     assert report.view is None
     assert report.durations.counts.sum() == 6
 
@@ -136,7 +136,7 @@ def test_embeddings_of_two_lengths_are_named(tmp_path):
     config = make_split(tmp_path, *make_voices(2, 3))
     torch.save(torch.zeros(5), Layout.of(config).embeddings("train") / "utt00003.pt")
     with pytest.raises(ShardError, match=r"utt00003\.pt: holds 5 numbers, .*utt00000\.pt 32\. Em"):
-        gather(config, "train", SHARDS, 100, with_tsne=False)
+        gather(config, "train", SHARDS)
 
 
 def test_a_damaged_embedding_is_named(tmp_path):
@@ -145,7 +145,7 @@ def test_a_damaged_embedding_is_named(tmp_path):
     path = Layout.of(config).embeddings("train") / "utt00003.pt"
     path.write_bytes(b"")
     with pytest.raises(ShardError, match=r"utt00003\.pt: not an embedding"):
-        gather(config, "train", SHARDS, 100, with_tsne=False)
+        gather(config, "train", SHARDS)
 
 
 @pytest.mark.parametrize(
