@@ -151,7 +151,7 @@ class Layout:
         return self.root / ".shards" / split / f"{shard}.done"
 
     def collected(self, split: str) -> Path:
-        """Return the note of the done-markers of which a split's tables were made."""
+        """Return the note that a split was collected, with a hash of its done-markers."""
         return self.root / ".shards" / f"{split}.collected"
 
     def unfinished(self, split: str, shard: str) -> Path:

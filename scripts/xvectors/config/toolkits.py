@@ -50,12 +50,10 @@ class Toolkit:
     def problem(self, source: Path) -> str | None:
         """Return why a folder or file cannot be an encoder, judged by names alone, or None."""
         if source.is_dir():
-            missing = [pattern for pattern in self.files if not any(source.glob(pattern))]
-            return (
-                f"{source} has no {missing[0]}, which every encoder of this toolkit has"
-                if missing
-                else None
-            )
+            for pattern in self.files:
+                if not any(source.glob(pattern)):
+                    return f"{source} has no {pattern}, which every encoder of this toolkit has"
+            return None
         if source.suffix not in self.single_files:
             kinds = " or ".join(["a folder", *(f"a {suffix} file" for suffix in self.single_files)])
             return f"{source} is not an encoder of this toolkit: give {kinds}"

@@ -124,7 +124,7 @@ def read_containers(
 
 
 class _MemberHeader(tarfile.TarInfo):
-    """A header of a tar of which, where it is plain, only the name and the size are read.
+    """A header of a tar. Of a plain one, only the name and the size are read.
 
     Reading the other fields takes two thirds of the time of listing.
     """
@@ -146,7 +146,7 @@ class _MemberHeader(tarfile.TarInfo):
 
 
 class Tar:
-    """A tar that is not compressed, of which only headers and metadata are read."""
+    """An uncompressed tar. Only headers and metadata are read."""
 
     def __init__(self, path: Path) -> None:
         """Open a tar.

@@ -104,7 +104,7 @@ def find_clusters(vectors: Vectors, duplicate_of: Numbers) -> Clusters:
 def agreement(labels: Numbers, numbers: Numbers) -> dict[str, float]:
     """Return how far clusters agree with labels; nothing for one speaker or single utterances.
 
-    `purity` is the share of utterances in a cluster of which most have the same speaker;
+    `purity` is the share of utterances whose speaker is the most frequent one in their cluster;
     `normalized_mutual_information` is symmetric, 1 for the same division. An utterance that is
     alone is a cluster here.
     """

@@ -60,7 +60,7 @@ def become_own_task(arguments: list[str]) -> None:
 
 
 def keep_unanswered_jobs(executor: type[Any]) -> None:
-    """Let the plugin's class of executors ask again for the jobs of which a query told nothing.
+    """Let the plugin's class of executors ask again about jobs that a query left out.
 
     The plugin forgets all jobs when Slurm's controller does not answer a query, and the run would
     then wait for them forever. Patching a class twice changes nothing.
