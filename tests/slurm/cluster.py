@@ -387,14 +387,20 @@ class Cluster:
         process.wait()
 
     @contextmanager
-    def silent_controller(self) -> Iterator[None]:
-        """Let slurmctld answer nobody for a while; jobs go on."""
+    def silent_controller(self, patience: int = 5) -> Iterator[None]:
+        """Let slurmctld answer nobody for a while; jobs go on.
+
+        Commands that are started meanwhile give up after `patience` seconds.
+        """
         process = self.daemons["slurmctld"].process
         assert process is not None
+        settings = self.configuration.read_text(encoding="utf-8")
+        self._configure(f"{settings}MessageTimeout={patience}\n")
         process.send_signal(signal.SIGSTOP)
         try:
             yield
         finally:
+            self._configure(settings)
             process.send_signal(signal.SIGCONT)
 
     def node_states(self) -> dict[str, str]:
@@ -466,6 +472,7 @@ class Cluster:
 
             # A node that does not answer is down soon, and back as soon as it answers.
             SlurmdTimeout=5
+            MessageTimeout=5
             ReturnToService=2
             KillWait=2
             SchedulerParameters=sched_interval=2,sched_min_interval=100000,bf_interval=2
@@ -492,10 +499,16 @@ class Cluster:
         settings += """\
             PartitionName=main Nodes=ALL Default=YES DefaultTime=10 DefMemPerCPU=1000
             """
-        self.configuration.write_text(textwrap.dedent(settings), encoding="utf-8")
+        self._configure(textwrap.dedent(settings))
         files = f"{self.root}/{{node}}/gpu[0-{self.gpus - 1}]"
         lines = [f"NodeName={node} Name=gpu File={files.format(node=node)}\n" for node in NODES]
         (self.root / "gres.conf").write_text("".join(lines), encoding="utf-8")
+
+    def _configure(self, settings: str) -> None:
+        """Replace the configuration; whoever reads it finds it whole."""
+        written = self.root / "slurm.conf.new"
+        written.write_text(settings, encoding="utf-8")
+        written.replace(self.configuration)
 
     @property
     def _munge_socket(self) -> Path:

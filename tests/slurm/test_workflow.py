@@ -5,7 +5,6 @@ notes every utterance that it finishes, and waits where a test wants it to.
 """
 
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.checkout import PROVIDER, Checkout, kill_group
+from tests.support.checkout import PROVIDER, Checkout
 from tests.support.containers import pack_manifest
+from tests.support.snakemake_process import SnakemakeProcess
 
 from .cluster import NODES, Cluster, wait_for
+from .impatience import ask_often
 
 TASK = (
     PROVIDER
@@ -62,37 +63,34 @@ class Site:
         self.checkout = checkout
         self.cluster = cluster
         self.notes = checkout.root / "notes"
-        self.process: subprocess.Popen[str] | None = None
+        self.process: SnakemakeProcess | None = None
 
     def start(self, *arguments: str) -> None:
         """Start the user's command."""
-        snakemake = self.checkout.command()[:3]
-        command = [*snakemake, "--executor", "slurm", "--jobs", "100"]
-        command += ["--configfile", "my.yaml", *arguments]
-        self.process = subprocess.Popen(
-            [*command, "--slurm-init-seconds-before-status-checks", "2"],
-            cwd=self.checkout.root,
-            env={**self.cluster.environment(), "PYTHONPATH": str(self.checkout.root)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
+        self.checkout.write_config()
+        command = ["--executor", "slurm", "--jobs", "100", "--configfile", "my.yaml", *arguments]
+        self.process = SnakemakeProcess(
+            *command,
+            "--slurm-init-seconds-before-status-checks=1",
+            folder=self.checkout.root,
+            environment={**self.cluster.environment(), "PYTHONPATH": str(self.checkout.root)},
+            prepare=ask_often,
         )
 
     def end(self) -> tuple[int, str]:
         """Wait for the command, and return its status and what it printed."""
         assert self.process is not None
-        printed, _ = self.process.communicate(timeout=400)
-        return self.process.returncode, printed
+        ended = self.process.end(seconds=400)
+        return ended.returncode, ended.stdout
 
     def run(self, *arguments: str) -> tuple[int, str]:
         self.start(*arguments)
         return self.end()
 
     def kill_snakemake(self) -> None:
-        """Kill the command as it runs; its jobs go on."""
-        assert self.process is not None
-        kill_group(self.process)
+        """Kill the command if it still runs; its jobs go on."""
+        if self.process is not None:
+            self.process.kill()
 
     def waiting_jobs(self) -> list[str]:
         """Return the jobs that wait at the gate."""
@@ -123,53 +121,77 @@ class Site:
                 queries.append(process)
         return queries
 
-    def shard_logs(self) -> str:
-        logs = sorted(self.checkout.root.glob("out/tag/.logs/embed_shard/train/*.log"))
-        return "".join(path.read_text() for path in logs)
+    def places(self) -> set[tuple[str, str]]:
+        """Return the GPUs and nodes on which the shards say that they ran."""
+        logs = self.checkout.out.glob(".logs/embed_shard/train/*.log")
+        printed = "".join(path.read_text() for path in logs)
+        return set(re.findall(r"train \d-of-\d: on GPU (\d) of (n\d)", printed))
 
 
 @pytest.fixture
 def gated(checkout: Checkout, cluster: Cluster) -> Iterator[Site]:
-    """A site whose jobs, two of four utterances, wait after the first utterance."""
-    (checkout.root / "gated.py").write_text(TASK)
-    (checkout.root / "notes").mkdir()
-    checkout.xvector.update(
-        provider="gated.Provider",
-        runner="gated.Runner",
-        pretrained_model=None,
-        batch_size=None,
-    )
+    """A site without accounting whose jobs, two of four utterances, wait after the first one."""
+    yield from gated_on(checkout, cluster)
+
+
+@pytest.fixture
+def gated_with_accounting(checkout: Checkout, cluster_with_accounting: Cluster) -> Iterator[Site]:
+    """The same with accounting."""
+    yield from gated_on(checkout, cluster_with_accounting)
+
+
+def gated_on(checkout: Checkout, cluster: Cluster) -> Iterator[Site]:
+    checkout.use_task(TASK, pretrained_model=None, batch_size=None)
     site = Site(checkout, cluster)
+    site.notes.mkdir()
     yield site
-    if site.process is not None and site.process.poll() is None:
-        site.kill_snakemake()
+    site.kill_snakemake()
 
 
 ALL_ONCE = Counter({1: 8})
+IN_ARRAYS = "--slurm-array-jobs=embed_shard"
 
 
-@pytest.mark.parametrize("arguments", [[], ["--slurm-array-jobs", "embed_shard"]])
-def test_embeddings_of_containers_equal_those_of_files(checkout, embedded, any_cluster, arguments):
-    checkout.xvector["n_shards"] = 4
+# Jobs one by one and without accounting are those of all tests below.
+def test_embeddings_of_containers_equal_those_of_files(checkout, embedded, cluster_with_accounting):
     pack_manifest(checkout.manifest, ["tar", "parquet"])
-    site = Site(checkout, any_cluster)
-    status, printed = site.run(*arguments)
+    status, printed = Site(checkout, cluster_with_accounting).run(IN_ARRAYS)
     assert status == 0, printed
     found, expected = checkout.vectors(), embedded.vectors()
     assert found.keys() == expected.keys()
     for utt_id, vector in found.items():
         assert torch.allclose(vector, expected[utt_id], atol=1e-6 * float(vector.abs().max()))
-    places = set(re.findall(r"train \d-of-4: on GPU (\d) of (n\d)", site.shard_logs()))
-    assert places == {(gpu, node) for gpu in "01" for node in NODES}
+
+
+def test_each_job_has_a_gpu_at_a_site_with_accounting(gated_with_accounting):
+    check_that_each_job_has_a_gpu(gated_with_accounting)
+
+
+def test_each_job_of_an_array_has_a_gpu(gated):
+    check_that_each_job_has_a_gpu(gated, IN_ARRAYS)
+
+
+def check_that_each_job_has_a_gpu(site: Site, *arguments: str) -> None:
+    """Run four jobs at once, which need all GPUs, and run again."""
+    site.checkout.xvector["n_shards"] = 4
+    site.start(*arguments)
+    site.wait_for_jobs(4)
+    site.open_gate()
+    status, printed = site.end()
+    assert status == 0, printed
+    assert site.places() == {(gpu, node) for gpu in "01" for node in NODES}
+    assert site.times_done() == ALL_ONCE
     status, printed = site.run(*arguments)
-    assert status == 0
+    assert status == 0, printed
     assert "Nothing to be done" in printed
 
 
 def test_a_cancelled_job_is_tried_again_and_what_it_left_is_done_by_the_next_run(gated):
+    gated.checkout.xvector["device"] = "cpu"
     gated.start()
     jobs = set(gated.wait_for_jobs(2))
     attempt = min(jobs)
+    assert "gpu" not in description(gated.cluster, attempt).lower()
     # The rule has two retries.
     for n_jobs in (3, 4):
         gated.cluster.cancel(attempt)
@@ -202,11 +224,15 @@ def test_the_jobs_of_a_lost_node_go_to_another(gated):
     status, printed = gated.end()
     assert status == 0, printed
     assert gated.times_done() == ALL_ONCE
+    (left,) = set(NODES) - {node}
+    assert left in {place for _, place in gated.places()}
 
 
 def test_a_job_at_its_time_limit_goes_on_where_it_stopped(gated):
     gated.start()
     job, other = gated.wait_for_jobs(2)
+    requests = description(gated.cluster, job)
+    assert "gres/gpu=1" in requests or "gpu:1" in requests
     limit = time_limit(gated.cluster, job)
     gated.cluster.reach_time_limit(job)
     gated.cluster.wait_for_state(job, "TIMEOUT")
@@ -216,24 +242,35 @@ def test_a_job_at_its_time_limit_goes_on_where_it_stopped(gated):
     status, printed = gated.end()
     assert status == 0, printed
     assert gated.times_done() == ALL_ONCE
+    status, printed = gated.run()
+    assert status == 0, printed
+    assert "Nothing to be done" in printed
+
+
+def description(cluster: Cluster, job: str) -> str:
+    """Return what Slurm says of a job and its requests."""
+    return cluster.run("scontrol", "show", "job", job)
 
 
 def time_limit(cluster: Cluster, job: str) -> int:
     """Return a job's time limit in minutes."""
-    description = cluster.run("scontrol", "show", "job", job)
-    limit = re.search(r"TimeLimit=(\d+):(\d+):00", description)
-    assert limit is not None, description
+    said = description(cluster, job)
+    limit = re.search(r"TimeLimit=(\d+):(\d+):00", said)
+    assert limit is not None, said
     return 60 * int(limit.group(1)) + int(limit.group(2))
 
 
 def test_after_snakemake_was_killed_no_two_jobs_do_the_same(gated):
-    gated.checkout.xvector["n_shards"] = 8
+    # Two jobs of one utterance run, and one has to wait.
+    other = gated.cluster.submit("sleep 1000", "--gpus=2", "--nodelist=n2")
+    gated.cluster.wait_for_state(other, "RUNNING")
+    lines = gated.checkout.manifest.read_text().splitlines(keepends=True)
+    gated.checkout.manifest.write_text("".join(lines[:3]))
+    gated.checkout.xvector["n_shards"] = 3
     (gated.notes / "closed").touch()
     gated.start()
-    # Four run, on two GPUs of two nodes.
-    gated.wait_for_jobs(4)
-    wait_for(lambda: len(gated.cluster.jobs("--states=PENDING")) == 4, "four pending jobs")
-    pending = [job.job_id for job in gated.cluster.jobs("--states=PENDING")]
+    gated.wait_for_jobs(2)
+    (pending,) = wait_for(lambda: gated.cluster.jobs("--states=PENDING"), "a pending job")
     gated.kill_snakemake()
     lock = gated.checkout.out / ".lock"
     first = lock.read_text()
@@ -242,16 +279,16 @@ def test_after_snakemake_was_killed_no_two_jobs_do_the_same(gated):
     gated.open_gate()
     status, printed = gated.end()
     assert status == 0, printed
-    # The four that were in work when the second run began are dropped there and done here.
-    assert gated.times_done() == Counter({1: 4, 2: 4})
-    assert "train: 8 embedded, 0 already embedded, 0 failed" in printed
-    assert {gated.cluster.job(job).state for job in pending} == {"FAILED"}
+    # The two that were in work when the second run began are dropped there and done here.
+    assert gated.times_done() == Counter({1: 1, 2: 2})
+    assert "train: 3 embedded, 0 already embedded, 0 failed" in printed
+    assert gated.cluster.job(pending.job_id).state == "FAILED"
 
 
 def test_a_silent_controller_loses_no_job(gated):
     gated.start()
     gated.wait_for_jobs(2)
-    with gated.cluster.silent_controller():
+    with gated.cluster.silent_controller(patience=1):
         unanswered = set()
 
         def enough() -> bool:
@@ -263,23 +300,3 @@ def test_a_silent_controller_loses_no_job(gated):
     status, printed = gated.end()
     assert status == 0, printed
     assert gated.times_done() == ALL_ONCE
-
-
-def test_shards_ask_for_a_gpu_unless_they_want_the_cpu(gated):
-    gated.start()
-    job, _ = gated.wait_for_jobs(2)
-    description = gated.cluster.run("scontrol", "show", "job", job)
-    assert "gres/gpu=1" in description or "gpu:1" in description
-    gated.open_gate()
-    status, printed = gated.end()
-    assert status == 0, printed
-
-
-def test_jobs_on_the_cpu_ask_for_no_gpu(gated):
-    gated.checkout.xvector["device"] = "cpu"
-    gated.start()
-    job, _ = gated.wait_for_jobs(2)
-    assert "gpu" not in gated.cluster.run("scontrol", "show", "job", job).lower().split("tres")[0]
-    gated.open_gate()
-    status, printed = gated.end()
-    assert status == 0, printed

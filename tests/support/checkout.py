@@ -128,9 +128,13 @@ class Checkout:
         (path,) = (path for path in self.corpus.iterdir() if path.stem == utt_id)
         return path
 
+    def write_config(self) -> None:
+        """Write ``my.yaml``."""
+        (self.root / "my.yaml").write_text(yaml.safe_dump({"xvector": self.xvector}))
+
     def arguments(self, *arguments: str) -> list[str]:
         """Write ``my.yaml`` and return the user's arguments of Snakemake with it."""
-        (self.root / "my.yaml").write_text(yaml.safe_dump({"xvector": self.xvector}))
+        self.write_config()
         return ["--cores", "2", "--configfile", "my.yaml", *arguments]
 
     def command(self, *arguments: str) -> list[str]:

@@ -7,9 +7,11 @@ import atexit
 import contextlib
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -23,17 +25,59 @@ def run_snakemake(
     *arguments: str, folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake, and wait until nobody writes its output any more; stderr comes with stdout."""
-    reader, writer = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(
-        target=_become_snakemake,
-        args=(arguments, folder, dict(environment), _paths_of_python(), writer),
-    )
-    process.start()
-    writer.close()
-    with reader, open(reader.fileno(), encoding="utf-8", closefd=False) as output:
-        printed = output.read()
-    process.join()
-    return subprocess.CompletedProcess(arguments, process.exitcode or 0, printed)
+    return SnakemakeProcess(*arguments, folder=folder, environment=environment).end()
+
+
+class SnakemakeProcess:
+    """Snakemake at work, in a process group of its own."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        folder: Path,
+        environment: Mapping[str, str],
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        """Start Snakemake, after `prepare`, a function of some module, in the same process."""
+        self.arguments = arguments
+        self._reader, writer = CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(
+            target=_become_snakemake,
+            args=(folder, dict(environment), _paths_of_python(), prepare, writer, *arguments),
+        )
+        self._process.start()
+        writer.close()
+
+    def end(self, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+        """Wait until nobody writes its output any more, which is killed after `seconds`."""
+        timer = threading.Timer(seconds, self._kill_group) if seconds is not None else None
+        if timer is not None:
+            timer.start()
+        try:
+            with self._reader, open(self._reader.fileno(), encoding="utf-8", closefd=False) as file:
+                printed = file.read()
+            self._process.join()
+        except BaseException:
+            self._kill_group()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return subprocess.CompletedProcess(self.arguments, self._process.exitcode or 0, printed)
+
+    def kill(self) -> None:
+        """Send SIGKILL to Snakemake and all its children, if it still runs, and wait for it."""
+        if self._process.is_alive():
+            self._kill_group()
+            self._process.join()
+        self._reader.close()
+
+    def _kill_group(self) -> None:
+        assert self._process.pid is not None
+        # It has no group yet, or none any more.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
 
 
 @cache
@@ -44,15 +88,17 @@ def _paths_of_python() -> list[str]:
 
 
 def _become_snakemake(
-    arguments: tuple[str, ...],
     folder: Path,
     environment: dict[str, str],
     paths: list[str],
+    prepare: Callable[[], None] | None,
     output: Connection,
+    *arguments: str,
 ) -> None:
     """Be ``python -m snakemake ARGUMENTS``, as it would be started in the folder."""
     from snakemake.cli import main  # noqa: PLC0415
 
+    os.setsid()
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     output.close()
@@ -64,6 +110,8 @@ def _become_snakemake(
     specification = find_spec("snakemake.__main__")
     assert specification is not None
     sys.argv = [str(specification.origin), *arguments]
+    if prepare is not None:
+        prepare()
     with contextlib.ExitStack() as stack:
         # A process of multiprocessing ends without this.
         stack.callback(atexit._run_exitfuncs)
