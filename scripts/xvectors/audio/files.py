@@ -3,19 +3,16 @@
 import errno
 import io
 import os
+import unicodedata
 from typing import TYPE_CHECKING, BinaryIO
 
 from xvectors.audio.byte_ranges import BUFFER_BYTES, MAX_HELD_BYTES, open_range, read_range
-from xvectors.audio.containers import Member, TableRow, find_member
+from xvectors.audio.containers import Member, TableRow, find_member, find_range
 from xvectors.audio.parquet_rows import open_row
-from xvectors.errors import UtteranceError
+from xvectors.errors import UtteranceError, machine_problem
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-
-# Errors of opening that concern one file only.
-FILE_ERRORS = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
-FILE_ERRORS |= {errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO}
 
 AudioFile = io.FileIO | io.BufferedReader | io.BytesIO
 
@@ -53,12 +50,28 @@ def open_found(path: str, member: Member | None, *, is_read: bool) -> AudioFile:
 def _open(path: str) -> io.FileIO:
     try:
         return io.FileIO(path)
-    except FileNotFoundError as error:
-        raise UtteranceError(f"file missing: {path}") from error
     except OSError as error:
-        if error.errno not in FILE_ERRORS:
-            raise
-        raise UtteranceError(f"cannot be read: {path}: {error.strerror}") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str, error: OSError) -> Exception:
+    """Return the exception for a file that cannot be read: its own, or the machine's."""
+    if machine_problem(error):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return UtteranceError(f"file missing: {path}{_hint(path)}")
+    return UtteranceError(f"cannot be read: {path}: {error.strerror}")
+
+
+def _hint(path: str) -> str:
+    """Return a hint for a missing path: its range, or a file's name in another Unicode form."""
+    if found := find_range(path):
+        return f"; ranges ({found}) are not read, give start= and end= in seconds"
+    if path.isascii():
+        return ""
+    forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+    other = next((form for form in forms if form != path and os.path.exists(form)), None)  # noqa: PTH110
+    return f"; there is one whose name is written in another Unicode form: {other}" if other else ""
 
 
 class DecoderFile:

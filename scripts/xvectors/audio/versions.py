@@ -3,14 +3,13 @@
 import hashlib
 import os
 import stat
-import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
 from xvectors.audio.byte_ranges import check_place
-from xvectors.audio.containers import Member, find_member, find_range, parse_member
-from xvectors.audio.files import open_found
-from xvectors.errors import UtteranceError, machine_problem
+from xvectors.audio.containers import Member, find_member, parse_member
+from xvectors.audio.files import open_found, unreadable
+from xvectors.errors import UtteranceError
 
 # Recordings of many segments are hashed once.
 N_REMEMBERED = 1024
@@ -93,7 +92,7 @@ def _check_file(path: str) -> AudioVersion:
     try:
         return _regular(path, os.stat(path))  # noqa: PTH116 - a fifth of the cost of Path.stat
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def content_hash(path: str) -> tuple[AudioVersion, str]:
@@ -118,7 +117,7 @@ def content_hash(path: str) -> tuple[AudioVersion, str]:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 class _Opened:
@@ -157,23 +156,3 @@ def _regular(path: str, status: os.stat_result) -> AudioVersion:
     if not stat.S_ISREG(status.st_mode):
         raise UtteranceError(f"not a file: {path}")
     return AudioVersion(status.st_size, status.st_mtime_ns)
-
-
-def _unreadable(path: str, error: OSError) -> Exception:
-    """Return the exception for a file that cannot be read: its own, or the machine's."""
-    if machine_problem(error):
-        return error
-    if isinstance(error, FileNotFoundError):
-        return UtteranceError(f"file missing: {path}{_hint(path)}")
-    return UtteranceError(f"cannot be read: {path}: {error.strerror}")
-
-
-def _hint(path: str) -> str:
-    """Return a hint for a missing path: its range, or a file's name in another Unicode form."""
-    if found := find_range(path):
-        return f"; ranges ({found}) are not read, give start= and end= in seconds"
-    if path.isascii():
-        return ""
-    forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
-    other = next((form for form in forms if form != path and os.path.exists(form)), None)  # noqa: PTH110
-    return f"; there is one whose name is written in another Unicode form: {other}" if other else ""
