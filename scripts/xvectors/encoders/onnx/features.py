@@ -43,11 +43,13 @@ def make_extractor(frontend: Frontend, device: torch.device) -> Extractor:
     It raises ValueError for a signal without a frame.
     """
     scale = 1 if frontend.normalize_samples else INT16_UNIT
-    extract: Extractor = _KaldiFbank(frontend)
+    extract: Extractor
     if frontend.features == "nemo":
         extract = _NemoMels(frontend, device)
     elif frontend.features == "raw":
         extract = _as_it_is
+    else:
+        extract = _KaldiFbank(frontend)
     return lambda signal: extract(signal * scale)
 
 
