@@ -9,9 +9,9 @@ rule average_speakers:
     input:
         **table_of_split,
     output:
-        speakers=str(layout.speakers("{split}")),
+        speakers=layout.speakers("{split}"),
     log:
-        log_of("average_speakers", "{split}"),
+        layout.log("average_speakers", "{split}"),
     localrule: True
     conda:
         results_env

@@ -11,11 +11,11 @@ rule check_labels:
         **table_of_split,
         manifest=manifest_of,
     output:
-        labels=str(layout.labels("{split}")),
-        summary=str(layout.labels_summary("{split}")),
-        clean=str(layout.clean_manifest("{split}")),
+        labels=layout.labels("{split}"),
+        summary=layout.labels_summary("{split}"),
+        clean=layout.clean_manifest("{split}"),
     log:
-        log_of("check_labels", "{split}"),
+        layout.log("check_labels", "{split}"),
     localrule: True
     conda:
         results_env

@@ -10,11 +10,11 @@ rule cluster_split:
     input:
         **table_of_split,
     output:
-        clusters=str(layout.clusters("{split}")),
-        means=str(layout.cluster_means("{split}")),
-        summary=str(layout.clusters_summary("{split}")),
+        clusters=layout.clusters("{split}"),
+        means=layout.cluster_means("{split}"),
+        summary=layout.clusters_summary("{split}"),
     log:
-        log_of("cluster_split", "{split}"),
+        layout.log("cluster_split", "{split}"),
     localrule: True
     conda:
         results_env

@@ -9,16 +9,16 @@ rule collect_split:
     """Check that every utterance is embedded or listed as failed, and write the tables."""
     input:
         manifest=manifest_of,
-        plan=str(layout.plan("{split}")),
+        plan=layout.plan("{split}"),
         counted=counted_of,
         markers=lambda wildcards: markers_of(wildcards.split),
     output:
-        index=str(layout.index("{split}")),
-        failures=str(layout.failures("{split}")),
+        index=layout.index("{split}"),
+        failures=layout.failures("{split}"),
         excluded=products.excluded(),
-        collected=str(layout.collected("{split}")),
+        collected=layout.collected("{split}"),
     log:
-        log_of("collect_split", "{split}"),
+        layout.log("collect_split", "{split}"),
     localrule: True
     conda:
         results_env

@@ -15,8 +15,8 @@ results_env = (
 )
 # Inputs of rules that read a split's embeddings. The table may stay as it was when these change.
 table_of_split = {
-    "index": str(layout.index("{split}")),
-    "collected": str(layout.collected("{split}")),
+    "index": layout.index("{split}"),
+    "collected": layout.collected("{split}"),
 }
 
 
@@ -25,11 +25,6 @@ wildcard_constraints:
     shard=r"\d+-of-\d+",
     # Without trial lists, match no name.
     trials="|".join(map(re.escape, settings.xvector.trials)) or "(?!)",
-
-
-def log_of(rule: str, stem: str) -> str:
-    """Return the log of a rule's job."""
-    return str(layout.log(rule, stem))
 
 
 def manifest_of(wildcards: Wildcards) -> str:

@@ -8,7 +8,7 @@ all other pages.
 rule draw_overview:
     """List all splits and trial lists with links to their pages."""
     input:
-        encoder=str(layout.encoder),
+        encoder=layout.encoder,
         collected=expand(layout.collected("{split}"), split=settings.xvector.splits),
         index=expand(layout.index("{split}"), split=settings.xvector.splits),
         failures=expand(layout.failures("{split}"), split=settings.xvector.splits),
@@ -18,13 +18,13 @@ rule draw_overview:
         scores=products.scores(),
     output:
         page=report(
-            str(layout.overview),
+            layout.overview,
             caption="../report/overview.rst",
             category="Embeddings",
             labels={"split": "(all of them)"},
         ),
     log:
-        log_of("draw_overview", "overview"),
+        layout.log("draw_overview", "overview"),
     localrule: True
     conda:
         results_env

@@ -10,20 +10,20 @@ rule draw_report:
     input:
         # Says where the audio is.
         manifest=manifest_of,
-        index=str(layout.index("{split}")),
-        failures=str(layout.failures("{split}")),
+        index=layout.index("{split}"),
+        failures=layout.failures("{split}"),
         excluded=products.excluded(),
         labels=products.labels(),
-        collected=str(layout.collected("{split}")),
+        collected=layout.collected("{split}"),
     output:
         page=report(
-            str(layout.page("{split}")),
+            layout.page("{split}"),
             caption="../report/split.rst",
             category="Embeddings",
             labels={"split": "{split}"},
         ),
     log:
-        log_of("draw_report", "{split}"),
+        layout.log("draw_report", "{split}"),
     localrule: True
     conda:
         results_env

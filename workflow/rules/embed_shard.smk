@@ -13,11 +13,11 @@ rule embed_shard:
     input:
         # Markers tell which shards a new plan has changed.
         plan=plan_of,
-        encoder=str(layout.encoder),
+        encoder=layout.encoder,
     output:
-        marker=str(layout.marker("{split}", "{shard}")),
+        marker=layout.marker("{split}", "{shard}"),
     log:
-        log_of("embed_shard", "{split}/{shard}"),
+        layout.log("embed_shard", "{split}/{shard}"),
     # Snakemake counts nodes only if jobs run elsewhere. There, nodes are lost, and jobs run out of
     # time and memory. None: what --retries says.
     retries: None if workflow.resource_settings.nodes is None else 2

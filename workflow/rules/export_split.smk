@@ -9,9 +9,9 @@ rule export_safetensors:
     input:
         **table_of_split,
     output:
-        vectors=str(layout.safetensors("{split}")),
+        vectors=layout.safetensors("{split}"),
     log:
-        log_of("export_safetensors", "{split}"),
+        layout.log("export_safetensors", "{split}"),
     localrule: True
     conda:
         results_env
@@ -24,9 +24,9 @@ rule export_parquet:
     input:
         **table_of_split,
     output:
-        table=str(layout.parquet("{split}")),
+        table=layout.parquet("{split}"),
     log:
-        log_of("export_parquet", "{split}"),
+        layout.log("export_parquet", "{split}"),
     localrule: True
     conda:
         results_env
@@ -38,11 +38,11 @@ rule export_kaldi:
     """Write Kaldi's archives of utterances and speakers, and the utterances of each speaker."""
     input:
         **table_of_split,
-        speakers=str(layout.speakers("{split}")),
+        speakers=layout.speakers("{split}"),
     output:
-        folder=directory(str(layout.kaldi("{split}"))),
+        folder=directory(layout.kaldi("{split}")),
     log:
-        log_of("export_kaldi", "{split}"),
+        layout.log("export_kaldi", "{split}"),
     localrule: True
     conda:
         results_env
@@ -55,10 +55,10 @@ rule export_numpy:
     input:
         **table_of_split,
     output:
-        array=str(layout.numpy("{split}")),
-        names=str(layout.numpy_ids("{split}")),
+        array=layout.numpy("{split}"),
+        names=layout.numpy_ids("{split}"),
     log:
-        log_of("export_numpy", "{split}"),
+        layout.log("export_numpy", "{split}"),
     localrule: True
     conda:
         results_env
@@ -71,9 +71,9 @@ rule export_cosyvoice:
     input:
         **table_of_split,
     output:
-        folder=directory(str(layout.cosyvoice("{split}"))),
+        folder=directory(layout.cosyvoice("{split}")),
     log:
-        log_of("export_cosyvoice", "{split}"),
+        layout.log("export_cosyvoice", "{split}"),
     localrule: True
     conda:
         "../../envs/embedding.yaml"
@@ -86,9 +86,9 @@ rule export_espnet3:
     input:
         **table_of_split,
     output:
-        note=str(layout.espnet3("{split}")),
+        note=layout.espnet3("{split}"),
     log:
-        log_of("export_espnet3", "{split}"),
+        layout.log("export_espnet3", "{split}"),
     localrule: True
     conda:
         results_env

@@ -11,9 +11,9 @@ rule fetch_encoder:
     input:
         look,
     output:
-        encoder=str(layout.encoder),
+        encoder=layout.encoder,
     log:
-        log_of("fetch_encoder", "encoder"),
+        layout.log("fetch_encoder", "encoder"),
     localrule: True
     conda:
         "../../envs/results.yaml"

@@ -12,7 +12,7 @@ for split, corpus in settings.xvector.corpora.items():
             # Keep the old manifest until the new one is complete.
             manifest=update(manifest_paths[split]),
         log:
-            log_of("make_manifest", split),
+            layout.log("make_manifest", split),
         localrule: True
         conda:
             "../../envs/results.yaml"

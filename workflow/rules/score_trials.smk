@@ -14,16 +14,16 @@ rule score_trials:
         collected=expand(layout.collected("{split}"), split=settings.xvector.splits),
         cohort=products.cohort(),
     output:
-        scores=str(layout.scores("{trials}")),
-        error_rates=str(layout.error_rates("{trials}")),
+        scores=layout.scores("{trials}"),
+        error_rates=layout.error_rates("{trials}"),
         page=report(
-            str(layout.trials_page("{trials}")),
+            layout.trials_page("{trials}"),
             caption="../report/trials.rst",
             category="Trial lists",
             labels={"trials": "{trials}"},
         ),
     log:
-        log_of("score_trials", "{trials}"),
+        layout.log("score_trials", "{trials}"),
     localrule: True
     conda:
         results_env

@@ -12,9 +12,9 @@ rule split_manifest:
         look,
         manifest=manifest_of,
     output:
-        plan=str(layout.plan("{split}")),
+        plan=layout.plan("{split}"),
     log:
-        log_of("split_manifest", "{split}"),
+        layout.log("split_manifest", "{split}"),
     localrule: True
     conda:
         "../../envs/results.yaml"
@@ -27,7 +27,7 @@ rule split_manifest:
 checkpoint count_shards:
     """Look at a split again after its manifest was split."""
     input:
-        plan=str(layout.plan("{split}")),
+        plan=layout.plan("{split}"),
     output:
-        counted=touch(str(layout.counted("{split}"))),
+        counted=touch(layout.counted("{split}")),
     localrule: True

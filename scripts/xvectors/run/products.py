@@ -15,13 +15,13 @@ class Products:
     settings: Settings
     layout: Layout
 
-    def excluded(self, split: str = "{split}") -> list[str]:
-        """Return the table of a split's excluded utterances."""
-        return [str(self.layout.excluded(split))] if Limits.of(self.settings) else []
+    def excluded(self) -> list[str]:
+        """Return the pattern of the tables of excluded utterances."""
+        return [str(self.layout.excluded("{split}"))] if Limits.of(self.settings) else []
 
-    def labels(self, split: str = "{split}") -> list[str]:
-        """Return the table of a split's labels."""
-        return [str(self.layout.labels(split))] if self.settings.xvector.labels else []
+    def labels(self) -> list[str]:
+        """Return the pattern of the tables of labels."""
+        return [str(self.layout.labels("{split}"))] if self.settings.xvector.labels else []
 
     def cohort(self) -> list[str]:
         """Return the speaker embeddings against which scores are normalized."""

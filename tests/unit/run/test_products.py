@@ -29,7 +29,7 @@ def test_everything():
         cohort="a",
     )
     assert names(full.excluded()) == ["{split}.excluded.tsv"]
-    assert names(full.labels("a")) == ["a.labels.tsv"]
+    assert names(full.labels()) == ["{split}.labels.tsv"]
     assert names(full.cohort()) == ["a.speakers.safetensors"]
     assert names(full.summaries()) == [
         "a.labels.json",
