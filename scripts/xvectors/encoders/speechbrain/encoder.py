@@ -39,7 +39,7 @@ SAMPLE_RATE = 16000
 # four times as long, and as much memory as two minutes at once.
 CPU_WHOLE_FRAMES = 12_000
 GPU_WHOLE_FRAMES = 6_000
-# Frames of a batch. More do not make the products faster, see docs/performance.md.
+# Frames of a batch. More do not make the products faster, see docs/measurements/cpu.md.
 CPU_FRAMES = 3000
 GPU_FRAMES = 60000
 
