@@ -31,6 +31,7 @@ def test_looking_writes_nothing_and_beginning_takes_the_lock(shards):
     run.begin()
     with pytest.raises(XVectorsError, match="another run"):
         RunLock(run.layout.root).hold()
+    run.end()
 
 
 def test_the_end_of_a_run_cancels_the_timers_of_its_process(shards):
