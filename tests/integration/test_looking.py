@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.support.checkout import changed
+from tests.support.checkout import changed, jobs_in
 
 pytestmark = pytest.mark.integration
 
@@ -37,19 +37,6 @@ def everything(*folders):
             content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
             found[path] = (status.st_mtime_ns, status.st_size, content)
     return found
-
-
-def jobs_in(printed):
-    """Return the jobs that Snakemake names: rule, split and shard."""
-    blocks = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)*)", printed, re.M)
-    names = re.compile(r"wildcards: (.*)")
-    return sorted((rule, *names.findall(block)) for rule, block in blocks)
-
-
-def jobs_of_run(checkout):
-    """Run the workflow, and return its jobs."""
-    checkout.run_well()
-    return jobs_in(checkout.snakemake_log())
 
 
 def test_questions_with_other_settings_change_nothing_and_take_no_lock(quick_done):
@@ -109,8 +96,17 @@ def test_a_dry_run_names_the_jobs_of_the_run(quick_done, change, n_embed_jobs):
     change(quick_done)
     asked = jobs_in(quick_done.run_well("-n"))
     assert sum(job[0] == "embed_shard" for job in asked) == n_embed_jobs
-    assert jobs_of_run(quick_done) == asked
+    assert quick_done.jobs_of_run() == asked
     assert "Nothing to be done" in quick_done.run_well()
+
+
+def test_what_is_touched_or_has_lost_its_metadata_is_not_embedded_again(quick_done):
+    before = quick_done.times()
+    quick_done.run_well("--touch")
+    assert "Nothing to be done" in quick_done.run_well()
+    quick_done.run_well("--cleanup-metadata", "out/tag/.shards/train/0-of-2.done")
+    quick_done.run_well()
+    assert quick_done.times() == before
 
 
 @pytest.mark.parametrize("n_shards", [2, "auto"])
@@ -149,7 +145,7 @@ def test_a_corpus_that_grows_past_a_threshold_embeds_only_what_is_new(quick):
     with quick.manifest.open("a") as file:
         file.write(f"late\t{quick.audio('alba_00').name}\twords\talba\tseconds=90\n")
     asked = jobs_in(quick.run_well("-n"))
-    assert jobs_of_run(quick) == asked
+    assert quick.jobs_of_run() == asked
     assert changed(before, quick.times()) == {"late"}
     assert len(list((quick.out / ".shards" / "train").glob("*-of-2.done"))) == 2
 

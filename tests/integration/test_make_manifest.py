@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.checkout import changed
+from tests.support.checkout import changed, jobs_in
 from tests.support.corpora import MAKERS, copy, make_folder
 
 pytestmark = pytest.mark.integration
@@ -18,7 +18,9 @@ def test_one_command_from_corpora_to_tables(quick):
     quick.xvector["splits"] = list(corpora)
     quick.xvector["corpora"] = {kind: corpus.options for kind, corpus in corpora.items()}
     quick.xvector["n_shards"] = 1
-    quick.run_well()
+    asked = jobs_in(quick.run_well("-n"))
+    assert sum(job[0] == "embed_shard" for job in asked) == 3
+    assert quick.jobs_of_run() == asked
     for kind, corpus in corpora.items():
         table = quick.rows(f"{kind}.tsv")[1:]
         assert [row[0] for row in table] == [want.utt_id for want in corpus.utterances]

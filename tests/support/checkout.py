@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -174,6 +175,11 @@ class Checkout:
         logs = (self.root / ".snakemake" / "log").glob("*.log")
         return max(logs, key=lambda path: path.name).read_text()
 
+    def jobs_of_run(self) -> list[tuple[str, ...]]:
+        """Run the workflow, expect success, and return its jobs."""
+        self.run_well()
+        return jobs_in(self.snakemake_log())
+
     def run_badly(self, *arguments: str) -> list[str]:
         """Run the workflow, expect an error without a traceback, and return its lines.
 
@@ -220,6 +226,13 @@ class Checkout:
         """Return the lines of one of the output tables, the header first."""
         lines = (self.out / name).read_text(encoding="utf-8").splitlines()
         return [line.split("\t") for line in lines]
+
+
+def jobs_in(printed: str) -> list[tuple[str, ...]]:
+    """Return the jobs that Snakemake names: rule, split and shard."""
+    blocks = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)*)", printed, re.M)
+    names = re.compile(r"wildcards: (.*)")
+    return sorted((rule, *names.findall(block)) for rule, block in blocks)
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:
