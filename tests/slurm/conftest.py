@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import Checkout
+
 from .cluster import Cluster, reason_to_skip, running_cluster
+from .site import TASK, Site
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,3 +59,23 @@ def any_cluster(request: pytest.FixtureRequest) -> Cluster:
     return request.getfixturevalue(
         "cluster_with_accounting" if request.param == "with accounting" else "cluster"
     )
+
+
+@pytest.fixture
+def gated(checkout: Checkout, cluster: Cluster) -> Iterator[Site]:
+    """A site without accounting whose jobs, two of four utterances, wait after the first one."""
+    yield from gated_on(checkout, cluster)
+
+
+@pytest.fixture
+def gated_with_accounting(checkout: Checkout, cluster_with_accounting: Cluster) -> Iterator[Site]:
+    """The same with accounting."""
+    yield from gated_on(checkout, cluster_with_accounting)
+
+
+def gated_on(checkout: Checkout, cluster: Cluster) -> Iterator[Site]:
+    checkout.use_task(TASK, pretrained_model=None, batch_size=None)
+    site = Site(checkout, cluster)
+    site.notes.mkdir()
+    yield site
+    site.kill_snakemake()

@@ -67,15 +67,6 @@ def test_without_accounting_there_is_no_sacct(cluster):
         cluster.run("sacct")
 
 
-def test_a_time_limit_ends_a_job(cluster):
-    job = cluster.submit("trap 'echo asked to end; exit 1' TERM; sleep 1000 & wait")
-    cluster.wait_for_state(job, "RUNNING")
-    cluster.reach_time_limit(job)
-    cluster.wait_for_state(job, "TIMEOUT")
-    assert "DUE TO TIME LIMIT" in cluster.output_of(job)
-    assert "asked to end" in cluster.output_of(job)
-
-
 def test_memory_is_limited(cluster):
     script = "python3 -c 'x = bytearray(10**9); import time; time.sleep(1000)'"
     job = cluster.submit(script, "--mem=100")
@@ -101,9 +92,18 @@ def test_a_lost_node_takes_its_jobs_along(any_cluster):
     assert cluster.node_states()["n1"] == "idle"
 
 
-def test_a_node_that_does_not_answer_is_down_by_itself(cluster):
+def test_a_time_limit_ends_a_job_and_a_node_that_does_not_answer_is_down_by_itself(cluster):
+    job = cluster.submit(
+        "trap 'echo asked to end; exit 1' TERM; sleep 1000 & wait", "--nodelist=n2"
+    )
+    cluster.wait_for_state(job, "RUNNING")
+    # Each takes Slurm up to half a minute.
+    cluster.reach_time_limit(job)
     cluster.kill_node("n1")
+    cluster.wait_for_state(job, "TIMEOUT")
     wait_for(lambda: cluster.node_states()["n1"] == "down*", "n1 being down")
+    assert "DUE TO TIME LIMIT" in cluster.output_of(job)
+    assert "asked to end" in cluster.output_of(job)
 
 
 def test_a_job_outlives_the_daemon_of_its_node(cluster):
