@@ -10,20 +10,26 @@ from .cluster import NODES, Cluster, wait_for
 from .site import ALL_ONCE
 
 
-def test_a_cancelled_job_is_tried_again_and_what_it_left_is_done_by_the_next_run(gated):
-    gated.checkout.xvector["device"] = "cpu"
+def test_a_job_at_its_time_limit_or_cancelled_is_tried_again_and_the_next_run_does_what_is_left(
+    gated,
+):
+    cluster = gated.cluster
     gated.start()
     jobs = set(gated.wait_for_jobs(2))
     attempt = min(jobs)
-    # On the CPU, nobody asks for a GPU.
-    assert "gpu" not in description(gated.cluster, attempt).lower()
+    # Unless it is to be on the CPU, each shard asks for a GPU.
+    requests = description(cluster, attempt)
+    assert "gres/gpu=1" in requests or "gpu:1" in requests
+    limit = time_limit(cluster, attempt)
+    cluster.reach_time_limit(attempt)
+    cluster.wait_for_state(attempt, "TIMEOUT")
     # The rule has two retries.
-    for n_jobs in (3, 4):
-        gated.cluster.cancel(attempt)
-        (attempt,) = set(gated.wait_for_jobs(n_jobs)) - jobs
+    for n_attempts in (2, 3):
+        (attempt,) = set(gated.wait_for_jobs(1 + n_attempts)) - jobs
         jobs.add(attempt)
-    gated.cluster.cancel(attempt)
-    gated.cluster.wait_for_state(attempt, "CANCELLED")
+        assert time_limit(cluster, attempt) == n_attempts * limit
+        cluster.cancel(attempt)
+        cluster.wait_for_state(attempt, "CANCELLED")
     gated.open_gate()
     status, printed = gated.end()
     assert status != 0
@@ -34,39 +40,6 @@ def test_a_cancelled_job_is_tried_again_and_what_it_left_is_done_by_the_next_run
     status, printed = gated.run()
     assert status == 0, printed
     assert re.search(r"train: [12] embedded, [67] already embedded, 0 failed", printed)
-    assert gated.times_done() == ALL_ONCE
-
-
-def test_the_jobs_of_a_lost_node_go_to_another(gated):
-    gated.start()
-    jobs = gated.wait_for_jobs(2)
-    node = gated.cluster.job(jobs[0]).nodes
-    gated.cluster.kill_node(node)
-    gated.cluster.notice_loss(node)
-    lost = sum(gated.cluster.job(job).state == "NODE_FAIL" for job in jobs)
-    gated.wait_for_jobs(2 + lost)
-    gated.open_gate()
-    status, printed = gated.end()
-    assert status == 0, printed
-    assert gated.times_done() == ALL_ONCE
-    (left,) = set(NODES) - {node}
-    assert left in {place for _, place in gated.places()}
-
-
-def test_a_job_at_its_time_limit_goes_on_where_it_stopped(gated):
-    gated.start()
-    job, other = gated.wait_for_jobs(2)
-    # Unless it is to be on the CPU, each shard asks for a GPU.
-    requests = description(gated.cluster, job)
-    assert "gres/gpu=1" in requests or "gpu:1" in requests
-    limit = time_limit(gated.cluster, job)
-    gated.cluster.reach_time_limit(job)
-    gated.cluster.wait_for_state(job, "TIMEOUT")
-    (new,) = set(gated.wait_for_jobs(3)) - {job, other}
-    assert time_limit(gated.cluster, new) == 2 * limit
-    gated.open_gate()
-    status, printed = gated.end()
-    assert status == 0, printed
     assert gated.times_done() == ALL_ONCE
     status, printed = gated.run()
     assert status == 0, printed
@@ -84,6 +57,22 @@ def time_limit(cluster: Cluster, job: str) -> int:
     limit = re.search(r"TimeLimit=(\d+):(\d+):00", said)
     assert limit is not None, said
     return 60 * int(limit.group(1)) + int(limit.group(2))
+
+
+def test_the_jobs_of_a_lost_node_go_to_another(gated):
+    gated.start()
+    jobs = gated.wait_for_jobs(2)
+    node = gated.cluster.job(jobs[0]).nodes
+    gated.cluster.kill_node(node)
+    gated.cluster.notice_loss(node)
+    lost = sum(gated.cluster.job(job).state == "NODE_FAIL" for job in jobs)
+    gated.wait_for_jobs(2 + lost)
+    gated.open_gate()
+    status, printed = gated.end()
+    assert status == 0, printed
+    assert gated.times_done() == ALL_ONCE
+    (left,) = set(NODES) - {node}
+    assert left in {place for _, place in gated.places()}
 
 
 def test_after_snakemake_was_killed_no_two_jobs_do_the_same(gated):
@@ -116,8 +105,11 @@ def test_after_snakemake_was_killed_no_two_jobs_do_the_same(gated):
 
 
 def test_a_silent_controller_loses_no_job(gated):
+    gated.checkout.xvector["device"] = "cpu"
     gated.start()
-    gated.wait_for_jobs(2)
+    job, _ = gated.wait_for_jobs(2)
+    # On the CPU, nobody asks for a GPU.
+    assert "gpu" not in description(gated.cluster, job).lower()
     with gated.cluster.silent_controller(patience=1):
         unanswered = set()
 
