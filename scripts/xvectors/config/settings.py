@@ -391,7 +391,7 @@ class XVectorSettings(_Section):
         20,
         description=(
             "utterances in one `forward()`; `null` is one at a time. It does not change vectors. "
-            "On a GPU the default runner takes as many as suit the GPU"
+            "On a GPU the default runner chooses batches by seconds of audio and ignores this"
         ),
     )
     n_shards: Annotated[

@@ -1,4 +1,7 @@
-"""Toolkits and their facts that need no import. To add a toolkit, add a row here."""
+"""Toolkits and their facts that need no import.
+
+Adding one takes six steps, see docs/toolkits.md#add-a-toolkit.
+"""
 
 import os
 import re

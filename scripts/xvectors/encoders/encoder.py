@@ -36,7 +36,9 @@ _submitting = Lock()
 class Encoder(ABC):
     """A speaker encoder on its device.
 
-    Subclasses are constructed with source, device and precision, see `load_encoder`.
+    The constructor of a subclass takes source, device and precision, see `load_encoder`. It sets
+    `sample_rate` before ``super().__init__(device, precision)``, unless that is a class attribute,
+    and `min_samples` at the end; `find_shortest` computes it.
 
     Attributes:
         sample_rate: Rate in Hz of the signals that it embeds.
