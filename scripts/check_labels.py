@@ -14,7 +14,7 @@ if __name__ == "__main__":
     with running(snakemake) as settings:
         manifest, labels = Path(snakemake.input.manifest), Path(snakemake.output.labels)
         check_labels(
-            Path(snakemake.input.index),
+            Path(snakemake.input.table),
             manifest,
             labels,
             Path(snakemake.output.summary),

@@ -11,4 +11,4 @@ from xvectors.run.script_log import running
 
 if __name__ == "__main__":
     with running(snakemake):
-        export_cosyvoice(Path(snakemake.input.index), Path(snakemake.output.folder))
+        export_cosyvoice(Path(snakemake.input.table), Path(snakemake.output.folder))

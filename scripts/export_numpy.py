@@ -12,7 +12,7 @@ from xvectors.run.script_log import running
 if __name__ == "__main__":
     with running(snakemake):
         export_numpy(
-            Path(snakemake.input.index),
+            Path(snakemake.input.table),
             Path(snakemake.output.array),
             Path(snakemake.output.names),
         )

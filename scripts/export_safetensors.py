@@ -13,7 +13,7 @@ from xvectors.run.script_log import running
 if __name__ == "__main__":
     with running(snakemake) as settings:
         export_safetensors(
-            Path(snakemake.input.index),
+            Path(snakemake.input.table),
             Path(snakemake.output.vectors),
             describe_origin(settings),
         )

@@ -19,16 +19,16 @@ from xvectors.results.clusters import agreement, find_clusters
 from xvectors.results.labels import read_labelled
 
 
-def measure_agreement(indexes: list[Path]) -> None:
+def measure_agreement(tables: list[Path]) -> None:
     """Print the number of speakers found and the agreement with the labels, by split."""
     print("| split | utterances | speakers | clusters | alone | purity | NMI |")
     print("|---|---|---|---|---|---|---|")
-    for index in indexes:
+    for table in tables:
         with TemporaryFile() as store:
-            labelled = read_labelled(index, store)
+            labelled = read_labelled(table, store)
             clusters = find_clusters(labelled.vectors, labelled.duplicate_of)
         sizes = f"{len(labelled.utt_ids)} | {len(labelled.speakers)} | {len(clusters.means)}"
-        print(f"| {index.stem} | {sizes} | {scores(labelled.labels, clusters.numbers)}")
+        print(f"| {table.stem} | {sizes} | {scores(labelled.labels, clusters.numbers)}")
 
 
 def scores(labels, numbers) -> str:

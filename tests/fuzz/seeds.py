@@ -52,7 +52,7 @@ FILES = {
         b'"seconds":[1.5],"audio":"00"}'
     ),
     "plan": b'{"n_shards":1,"n_utterances":1,"audio_seconds":1.5,"manifest":"00"}',
-    "index": b"utt_id\tspeaker_id\tpath\tseconds\na\ts\t/a.pt\t1.5000\n",
+    "table": b"utt_id\tspeaker_id\tpath\tseconds\na\ts\t/a.pt\t1.5000\n",
     "failures": b"utt_id\twav_path\treason\na\ta.wav\tfile missing\n",
     "ljspeech": b"LJ001|one|two\n",
     "kaldi": b"a flac -c -d a.flac |\nb /b.wav\n",

@@ -23,7 +23,7 @@ from xvectors.corpora.kinds import READERS, read_corpus
 from xvectors.errors import UtteranceError, XVectorsError
 from xvectors.manifest.lines import MAX_UTT_ID_BYTES
 from xvectors.manifest.reading import hash_manifest, read_manifest
-from xvectors.results.tables import load_embedding, read_failures, read_index
+from xvectors.results.tables import load_embedding, read_embedded, read_failures
 from xvectors.run.checks import check_config
 from xvectors.sharding.index_shards import read_index_shard, read_plan
 from xvectors.sharding.markers import read_marker
@@ -231,7 +231,7 @@ FILE_READERS = {
     "marker": file_reader("0-of-1.done", read_marker),
     "shard": file_reader("0-of-1.json", read_index_shard),
     "plan": file_reader("train.json", read_plan),
-    "index": file_reader("train.tsv", lambda path: list(read_index(path))),
+    "table": file_reader("train.tsv", lambda path: list(read_embedded(path))),
     "failures": file_reader("train.failed.tsv", lambda path: list(read_failures(path))),
     "embedding": file_reader("a.pt", lambda path: load_embedding(str(path))),
     "provenance": file_reader("a.pt", lambda path: parse_provenance(read_provenance(path))),

@@ -46,9 +46,9 @@ FOUND = {
     "files": [
         *(bytes([READERS.index(name)]) + DEEP for name in ("marker", "shard", "plan", "lhotse")),
         bytes([READERS.index("failures")]) + b"utt_id\twav_path\treason\na\tb\n",
-        bytes([READERS.index("index")]),
-        bytes([READERS.index("index")]) + b"utt_id\tspeaker_id\tpath\tseconds\na\ts\tb\tx\n",
-        bytes([READERS.index("index")]) + b"\xff",
+        bytes([READERS.index("table")]),
+        bytes([READERS.index("table")]) + b"utt_id\tspeaker_id\tpath\tseconds\na\ts\tb\tx\n",
+        bytes([READERS.index("table")]) + b"\xff",
         bytes([READERS.index("kaldi")]) + b"a flac\x03 -x |\n",
     ],
     "manifest": [],

@@ -14,7 +14,13 @@ from xvectors.report.page import MAX_PAGE_BYTES
 from xvectors.report.split_page import draw_report
 from xvectors.report.split_report import MAX_DOUBTS, MAX_POINTS, MAX_ROWS_SHOWN
 from xvectors.report.trials_page import trials_page
-from xvectors.results.tables import ExcludedRow, FailureRow, IndexRow, write_excluded, write_index
+from xvectors.results.tables import (
+    EmbeddedRow,
+    ExcludedRow,
+    FailureRow,
+    write_embedded,
+    write_excluded,
+)
 from xvectors.sharding.markers import write_marker
 from xvectors.verification.error_rates import ScoredTrials
 from xvectors.verification.score_summary import MAX_DET_POINTS, report_pairs, report_scores
@@ -462,10 +468,10 @@ def test_a_million_utterances(tmp_path, wide_window, capsys):
     speakers, embeddings = make_voices(200, 20)
     config = make_split(tmp_path, speakers, embeddings)
     folder = Layout.of(config).embeddings("train")
-    write_index(
-        Layout.of(config).index("train"),
+    write_embedded(
+        Layout.of(config).table("train"),
         (
-            IndexRow(
+            EmbeddedRow(
                 f"corpus_{i % 1000:04d}_{i:07d}",
                 f"speaker{i % 1000:04d}",
                 str(folder / f"utt{i % 1000 % 200 * 20 + i // 1000 % 20:05d}.pt"),

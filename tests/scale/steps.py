@@ -129,7 +129,7 @@ def average(config: Settings) -> None:
     from xvectors.results.speakers import average_speakers
 
     layout = Layout.of(config)
-    average_speakers(layout.index(SPLIT), layout.speakers(SPLIT), False, {})
+    average_speakers(layout.table(SPLIT), layout.speakers(SPLIT), False, {})
 
 
 def report(config: Settings) -> None:
@@ -142,21 +142,21 @@ def kaldi(config: Settings) -> None:
     from xvectors.results.exporting import export_kaldi
 
     layout = Layout.of(config)
-    export_kaldi(layout.index(SPLIT), layout.speakers(SPLIT), layout.kaldi(SPLIT))
+    export_kaldi(layout.table(SPLIT), layout.speakers(SPLIT), layout.kaldi(SPLIT))
 
 
 def safetensors(config: Settings) -> None:
     from xvectors.results.exporting import export_safetensors
 
     layout = Layout.of(config)
-    export_safetensors(layout.index(SPLIT), layout.safetensors(SPLIT), {})
+    export_safetensors(layout.table(SPLIT), layout.safetensors(SPLIT), {})
 
 
 def parquet(config: Settings) -> None:
     from xvectors.results.exporting import export_parquet
 
     layout = Layout.of(config)
-    export_parquet(layout.index(SPLIT), layout.parquet(SPLIT), {})
+    export_parquet(layout.table(SPLIT), layout.parquet(SPLIT), {})
 
 
 def shards(config: Settings) -> list[str]:

@@ -10,7 +10,7 @@ from xvectors.config.layout import Layout, shard_names
 from xvectors.config.resolving import resolve_config
 from xvectors.config.settings import Settings
 from xvectors.results.labels import COLUMNS
-from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
+from xvectors.results.tables import EmbeddedRow, FailureRow, write_embedded, write_failures
 from xvectors.sharding.markers import DoneMarker, write_marker
 
 N_SHARDS = 2
@@ -26,10 +26,10 @@ def make_voices(n_speakers: int, n_utterances: int, spread: float = 0.6, seed: i
     return speakers, embeddings.astype(np.float32)
 
 
-def make_rows(speakers: Sequence[str], folder: Path = Path()) -> list[IndexRow]:
-    """Return a line of the index for each utterance of `speakers`, one second longer each."""
+def make_rows(speakers: Sequence[str], folder: Path = Path()) -> list[EmbeddedRow]:
+    """Return a row of the table for each utterance of `speakers`, one second longer each."""
     return [
-        IndexRow(f"utt{i:05d}", speaker, str(folder / f"utt{i:05d}.pt"), 1.0 + i)
+        EmbeddedRow(f"utt{i:05d}", speaker, str(folder / f"utt{i:05d}.pt"), 1.0 + i)
         for i, speaker in enumerate(speakers)
     ]
 
@@ -70,7 +70,7 @@ def make_split(
     rows = make_rows(speakers, layout.embeddings("train"))
     for row, embedding in zip(rows, embeddings, strict=True):
         torch.save(torch.from_numpy(embedding), row.path)
-    write_index(layout.index("train"), rows)
+    write_embedded(layout.table("train"), rows)
     manifest.parent.mkdir()
     lines = (f"{row.utt_id}\twavs/{row.utt_id}.wav\ttext\t{row.speaker_id}\n" for row in rows)
     manifest.write_text("".join(lines))

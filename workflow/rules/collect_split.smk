@@ -13,7 +13,7 @@ rule collect_split:
         counted=counted_of,
         markers=lambda wildcards: markers_of(wildcards.split),
     output:
-        index=layout.index("{split}"),
+        table=layout.table("{split}"),
         failures=layout.failures("{split}"),
         excluded=products.excluded(),
         collected=layout.collected("{split}"),

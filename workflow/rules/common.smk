@@ -15,7 +15,7 @@ results_env = (
 )
 # Inputs of rules that read a split's embeddings. The table may stay as it was when these change.
 table_of_split = {
-    "index": layout.index("{split}"),
+    "table": layout.table("{split}"),
     "collected": layout.collected("{split}"),
 }
 

@@ -10,7 +10,7 @@ rule draw_overview:
     input:
         encoder=layout.encoder,
         collected=expand(layout.collected("{split}"), split=settings.xvector.splits),
-        index=expand(layout.index("{split}"), split=settings.xvector.splits),
+        tables=expand(layout.table("{split}"), split=settings.xvector.splits),
         failures=expand(layout.failures("{split}"), split=settings.xvector.splits),
         # The links lead to these.
         pages=expand(layout.page("{split}"), split=settings.xvector.splits),

@@ -10,7 +10,7 @@ rule draw_report:
     input:
         # Says where the audio is.
         manifest=manifest_of,
-        index=layout.index("{split}"),
+        table=layout.table("{split}"),
         failures=layout.failures("{split}"),
         excluded=products.excluded(),
         labels=products.labels(),

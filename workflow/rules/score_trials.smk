@@ -9,7 +9,7 @@ rule score_trials:
     """Score a trial list by cosine, normalized against a cohort if there is one."""
     input:
         trials=lambda wildcards: local(settings.xvector.trials[wildcards.trials]),
-        indexes=expand(layout.index("{split}"), split=settings.xvector.splits),
+        tables=expand(layout.table("{split}"), split=settings.xvector.splits),
         # The tables may stay as they were when embeddings change.
         collected=expand(layout.collected("{split}"), split=settings.xvector.splits),
         cohort=products.cohort(),

@@ -33,7 +33,7 @@ class Layout:
         """Return the folder of a split's embeddings."""
         return self.root / split
 
-    def index(self, split: str) -> Path:
+    def table(self, split: str) -> Path:
         """Return the table of a split's embedded utterances."""
         return self.root / f"{split}.tsv"
 

@@ -111,7 +111,7 @@ def _embed(job: _Job, storage: Storage, lease: GpuLease | None) -> None:
     progress = Progress(path, job.watch.run, rows, tally)
     if outputs.missing:
         # It lists vectors that are about to be replaced; collect_split writes it again.
-        job.layout.index(job.split).unlink(missing_ok=True)
+        job.layout.table(job.split).unlink(missing_ok=True)
         with lease or _lease(job) as taken:
             _embed_missing(job, outputs, progress, taken)
     marker = _marker(job, tally)

@@ -14,7 +14,7 @@ from xvectors.files.run_lock import current_command
 from xvectors.report.page import render
 from xvectors.report.sampling import add_up
 from xvectors.report.split_report import last_work, median_speed, speeds
-from xvectors.results.tables import read_excluded, read_failures, read_index
+from xvectors.results.tables import read_embedded, read_excluded, read_failures
 from xvectors.sharding.limits import Limits
 from xvectors.sharding.markers import DoneMarker
 from xvectors.verification.score_summary import SCORES
@@ -131,7 +131,7 @@ def _named(names: Iterable[str]) -> str:
 
 def _split_line(settings: Settings, split: str, works: list[Work]) -> SplitLine:
     layout, xvector = Layout.of(settings), settings.xvector
-    totals = add_up(read_index(layout.index(split)))
+    totals = add_up(read_embedded(layout.table(split)))
     excluded = read_excluded(layout.excluded(split)) if Limits.of(settings) else None
     return SplitLine(
         split=split,

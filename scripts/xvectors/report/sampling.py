@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from xvectors.results.tables import IndexRow
+from xvectors.results.tables import EmbeddedRow
 
 # With fewer utterances, a speaker's coherence would be unreliable.
 MIN_OF_SPEAKER = 20
@@ -31,11 +31,11 @@ class Totals(NamedTuple):
 
     n_utterances: Counter[str]
     seconds: "array[float]"
-    shortest: IndexRow | None
-    longest: IndexRow | None
+    shortest: EmbeddedRow | None
+    longest: EmbeddedRow | None
 
 
-def add_up(rows: Iterable[IndexRow]) -> Totals:
+def add_up(rows: Iterable[EmbeddedRow]) -> Totals:
     """Return the totals over a table."""
     n_utterances: Counter[str] = Counter()
     seconds = array("d")
@@ -51,8 +51,8 @@ def add_up(rows: Iterable[IndexRow]) -> Totals:
 
 
 def sample_rows(
-    rows: Iterable[IndexRow], n_utterances: Mapping[str, int], limit: int
-) -> list[IndexRow]:
+    rows: Iterable[EmbeddedRow], n_utterances: Mapping[str, int], limit: int
+) -> list[EmbeddedRow]:
     """Return at most `limit` utterances of a table, grouped by speaker.
 
     `n_utterances` is the table's number of them for each speaker. If the table has more, every
@@ -61,7 +61,7 @@ def sample_rows(
     single utterance, then random ones.
     """
     wanted = dict(_shares(n_utterances, limit))
-    kept: dict[str, list[tuple[int, int, IndexRow]]] = {speaker: [] for speaker in wanted}
+    kept: dict[str, list[tuple[int, int, EmbeddedRow]]] = {speaker: [] for speaker in wanted}
     for position, row in enumerate(rows):
         if row.speaker_id in wanted:
             # The heap's head is the utterance with the largest hash. It is removed first.

@@ -24,13 +24,13 @@ from xvectors.report.recordings import Recording, cut_clips, find_recordings
 from xvectors.report.sampling import Totals, add_up, sample_rows
 from xvectors.results.labels import Doubt, Scores, read_suspects, score_labels
 from xvectors.results.tables import (
+    EmbeddedRow,
     ExcludedRow,
     FailureRow,
-    IndexRow,
     load_embeddings,
+    read_embedded,
     read_excluded,
     read_failures,
-    read_index,
 )
 from xvectors.results.vectors import Floats, Numbers, Vectors, normalize_lengths
 from xvectors.sharding.limits import Limits
@@ -98,7 +98,7 @@ class SpeakerView:
 
     """
 
-    rows: list[IndexRow]
+    rows: list[EmbeddedRow]
     names: list[str]
     speakers: Numbers
     dim: int
@@ -197,11 +197,11 @@ def gather(settings: Settings, split: str, shards: list[str]) -> SplitReport:
 
     """
     layout = Layout.of(settings)
-    totals = add_up(read_index(layout.index(split)))
+    totals = add_up(read_embedded(layout.table(split)))
     view = None
     if makes_embeddings(runner_class(settings)) and totals.seconds:
-        index = read_index(layout.index(split))
-        rows = sample_rows(index, totals.n_utterances, settings.xvector.report_utterances)
+        embedded = read_embedded(layout.table(split))
+        rows = sample_rows(embedded, totals.n_utterances, settings.xvector.report_utterances)
         embeddings = np.stack(list(load_embeddings(rows)))
         view = view_speakers(rows, embeddings, settings.xvector.report_tsne)
     markers = [read_marker(layout.marker(split, shard)) for shard in shards]
@@ -234,7 +234,7 @@ def gather(settings: Settings, split: str, shards: list[str]) -> SplitReport:
         recordings=recordings,
         clips=cut_clips(recordings, wanted),
         density=(
-            _density(layout.index(split), totals, view.projection)
+            _density(layout.table(split), totals, view.projection)
             if view and totals.n_utterances.total() > MANY_UTTERANCES
             else None
         ),
@@ -249,12 +249,12 @@ def gather(settings: Settings, split: str, shards: list[str]) -> SplitReport:
     )
 
 
-def _density(index: Path, totals: Totals, projection: Projection) -> Density:
+def _density(table: Path, totals: Totals, projection: Projection) -> Density:
     """Return the density of `MANY_UTTERANCES` random utterances of a table that has more."""
     n = totals.n_utterances.total()
     is_drawn = np.zeros(n, dtype=bool)
     is_drawn[np.random.default_rng(0).choice(n, MANY_UTTERANCES, replace=False)] = True
-    embeddings = load_embeddings(compress(read_index(index), is_drawn))
+    embeddings = load_embeddings(compress(read_embedded(table), is_drawn))
     return density(projection.project(normalize_lengths(np.stack(list(embeddings)))))
 
 
@@ -264,7 +264,7 @@ def first_rows(table: Iterator[Row], limit: int = MAX_ROWS_SHOWN) -> tuple[list[
     return rows, len(rows) + sum(1 for _ in table)
 
 
-def view_speakers(rows: list[IndexRow], embeddings: Vectors, with_tsne: bool) -> SpeakerView:
+def view_speakers(rows: list[EmbeddedRow], embeddings: Vectors, with_tsne: bool) -> SpeakerView:
     """Compare embeddings, shape (n, dim), with the speakers of their utterances.
 
     There is at least one, and those of a speaker are adjacent. `with_tsne` adds a t-SNE map if

@@ -46,12 +46,12 @@ class Clusters(NamedTuple):
 
 
 def cluster_split(
-    index: Path, table: Path, means: Path, summary: Path, metadata: Mapping[str, str]
+    embedded: Path, table: Path, means: Path, summary: Path, metadata: Mapping[str, str]
 ) -> None:
     """Write the clusters of a split's utterances, their means, and the numbers behind them.
 
     Args:
-        index: The table of the split's embedded utterances.
+        embedded: The table of the split's embedded utterances.
         table: ``<split>.clusters.tsv``, see `COLUMNS`.
         means: ``<split>.clusters.safetensors``, a tensor per cluster.
         summary: ``<split>.clusters.json``: method, threshold, counts, agreement with the labels.
@@ -59,7 +59,7 @@ def cluster_split(
 
     """
     with TemporaryFile(dir=table.parent) as store:
-        labelled = read_labelled(index, store)
+        labelled = read_labelled(embedded, store)
         clusters = find_clusters(labelled.vectors, labelled.duplicate_of)
     n_clusters, dim = clusters.means.shape
     names = (str(number) for number in range(n_clusters))

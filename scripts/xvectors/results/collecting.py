@@ -17,12 +17,12 @@ from xvectors.errors import ShardError, first_line
 from xvectors.files.atomic import remove_leftovers
 from xvectors.manifest.reading import read_manifest
 from xvectors.results.tables import (
+    EmbeddedRow,
     ExcludedRow,
     FailureRow,
-    IndexRow,
+    write_embedded,
     write_excluded,
     write_failures,
-    write_index,
 )
 from xvectors.sharding.collected import write_collected
 from xvectors.sharding.index_shards import IndexShard, read_index_shard
@@ -120,7 +120,7 @@ class _Collection:
         for utterance, seconds in zip(utterances, self._seconds[positions], strict=True):
             yield ExcludedRow(utterance.utt_id, utterance.wav_path, float(seconds))
 
-    def rows(self) -> Iterator[IndexRow]:
+    def rows(self) -> Iterator[EmbeddedRow]:
         """Yield the embedded utterances, in manifest order.
 
         Raises:
@@ -135,7 +135,7 @@ class _Collection:
                 raise self._changed()
             if position not in self.failures and not is_excluded:
                 speech = float(self._speech_seconds[position])
-                yield IndexRow(
+                yield EmbeddedRow(
                     utterance.utt_id,
                     utterance.speaker_id,
                     str(storages[number].path(utterance.utt_id)),
@@ -185,7 +185,7 @@ def collect_split(settings: Settings, split: str, shards: list[str]) -> None:
     else:
         layout.excluded(split).unlink(missing_ok=True)
     with_speech = settings.xvector.vad is not None
-    write_index(layout.index(split), collection.rows(), with_speech)
+    write_embedded(layout.table(split), collection.rows(), with_speech)
     write_collected(layout, split, shards)
     marker = read_marker(layout.marker(split, shards[0]))
     provenance = marker.numerics | {"encoder": marker.encoder}
@@ -194,7 +194,7 @@ def collect_split(settings: Settings, split: str, shards: list[str]) -> None:
     _discard_packs(folder, shards, provenance)
     for place in {layout.index_shard(split, "any").parent, *collection.folders}:
         remove_leftovers(place)
-    tables = (layout.index(split), layout.failures(split), layout.excluded(split))
+    tables = (layout.table(split), layout.failures(split), layout.excluded(split))
     for path in (layout.plan(split), *tables):
         remove_leftovers(path.parent, path.name)
 

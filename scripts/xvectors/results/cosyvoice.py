@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.files.atomic import replacing
-from xvectors.results.tables import read_index, with_embeddings
+from xvectors.results.tables import read_embedded, with_embeddings
 
 UTTERANCES = "utt2embedding.pt"
 SPEAKERS = "spk2embedding.pt"
 
 
-def export_cosyvoice(index: Path, folder: Path) -> None:
+def export_cosyvoice(table: Path, folder: Path) -> None:
     """Write ``utt2embedding.pt`` and ``spk2embedding.pt``, dicts from name to a list of floats.
 
     A speaker's embedding is the plain mean of their utterances, as in CosyVoice's
@@ -23,7 +23,7 @@ def export_cosyvoice(index: Path, folder: Path) -> None:
     utterances: dict[str, list[float]] = {}
     sums: dict[str, NDArray[np.float64]] = {}
     counts: dict[str, int] = {}
-    for row, vector in with_embeddings(read_index(index)):
+    for row, vector in with_embeddings(read_embedded(table)):
         utterances[row.utt_id] = vector.tolist()
         sums[row.speaker_id] = sums.get(row.speaker_id, 0.0) + vector.astype(np.float64)
         counts[row.speaker_id] = counts.get(row.speaker_id, 0) + 1

@@ -13,26 +13,26 @@ from xvectors.errors import ExportError
 from xvectors.files.atomic import replacing
 from xvectors.results.sorting import sorted_rows
 from xvectors.results.speakers import read_speakers
-from xvectors.results.tables import IndexRow, load_embeddings, read_index, with_embeddings
+from xvectors.results.tables import EmbeddedRow, load_embeddings, read_embedded, with_embeddings
 from xvectors.storage.safetensors_file import write_vectors
 
 # Rows in memory at a time. Also a good size for readers.
 ROWS_PER_GROUP = 8192
 
 
-def export_safetensors(index: Path, output: Path, metadata: Mapping[str, str]) -> None:
+def export_safetensors(table: Path, output: Path, metadata: Mapping[str, str]) -> None:
     """Write one tensor of shape (dim,) per utterance, named like the utterance."""
-    names = (row.utt_id for row in read_index(index))
-    write_vectors(output, names, load_embeddings(read_index(index)), _dim(index), metadata)
+    names = (row.utt_id for row in read_embedded(table))
+    write_vectors(output, names, load_embeddings(read_embedded(table)), _dim(table), metadata)
 
 
-def export_numpy(index: Path, array: Path, names: Path) -> None:
+def export_numpy(table: Path, array: Path, names: Path) -> None:
     """Write an array of shape (utterances, dim), float32, and a text file with a utt_id per row.
 
     Vectors are written one by one, so the array may be larger than memory.
     """
-    n_rows = sum(1 for _ in read_index(index))
-    header = {"descr": "<f4", "fortran_order": False, "shape": (n_rows, _dim(index))}
+    n_rows = sum(1 for _ in read_embedded(table))
+    header = {"descr": "<f4", "fortran_order": False, "shape": (n_rows, _dim(table))}
     with (
         replacing(names) as new_names,
         new_names.open("w", encoding="utf-8", newline="\n") as lines,
@@ -40,12 +40,12 @@ def export_numpy(index: Path, array: Path, names: Path) -> None:
         new_array.open("wb") as rows,
     ):
         np.lib.format.write_array_header_1_0(rows, header)
-        for row, vector in with_embeddings(read_index(index)):
+        for row, vector in with_embeddings(read_embedded(table)):
             lines.write(f"{row.utt_id}\n")
             rows.write(vector.astype("<f4").tobytes())
 
 
-def export_parquet(index: Path, output: Path, metadata: Mapping[str, str]) -> None:
+def export_parquet(table: Path, output: Path, metadata: Mapping[str, str]) -> None:
     """Write a table of utt_id, speaker_id, embedding (float32, of length dim) and seconds."""
     import pyarrow as pa  # noqa: PLC0415 - only needed for this format
     from pyarrow import parquet  # noqa: PLC0415
@@ -54,13 +54,13 @@ def export_parquet(index: Path, output: Path, metadata: Mapping[str, str]) -> No
         {
             "utt_id": pa.string(),
             "speaker_id": pa.string(),
-            "embedding": pa.list_(pa.float32(), _dim(index)),
+            "embedding": pa.list_(pa.float32(), _dim(table)),
             "seconds": pa.float64(),
         },
         metadata=dict(metadata),
     )
     with replacing(output) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
-        embedded = with_embeddings(read_index(index))
+        embedded = with_embeddings(read_embedded(table))
         while group := list(islice(embedded, ROWS_PER_GROUP)):
             rows, vectors = zip(*group, strict=True)
             columns = [
@@ -74,7 +74,7 @@ def export_parquet(index: Path, output: Path, metadata: Mapping[str, str]) -> No
             writer.write_batch(pa.record_batch(columns, schema=schema))
 
 
-def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
+def export_kaldi(table: Path, speakers: Path, folder: Path) -> None:
     """Write Kaldi's files of x-vectors, sorted in Kaldi's order.
 
     These are ``xvector.ark`` and ``xvector.scp`` of the utterances, ``spk_xvector.ark`` and
@@ -89,9 +89,9 @@ def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
 
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = sorted_rows((row[:3] for row in _kaldi_rows(index)), folder)
+    rows = sorted_rows((row[:3] for row in _kaldi_rows(table)), folder)
     embedded = with_embeddings(
-        IndexRow(utt_id, speaker, path, 0.0) for utt_id, speaker, path in rows
+        EmbeddedRow(utt_id, speaker, path, 0.0) for utt_id, speaker, path in rows
     )
     _write_ark(folder / "xvector", ((row.utt_id, vector) for row, vector in embedded))
     means = read_speakers(speakers)
@@ -99,9 +99,9 @@ def export_kaldi(index: Path, speakers: Path, folder: Path) -> None:
         zip(means.speaker_ids, means.means, strict=True), key=lambda mean: mean[0].encode()
     )
     _write_ark(folder / "spk_xvector", by_name)
-    pairs = ((row.utt_id, row.speaker_id) for row in _kaldi_rows(index))
+    pairs = ((row.utt_id, row.speaker_id) for row in _kaldi_rows(table))
     _write(folder / "utt2spk", (f"{' '.join(pair)}\n" for pair in sorted_rows(pairs, folder)))
-    _write(folder / "spk2utt", _utterances_of_speakers(index, folder))
+    _write(folder / "spk2utt", _utterances_of_speakers(table, folder))
 
 
 def is_kaldi_in_place(folder: Path) -> bool:
@@ -120,9 +120,9 @@ def is_kaldi_in_place(folder: Path) -> bool:
     return place.rpartition(":")[0] == str((folder / "xvector.ark").absolute())
 
 
-def _utterances_of_speakers(index: Path, folder: Path) -> Iterator[str]:
+def _utterances_of_speakers(table: Path, folder: Path) -> Iterator[str]:
     """Yield the pieces of ``spk2utt``. Each line is a speaker and all of their utterances."""
-    pairs = ((row.speaker_id, row.utt_id) for row in _kaldi_rows(index))
+    pairs = ((row.speaker_id, row.utt_id) for row in _kaldi_rows(table))
     for speaker, own in groupby(sorted_rows(pairs, folder), key=itemgetter(0)):
         yield speaker
         yield from (f" {utt_id}" for _, utt_id in own)
@@ -154,14 +154,14 @@ def _write(path: Path, pieces: Iterable[str]) -> None:
         file.writelines(pieces)
 
 
-def _kaldi_rows(index: Path) -> Iterator[IndexRow]:
-    """Yield the rows of an index whose names Kaldi's files can hold.
+def _kaldi_rows(table: Path) -> Iterator[EmbeddedRow]:
+    """Yield the rows of a table whose names Kaldi's files can hold.
 
     Raises:
         ExportError: A name is empty or contains a space.
 
     """
-    for row in read_index(index):
+    for row in read_embedded(table):
         for key, name in (("utt_id", row.utt_id), ("speaker_id", row.speaker_id)):
             if name.split() != [name]:
                 raise ExportError(
@@ -172,7 +172,7 @@ def _kaldi_rows(index: Path) -> Iterator[IndexRow]:
         yield row
 
 
-def _dim(index: Path) -> int:
+def _dim(table: Path) -> int:
     """Return the length of a split's embeddings, 0 if it has none."""
-    first = next(load_embeddings(read_index(index)), None)
+    first = next(load_embeddings(read_embedded(table)), None)
     return 0 if first is None else len(first)

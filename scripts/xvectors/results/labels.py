@@ -30,7 +30,7 @@ from xvectors.errors import ShardError
 from xvectors.files.atomic import parse_json, replacing, write_atomically
 from xvectors.manifest.lines import numbered_lines
 from xvectors.manifest.reading import locate_audio
-from xvectors.results.tables import read_index, with_embeddings, write_table
+from xvectors.results.tables import read_embedded, with_embeddings, write_table
 from xvectors.results.vectors import (
     Floats,
     Numbers,
@@ -117,7 +117,7 @@ class Doubt(NamedTuple):
 
 
 def check_labels(
-    index: Path,
+    embedded: Path,
     manifest: Path,
     table: Path,
     summary: Path,
@@ -128,7 +128,7 @@ def check_labels(
     """Write the table of all labels with a verdict on each, and the numbers behind it.
 
     Args:
-        index: The table of the split's embedded utterances.
+        embedded: The table of the split's embedded utterances.
         manifest: The split's manifest.
         table: ``<split>.labels.tsv``, see `COLUMNS`.
         summary: ``<split>.labels.json``, the threshold, counts and an estimate of wrong labels.
@@ -137,7 +137,7 @@ def check_labels(
 
     """
     with TemporaryFile(dir=table.parent) as store:
-        labelled = read_labelled(index, store)
+        labelled = read_labelled(embedded, store)
         scores = score_labels(labelled.vectors, labelled.labels, len(labelled.speakers))
         threshold = choose_threshold(scores.margin, false_discovery_rate)
         verdicts = judge(scores, threshold)
@@ -213,11 +213,11 @@ def _read_table(table: Path) -> Iterator[list[str]]:
         yield from lines
 
 
-def read_labelled(index: Path, store: Any) -> Labelled:
+def read_labelled(embedded: Path, store: Any) -> Labelled:
     """Read a split's embeddings once, and keep them normalized in an open binary file."""
     utt_ids, names, hashes = [], [], array("q")
     dim = 0
-    for row, embedding in with_embeddings(read_index(index)):
+    for row, embedding in with_embeddings(read_embedded(embedded)):
         utt_ids.append(row.utt_id)
         names.append(row.speaker_id)
         dim = len(embedding)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xvectors.results.tables import read_index, with_embeddings
+from xvectors.results.tables import read_embedded, with_embeddings
 from xvectors.results.vectors import normalize_lengths
 from xvectors.storage.safetensors_file import write_vectors
 
@@ -21,7 +21,7 @@ class Speakers(NamedTuple):
 
 
 def average_speakers(
-    index: Path, output: Path, length_normalize: bool, metadata: Mapping[str, str]
+    table: Path, output: Path, length_normalize: bool, metadata: Mapping[str, str]
 ) -> None:
     """Write the mean embedding of every speaker of a split, a tensor named like the speaker.
 
@@ -29,7 +29,7 @@ def average_speakers(
     speaker's number of utterances, as JSON under ``counts``.
 
     Args:
-        index: The split's index.
+        table: The table of the split's embedded utterances.
         output: The safetensors file to write.
         length_normalize: Whether to divide each embedding by its length first, so that all have
             equal weight.
@@ -38,7 +38,7 @@ def average_speakers(
     """
     sums: dict[str, NDArray[np.float64]] = {}
     counts: dict[str, int] = {}
-    for row, embedding in with_embeddings(read_index(index)):
+    for row, embedding in with_embeddings(read_embedded(table)):
         vector = normalize_lengths(embedding[None])[0] if length_normalize else embedding
         sums[row.speaker_id] = sums.get(row.speaker_id, 0.0) + vector.astype(np.float64)
         counts[row.speaker_id] = counts.get(row.speaker_id, 0) + 1

@@ -21,8 +21,8 @@ def stale_results(
     """
     exports = set(exports)
     for split in splits:
-        if layout.index(split).exists() and not is_current_form(layout.index(split)):
-            yield layout.index(split)
+        if layout.table(split).exists() and not is_current_form(layout.table(split)):
+            yield layout.table(split)
         if layout.collected(split).exists() and not is_whole(layout.collected(split)):
             yield layout.collected(split)
         kaldi = layout.kaldi(split)

@@ -20,7 +20,7 @@ from xvectors.storage.packs import PACK_SUFFIX, Pack
 from xvectors.storage.pt_file import load_vector
 
 
-class IndexRow(NamedTuple):
+class EmbeddedRow(NamedTuple):
     """An embedded utterance.
 
     `path` is the file of its embedding, and can be opened. `seconds` is the duration of its audio,
@@ -34,8 +34,8 @@ class IndexRow(NamedTuple):
     speech_seconds: float | None = None
 
 
-WITH_SPEECH = IndexRow._fields
-WITHOUT_SPEECH = IndexRow._fields[:-1]
+WITH_SPEECH = EmbeddedRow._fields
+WITHOUT_SPEECH = EmbeddedRow._fields[:-1]
 
 
 class ExcludedRow(NamedTuple):
@@ -54,7 +54,7 @@ class FailureRow(NamedTuple):
     reason: str
 
 
-def write_index(path: Path, rows: Iterable[IndexRow], with_speech: bool = False) -> None:
+def write_embedded(path: Path, rows: Iterable[EmbeddedRow], with_speech: bool = False) -> None:
     """Write the table of the embedded utterances, with a column for seconds of speech if wanted.
 
     Raises:
@@ -73,7 +73,7 @@ def write_index(path: Path, rows: Iterable[IndexRow], with_speech: bool = False)
             )
         return "" if found == os.curdir else found + "/"
 
-    def fields(row: IndexRow) -> tuple[str, ...]:
+    def fields(row: EmbeddedRow) -> tuple[str, ...]:
         folder, name = os.path.split(row.path)
         first = row.utt_id, row.speaker_id, relative(folder) + name, f"{row.seconds:.4f}"
         if not with_speech:
@@ -94,7 +94,7 @@ def write_excluded(path: Path, rows: Iterable[ExcludedRow]) -> None:
     write_table(path, ExcludedRow._fields, fields)
 
 
-def read_index(path: Path) -> Iterator[IndexRow]:
+def read_embedded(path: Path) -> Iterator[EmbeddedRow]:
     """Yield the embedded utterances, in the manifest's order.
 
     Raises:
@@ -111,18 +111,18 @@ def read_index(path: Path) -> Iterator[IndexRow]:
             )
         try:
             speech_seconds = float(speech[0]) if speech and speech[0] else None
-            yield IndexRow(utt_id, speaker_id, folder + output, float(seconds), speech_seconds)
+            yield EmbeddedRow(utt_id, speaker_id, folder + output, float(seconds), speech_seconds)
         except ValueError as error:
             raise _damaged(place) from error
 
 
 def is_current_form(path: Path) -> bool:
-    """Tell whether `read_index` can read a table of embedded utterances.
+    """Tell whether `read_embedded` can read a table of embedded utterances.
 
     Earlier versions wrote absolute paths. Only the first line is checked.
     """
     try:
-        next(read_index(path), None)
+        next(read_embedded(path), None)
     except ShardError:
         return False
     return True
@@ -175,7 +175,7 @@ def load_embedding(path: str) -> NDArray[np.float32]:
         ) from error
 
 
-def load_embeddings(rows: Iterable[IndexRow]) -> Iterator[NDArray[np.float32]]:
+def load_embeddings(rows: Iterable[EmbeddedRow]) -> Iterator[NDArray[np.float32]]:
     """Yield the embeddings of utterances, shape (dim,) each.
 
     Raises:
@@ -201,7 +201,9 @@ def load_embeddings(rows: Iterable[IndexRow]) -> Iterator[NDArray[np.float32]]:
         yield embedding
 
 
-def with_embeddings(rows: Iterable[IndexRow]) -> Iterator[tuple[IndexRow, NDArray[np.float32]]]:
+def with_embeddings(
+    rows: Iterable[EmbeddedRow],
+) -> Iterator[tuple[EmbeddedRow, NDArray[np.float32]]]:
     """Yield utterances with their embeddings, see `load_embeddings`."""
     named, placed = tee(rows)
     return zip(named, load_embeddings(placed), strict=True)

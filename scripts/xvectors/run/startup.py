@@ -104,7 +104,7 @@ class Run:
 
     def has_tables(self) -> bool:
         """Tell whether every split has been embedded and listed before."""
-        return all(self.layout.index(split).exists() for split in self.settings.xvector.splits)
+        return all(self.layout.table(split).exists() for split in self.settings.xvector.splits)
 
     def serve_steps(self, modules: Iterable[str], embeds_here: bool) -> None:
         """Start a server for the steps of this run, unless it has one.

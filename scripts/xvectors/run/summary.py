@@ -59,7 +59,7 @@ def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> I
         for name in begun[:MAX_SHARDS_SHOWN]:
             yield f"{split} {name}: not done, see {logs[name]}"
         log = layout.log("collect_split", split)
-        if not undone and not layout.index(split).exists() and is_of_run(log, since):
+        if not undone and not layout.table(split).exists() and is_of_run(log, since):
             yield f"{split}: its tables are not done, see {log}"
     yield from _results_of_trials(settings, layout, since)
     if layout.overview.exists():

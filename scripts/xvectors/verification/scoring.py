@@ -14,7 +14,7 @@ from xvectors.config.settings import Settings
 from xvectors.errors import TrialsError
 from xvectors.files.atomic import write_atomically
 from xvectors.results.speakers import Speakers, read_speakers
-from xvectors.results.tables import IndexRow, load_embeddings, write_table
+from xvectors.results.tables import EmbeddedRow, load_embeddings, write_table
 from xvectors.results.vectors import Floats, Vectors, blocks, normalize_lengths, pair_products
 from xvectors.verification.error_rates import CONFIDENCE, ScoredTrials
 from xvectors.verification.score_summary import (
@@ -97,7 +97,7 @@ def score_trials(settings: Settings, name: str) -> Reports:
 
 
 def cosine_scores(
-    trials: list[Trial], rows: Mapping[str, IndexRow], cohort: Cohort | None
+    trials: list[Trial], rows: Mapping[str, EmbeddedRow], cohort: Cohort | None
 ) -> dict[str, ScoredTrials]:
     """Return the cosines of trials, and their normalized scores if there is a cohort.
 

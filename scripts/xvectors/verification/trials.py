@@ -12,7 +12,7 @@ from xvectors.audio.opening import AUDIO_SUFFIXES
 from xvectors.config.layout import Layout
 from xvectors.errors import TrialsError, first_line
 from xvectors.manifest.lines import numbered_lines
-from xvectors.results.tables import IndexRow, read_excluded, read_failures, read_index
+from xvectors.results.tables import EmbeddedRow, read_embedded, read_excluded, read_failures
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ def _shared(one: str, other: str) -> int:
 
 def find_utterances(
     path: Path, trials: list[Trial], layout: Layout, splits: Sequence[str]
-) -> tuple[list[Trial], dict[str, IndexRow]]:
+) -> tuple[list[Trial], dict[str, EmbeddedRow]]:
     """Return the trials whose utterances are embedded, and these utterances by name.
 
     Trials of utterances that failed or are excluded are left out. Messages name the list's `path`.
@@ -206,14 +206,14 @@ def find_utterances(
     """
     names = {name for trial in trials for name in (trial.utt1, trial.utt2)}
     spelled = {spelling for name in names for spelling in _spellings(name)}
-    found: dict[str, IndexRow] = {}
+    found: dict[str, EmbeddedRow] = {}
     left_out: set[str] = set()
     twice: set[str] = set()
     for split in splits:
         left_out |= {row.utt_id for row in read_failures(layout.failures(split))} & spelled
         if layout.excluded(split).exists():
             left_out |= {row.utt_id for row in read_excluded(layout.excluded(split))} & spelled
-        for row in read_index(layout.index(split)):
+        for row in read_embedded(layout.table(split)):
             if row.utt_id in spelled:
                 twice |= {row.utt_id} & found.keys()
                 found[row.utt_id] = row

@@ -10,7 +10,7 @@ import torch
 from tests.support.shards import Shards
 from xvectors.config.resolving import resolve_config
 from xvectors.results.collecting import collect_split
-from xvectors.results.tables import read_index
+from xvectors.results.tables import read_embedded
 from xvectors.run.summary import summarize
 from xvectors.storage import packs
 
@@ -53,7 +53,7 @@ def _say_other_length(path, n_frames: int) -> None:
 
 def listed(shards: Shards) -> dict[str, float]:
     collect_split(resolve_config({"xvector": shards.settings}), "train", ["0-of-1"])
-    return {row.utt_id: row.seconds for row in read_index(shards.layout.index("train"))}
+    return {row.utt_id: row.seconds for row in read_embedded(shards.layout.table("train"))}
 
 
 @pytest.mark.parametrize("shards", ["files", "packed"], indirect=True)

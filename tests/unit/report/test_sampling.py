@@ -4,14 +4,14 @@ import pytest
 
 from tests.support.made_split import make_rows
 from xvectors.report.sampling import add_up, sample_rows
-from xvectors.results.tables import IndexRow
+from xvectors.results.tables import EmbeddedRow
 
 
-def sample(speakers: list[str], limit: int) -> list[IndexRow]:
+def sample(speakers: list[str], limit: int) -> list[EmbeddedRow]:
     return sample_rows(iter(make_rows(speakers)), Counter(speakers), limit)
 
 
-def sizes(rows: list[IndexRow]) -> Counter[str]:
+def sizes(rows: list[EmbeddedRow]) -> Counter[str]:
     return Counter(row.speaker_id for row in rows)
 
 
@@ -55,7 +55,7 @@ def test_the_sample_does_not_depend_on_the_order_and_hardly_on_more_lines():
     first = {row.utt_id for row in sample_rows(rows, n_utterances, 100)}
     turned = {row.utt_id for row in sample_rows(rows[::-1], n_utterances, 100)}
     assert first == turned
-    grown = [*rows, IndexRow("new", "a", "", 1.0)]
+    grown = [*rows, EmbeddedRow("new", "a", "", 1.0)]
     then = {row.utt_id for row in sample_rows(grown, {"a": 401, "b": 400}, 100)}
     assert len(first & then) >= 99
 

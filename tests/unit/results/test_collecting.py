@@ -9,7 +9,7 @@ from xvectors.errors import ShardError
 from xvectors.manifest.reading import read_manifest
 from xvectors.results import collecting
 from xvectors.results.collecting import collect_split
-from xvectors.results.tables import read_excluded, read_failures, read_index
+from xvectors.results.tables import read_embedded, read_excluded, read_failures
 from xvectors.storage.pt_file import save_embedding
 
 
@@ -49,7 +49,7 @@ def path_of(shards: Shards, utt_id: str):
 
 def test_tables_are_in_the_order_of_the_manifest(shards):
     collect(shards)
-    rows = list(read_index(shards.layout.index("train")))
+    rows = list(read_embedded(shards.layout.table("train")))
     utt_ids = [one.utt_id for one in read_manifest(shards.manifest).utterances]
     assert [row.utt_id for row in rows] == [name for name in utt_ids if name != "broken"]
     assert [row.speaker_id for row in rows] == ["alba", "boris", "clara", "edith"]
@@ -72,7 +72,7 @@ def test_a_file_that_is_seen_late_is_waited_for(shards, monkeypatch):
     monkeypatch.setattr(time, "sleep", reappear)
     collect(shards)
     assert len(waits) == 1
-    assert len(list(read_index(shards.layout.index("train")))) == 4
+    assert len(list(read_embedded(shards.layout.table("train")))) == 4
 
 
 @pytest.mark.parametrize("damage", ["lost", "cut"])
@@ -118,7 +118,7 @@ def test_a_manifest_that_has_changed_meanwhile_is_refused(shards):
 
 def test_excluded_utterances_have_a_table_of_their_own(shards):
     collect(shards)
-    seconds = {row.utt_id: row.seconds for row in read_index(shards.layout.index("train"))}
+    seconds = {row.utt_id: row.seconds for row in read_embedded(shards.layout.table("train"))}
     assert not shards.layout.excluded("train").exists()
     shortest = min(seconds, key=seconds.get)
     shards.settings["min_seconds"] = sorted(seconds.values())[1]
@@ -128,7 +128,7 @@ def test_excluded_utterances_have_a_table_of_their_own(shards):
     (row,) = read_excluded(shards.layout.excluded("train"))
     (audio,) = shards.manifest.parent.glob(f"{shortest}.*")
     assert row == (shortest, audio.name, seconds[shortest])
-    listed = [row.utt_id for row in read_index(shards.layout.index("train"))]
+    listed = [row.utt_id for row in read_embedded(shards.layout.table("train"))]
     assert listed == [utt_id for utt_id in seconds if utt_id != shortest]
     assert [row.utt_id for row in read_failures(shards.layout.failures("train"))] == ["broken"]
 
@@ -136,7 +136,7 @@ def test_excluded_utterances_have_a_table_of_their_own(shards):
     shards.embed_all()
     collect(shards)
     assert not shards.layout.excluded("train").exists()
-    assert len(list(read_index(shards.layout.index("train")))) == len(seconds)
+    assert len(list(read_embedded(shards.layout.table("train")))) == len(seconds)
     assert shards.times() == before
 
 
@@ -149,7 +149,7 @@ def test_an_utterance_whose_stated_duration_hid_that_it_is_too_short(shards):
         shards.embed_all()
         collect(shards)
         assert len(list(read_excluded(shards.layout.excluded("train")))) == 4
-        assert list(read_index(shards.layout.index("train"))) == []
+        assert list(read_embedded(shards.layout.table("train"))) == []
         assert len(list(read_failures(shards.layout.failures("train")))) == 1
     finally:
         del shards.settings["min_seconds"]

@@ -16,14 +16,14 @@ from xvectors.results.exporting import (
     is_kaldi_in_place,
 )
 from xvectors.results.speakers import average_speakers
-from xvectors.results.tables import IndexRow, write_index
+from xvectors.results.tables import EmbeddedRow, write_embedded
 from xvectors.storage import safetensors_file
 
 DIM = 5
 
 
 def write(folder, names):
-    """Write an index of random embeddings of utterances, named like ``speaker-number``."""
+    """Write a table of random embeddings of utterances, named like ``speaker-number``."""
     folder.mkdir(exist_ok=True)
     random = np.random.default_rng(0)
     vectors, rows = {}, []
@@ -31,8 +31,8 @@ def write(folder, names):
         vectors[name] = random.normal(size=DIM).astype(np.float32)
         torch.save(torch.from_numpy(vectors[name]), folder / f"{name}.pt")
         path = str(folder / f"{name}.pt")
-        rows.append(IndexRow(name, name.split("-", maxsplit=1)[0], path, 0.25 * len(rows)))
-    write_index(folder / "train.tsv", rows)
+        rows.append(EmbeddedRow(name, name.split("-", maxsplit=1)[0], path, 0.25 * len(rows)))
+    write_embedded(folder / "train.tsv", rows)
     return folder / "train.tsv", vectors
 
 

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from xvectors.errors import ShardError
 from xvectors.results.speakers import average_speakers, read_speakers
-from xvectors.results.tables import IndexRow, write_index
+from xvectors.results.tables import EmbeddedRow, write_embedded
 
 VECTORS = {"a1": [3.0, 4.0], "b1": [0.0, 2.0], "a2": [0.0, 10.0], "a3": [0.0, 0.0]}
 
@@ -18,8 +18,8 @@ def index(tmp_path):
     rows = []
     for utt_id, vector in VECTORS.items():
         torch.save(torch.tensor(vector), tmp_path / f"{utt_id}.pt")
-        rows.append(IndexRow(utt_id, f"{utt_id[0]} ä", str(tmp_path / f"{utt_id}.pt"), 1.5))
-    write_index(tmp_path / "train.tsv", rows)
+        rows.append(EmbeddedRow(utt_id, f"{utt_id[0]} ä", str(tmp_path / f"{utt_id}.pt"), 1.5))
+    write_embedded(tmp_path / "train.tsv", rows)
     return tmp_path / "train.tsv"
 
 
@@ -43,7 +43,7 @@ def test_means_and_counts(index, tmp_path, length_normalize, mean_of_a):
 
 
 def test_a_split_without_embeddings(tmp_path):
-    write_index(tmp_path / "train.tsv", [])
+    write_embedded(tmp_path / "train.tsv", [])
     average_speakers(tmp_path / "train.tsv", tmp_path / "s.safetensors", False, {})
     speakers = read_speakers(tmp_path / "s.safetensors")
     assert speakers.speaker_ids == []

@@ -1,7 +1,7 @@
 from xvectors.config.layout import Layout
 from xvectors.results.espnet3 import link_split
 from xvectors.results.stale_results import stale_results
-from xvectors.results.tables import write_index
+from xvectors.results.tables import write_embedded
 from xvectors.sharding.collected import write_collected
 
 
@@ -12,10 +12,10 @@ def found(layout, *exports):
 def test_a_table_of_an_earlier_version(tmp_path):
     layout = Layout(tmp_path)
     assert found(layout) == []
-    write_index(layout.index("train"), [])
+    write_embedded(layout.table("train"), [])
     assert found(layout) == []
-    layout.index("train").write_text("utt_id\tspeaker_id\tpath\tseconds\na\ts\t/x/a.pt\t1.0\n")
-    assert found(layout) == [layout.index("train")]
+    layout.table("train").write_text("utt_id\tspeaker_id\tpath\tseconds\na\ts\t/x/a.pt\t1.0\n")
+    assert found(layout) == [layout.table("train")]
 
 
 def test_archives_that_were_moved(tmp_path):

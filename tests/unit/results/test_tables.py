@@ -6,16 +6,16 @@ import torch
 from tests.support.toolkit_models import Trap
 from xvectors.errors import ShardError
 from xvectors.results.tables import (
+    EmbeddedRow,
     ExcludedRow,
-    IndexRow,
     is_current_form,
     load_embedding,
     load_embeddings,
+    read_embedded,
     read_excluded,
     read_failures,
-    read_index,
+    write_embedded,
     write_excluded,
-    write_index,
 )
 from xvectors.tasks.xvectors import XVectorRunner
 
@@ -43,7 +43,7 @@ def test_code_in_an_embedding_is_not_run(tmp_path, as_zip):
 def test_a_damaged_table(tmp_path, content, place):
     (tmp_path / "train.tsv").write_text(content)
     with pytest.raises(ShardError, match=rf"{place}: not a table of utterances\. Delete it"):
-        list(read_index(tmp_path / "train.tsv"))
+        list(read_embedded(tmp_path / "train.tsv"))
 
 
 def test_a_damaged_table_of_failures(tmp_path):
@@ -54,17 +54,17 @@ def test_a_damaged_table_of_failures(tmp_path):
 
 def test_seconds_of_speech_have_a_column_where_they_are_wanted(tmp_path):
     rows = [
-        IndexRow("a", "s", f"{tmp_path}/train/a.pt", 2.0, 1.5),
-        IndexRow("b", "s", f"{tmp_path}/train/b.pt", 3.0, None),
+        EmbeddedRow("a", "s", f"{tmp_path}/train/a.pt", 2.0, 1.5),
+        EmbeddedRow("b", "s", f"{tmp_path}/train/b.pt", 3.0, None),
     ]
-    write_index(tmp_path / "train.tsv", rows, with_speech=True)
-    assert list(read_index(tmp_path / "train.tsv")) == rows
+    write_embedded(tmp_path / "train.tsv", rows, with_speech=True)
+    assert list(read_embedded(tmp_path / "train.tsv")) == rows
     assert is_current_form(tmp_path / "train.tsv")
     lines = (tmp_path / "train.tsv").read_text().splitlines()
     assert lines[0] == "utt_id\tspeaker_id\tpath\tseconds\tspeech_seconds"
     assert [line.split("\t")[4] for line in lines[1:]] == ["1.5000", ""]
-    write_index(tmp_path / "train.tsv", rows)
-    found = [(row.seconds, row.speech_seconds) for row in read_index(tmp_path / "train.tsv")]
+    write_embedded(tmp_path / "train.tsv", rows)
+    found = [(row.seconds, row.speech_seconds) for row in read_embedded(tmp_path / "train.tsv")]
     assert found == [(2.0, None), (3.0, None)]
 
 
@@ -84,8 +84,8 @@ def made_table(folder, value, names=("train/a.pt", "train/deep/b.pt", "other/c.p
         torch.save(torch.full((3,), value), folder / name)
         # A runner may name its files by way of the split's folder.
         path = folder / "train" / ".." / name
-        rows.append(IndexRow(f"u{number}", "s", str(path), 1.0))
-    write_index(folder / "train.tsv", rows)
+        rows.append(EmbeddedRow(f"u{number}", "s", str(path), 1.0))
+    write_embedded(folder / "train.tsv", rows)
     return folder / "train.tsv"
 
 
@@ -98,7 +98,7 @@ def test_paths_are_relative_to_the_tables_folder(tmp_path, monkeypatch):
     made_table((tmp_path / "out" / "tag").relative_to(tmp_path), 1.0)
     assert [line.split("\t")[2] for line in table.read_text().splitlines()] == written
     monkeypatch.chdir(tmp_path / "out")
-    assert all((vector == 1).all() for vector in load_embeddings(read_index(table)))
+    assert all((vector == 1).all() for vector in load_embeddings(read_embedded(table)))
 
 
 def test_a_copy_of_a_folder_reads_its_own_embeddings(tmp_path):
@@ -106,15 +106,15 @@ def test_a_copy_of_a_folder_reads_its_own_embeddings(tmp_path):
     shutil.copytree(tmp_path / "first", tmp_path / "copy")
     made_table(tmp_path / "first", 2.0)
     for folder, value in (("copy", 1.0), ("first", 2.0)):
-        vectors = list(load_embeddings(read_index(tmp_path / folder / table.name)))
+        vectors = list(load_embeddings(read_embedded(tmp_path / folder / table.name)))
         assert [vector.tolist() for vector in vectors] == [[value] * 3] * 3
 
 
 def test_a_runner_that_writes_outside_the_folder_is_refused(tmp_path):
-    rows = [IndexRow("a", "s", str(tmp_path / "elsewhere" / "a.pt"), 1.0)]
+    rows = [EmbeddedRow("a", "s", str(tmp_path / "elsewhere" / "a.pt"), 1.0)]
     (tmp_path / "tag").mkdir()
     with pytest.raises(ShardError, match=r"elsewhere: lies outside .*tag, .*runner's output_path"):
-        write_index(tmp_path / "tag" / "train.tsv", rows)
+        write_embedded(tmp_path / "tag" / "train.tsv", rows)
     assert not (tmp_path / "tag" / "train.tsv").exists()
 
 
@@ -124,11 +124,11 @@ def test_a_table_that_names_files_outside_its_folder_is_not_read(tmp_path, path)
     table.write_text(f"utt_id\tspeaker_id\tpath\tseconds\na\ts\t{path}\t1.0000\n")
     assert not is_current_form(table)
     with pytest.raises(ShardError, match=r"train\.tsv:2: .* lies outside .*make this table again"):
-        list(read_index(table))
+        list(read_embedded(table))
 
 
 def test_tables_of_this_version_are_told_apart(tmp_path):
     assert is_current_form(made_table(tmp_path, 1.0))
-    write_index(tmp_path / "train.tsv", [])
+    write_embedded(tmp_path / "train.tsv", [])
     assert is_current_form(tmp_path / "train.tsv")
     assert not is_current_form(tmp_path / "missing.tsv")

@@ -47,8 +47,8 @@ def test_a_run_has_its_tables_when_every_split_has_one(shards):
     run = start({"xvector": shards.settings}, "my.yaml", as_it_is)
     assert not run.has_tables()
     for split in run.settings.xvector.splits:
-        run.layout.index(split).parent.mkdir(parents=True, exist_ok=True)
-        run.layout.index(split).touch()
+        run.layout.table(split).parent.mkdir(parents=True, exist_ok=True)
+        run.layout.table(split).touch()
     assert run.has_tables()
 
 

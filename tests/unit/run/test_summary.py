@@ -47,14 +47,14 @@ def test_done_before_and_by_this_run(shards):
     layout = shards.layout
     write_marker(layout.marker("train", "0-of-2"), make_marker(n_skipped=3, run=RUN))
     write_marker(layout.marker("train", "1-of-2"), make_marker(run="earlier"))
-    layout.index("train").touch()
+    layout.table("train").touch()
     assert lines(shards) == [
         "train: 10 embedded, 13 already embedded, 0 failed, 0.011 hours of audio embedded"
     ]
     silent = make_marker(n_silent=3, run="earlier")
     write_marker(layout.marker("train", "1-of-2"), silent)
     assert lines(shards)[0].endswith("embedded, 3 silent")
-    layout.index("train").unlink()
+    layout.table("train").unlink()
     write_log(layout.log("collect_split", "train"))
     (_, undone) = lines(shards)
     assert undone.startswith("train: its tables are not done, see ")

@@ -9,7 +9,7 @@ from xvectors.config.resolving import resolve_config
 from xvectors.errors import TrialsError
 from xvectors.results import tables, vectors
 from xvectors.results.speakers import Speakers, average_speakers
-from xvectors.results.tables import FailureRow, IndexRow, write_failures, write_index
+from xvectors.results.tables import EmbeddedRow, FailureRow, write_embedded, write_failures
 from xvectors.verification.scoring import Cohort, cosine_scores, score_trials
 from xvectors.verification.trials import Trial, utt_id_of
 
@@ -44,10 +44,10 @@ def write_split(config, split, angles):
         radians = np.deg2rad(angle)
         vector = (i + 1) * np.array([np.cos(radians), np.sin(radians)])
         torch.save(torch.tensor(vector, dtype=torch.float32), folder / f"{name}.pt")
-        rows.append(IndexRow(name, name[0], str(folder / f"{name}.pt"), 1.0))
-    write_index(layout.index(split), rows)
+        rows.append(EmbeddedRow(name, name[0], str(folder / f"{name}.pt"), 1.0))
+    write_embedded(layout.table(split), rows)
     write_failures(layout.failures(split), [])
-    average_speakers(layout.index(split), layout.speakers(split), False, {})
+    average_speakers(layout.table(split), layout.speakers(split), False, {})
 
 
 def run(config, tmp_path, *lines):
@@ -132,7 +132,7 @@ def test_many_trials_and_utterances_in_parts(monkeypatch):
     random = np.random.default_rng(0)
     embeddings = random.normal(size=(9, 4)).astype(np.float32)
     monkeypatch.setattr(tables, "load_embedding", lambda path: embeddings[int(path)])
-    rows = {str(i): IndexRow(str(i), str(i % 3), str(i), 1.0) for i in range(9)}
+    rows = {str(i): EmbeddedRow(str(i), str(i % 3), str(i), 1.0) for i in range(9)}
     trials = [Trial(i % 3 == j % 3, str(i), str(j), 1) for i in range(9) for j in range(9)]
     cohort = Cohort.of(Speakers(list("abc"), embeddings[:3]), 300)
     whole = cosine_scores(trials, rows, cohort)
@@ -173,7 +173,7 @@ def test_a_cohort_that_tells_nothing(config, tmp_path):
     for name in ("x-1", "y-1", "z-1"):
         torch.save(torch.tensor([1.0, 0.0]), tmp_path / f"out/y/cohort/{name}.pt")
     layout = Layout.of(resolve_config(config))
-    average_speakers(layout.index("cohort"), layout.speakers("cohort"), False, {})
+    average_speakers(layout.table("cohort"), layout.speakers("cohort"), False, {})
     config["xvector"] |= {"cohort": "cohort"}
     with pytest.raises(TrialsError, match="a-1: its scores against the cohort are all equal"):
         run(config, tmp_path, "1 a-1 a-2", "0 a-1 b-1")
