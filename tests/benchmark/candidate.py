@@ -131,7 +131,7 @@ def prepare_xvectors(arguments: argparse.Namespace) -> Job:
         settings = job_settings(arguments) | {"save_path": str(output)}
         config = resolve_config({"xvector": settings})
         layout = Layout.of(config)
-        fetch_encoder(str(arguments.encoder), layout.encoder)
+        fetch_encoder(str(arguments.encoder), layout.encoder_description)
         split_manifest(read_manifest(arguments.manifest), "part", 1, layout)
         started = time.monotonic() - seconds_before
         embed_shard(config, "part", "0-of-1", started, arguments.threads)

@@ -177,9 +177,9 @@ def draw_all(root):
     write_labels(layout.labels("train"), 12)
     layout.labels_summary("train").write_text(json.dumps({"suspect": 12}))
     write_excluded(layout.excluded("train"), [ExcludedRow("short", "short.wav", 0.5)])
-    layout.encoder.parent.mkdir()
+    layout.encoder_folder.mkdir()
     about = {"source": "a/model", "revision": None, "fingerprint": "f00d"}
-    layout.encoder.write_text(json.dumps(about))
+    layout.encoder_description.write_text(json.dumps(about))
     page = draw(config, with_tsne=True)
     draw_overview(config, {"train": SHARDS})
     return page, layout.overview

@@ -42,7 +42,7 @@ def split(config: Settings) -> None:
 def fetch(config: Settings) -> None:
     from xvectors.encoders.fetching import fetch_encoder
 
-    fetch_encoder(config.xvector.pretrained_model, Layout.of(config).encoder)
+    fetch_encoder(config.xvector.pretrained_model, Layout.of(config).encoder_description)
 
 
 def embed(config: Settings) -> None:

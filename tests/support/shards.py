@@ -41,7 +41,7 @@ class Shards:
     def prepare(self) -> list[str]:
         """Fetch the encoder, split the manifest, and return the names of the shards."""
         n_shards = self.settings["n_shards"]
-        fetch_encoder(self.settings["pretrained_model"], self.layout.encoder)
+        fetch_encoder(self.settings["pretrained_model"], self.layout.encoder_description)
         limits = Limits.of(resolve_config({"xvector": self.settings}))
         split_manifest(read_manifest(self.manifest), "train", n_shards, self.layout, limits)
         self.layout.embeddings("train").mkdir(parents=True, exist_ok=True)

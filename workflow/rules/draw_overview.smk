@@ -8,7 +8,7 @@ all other pages.
 rule draw_overview:
     """List all splits and trial lists with links to their pages."""
     input:
-        encoder=layout.encoder,
+        encoder=layout.encoder_description,
         collected=expand(layout.collected("{split}"), split=settings.xvector.splits),
         tables=expand(layout.table("{split}"), split=settings.xvector.splits),
         failures=expand(layout.failures("{split}"), split=settings.xvector.splits),

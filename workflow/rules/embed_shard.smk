@@ -13,7 +13,7 @@ rule embed_shard:
     input:
         # Markers tell which shards a new plan has changed.
         plan=plan_of,
-        encoder=layout.encoder,
+        encoder=layout.encoder_description,
     output:
         marker=layout.marker("{split}", "{shard}"),
     log:

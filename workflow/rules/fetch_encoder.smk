@@ -9,9 +9,9 @@ from xvectors.encoders.source import files_version
 rule fetch_encoder:
     """Copy or download the encoder once, on the submit host, and compute its fingerprint."""
     input:
-        look,
+        force_stale_jobs,
     output:
-        encoder=layout.encoder,
+        encoder=layout.encoder_description,
     log:
         layout.log("fetch_encoder", "encoder"),
     localrule: True

@@ -14,7 +14,7 @@ def is_made(path: str) -> bool:
     return any(rule.is_producer(path) for rule in workflow.rules)
 
 
-def look(wildcards: Wildcards) -> list[str]:
+def force_stale_jobs(wildcards: Wildcards) -> list[str]:
     """Make Snakemake rerun the jobs whose records are stale. Returns no files."""
     if workflow.is_main_process:
         if is_module:
@@ -28,7 +28,7 @@ def plan_of(wildcards: Wildcards) -> str:
     plan = str(layout.plan(wildcards.split))
     if workflow.is_main_process:
         run.records.split(wildcards.split)
-        look(wildcards)
+        force_stale_jobs(wildcards)
         if run.records.is_stale(wildcards.split, wildcards.shard):
             # Before the plan is made again, Snakemake does not see that a job behind an ancient
             # input is forced.
@@ -40,7 +40,7 @@ def shards_of(split: str) -> list[str]:
     """Return the names of a split's shards, after splitting its manifest if necessary."""
     if workflow.is_main_process:
         n_shards = run.records.split_again(split).n_shards
-        look(Wildcards())
+        force_stale_jobs(Wildcards())
         # A manifest that this run makes decides the number of shards, unless that is given.
         is_given = settings.xvector.given_shards(split) is not None
         is_open = not is_given and is_made(settings.xvector.manifest_paths[split])

@@ -9,7 +9,7 @@ the plan where nothing else tells the number of shards, or which of them are sta
 rule split_manifest:
     """Check a manifest and write its index shards, balanced by duration."""
     input:
-        look,
+        force_stale_jobs,
         manifest=manifest_of,
     output:
         plan=layout.plan("{split}"),

@@ -49,8 +49,8 @@ def will_run() -> bool:
 
 try:
     if workflow.is_main_process:
-        provider = workflow.storage_settings.default_storage_provider
-        run = start(config, config_files, place, provider)
+        storage_provider = workflow.storage_settings.default_storage_provider
+        run = start(config, config_files, place, storage_provider)
         settings = run.settings
         run.quiet.kept.add(NOTHING_TO_BE_DONE_MSG)
         if not is_module:

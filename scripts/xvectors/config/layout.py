@@ -25,9 +25,14 @@ class Layout:
         return cls(Path(settings.xvector.save_path) / settings.xvector.spk_embed_tag)
 
     @property
-    def encoder(self) -> Path:
+    def encoder_folder(self) -> Path:
+        """The folder of the fetched encoder's files."""
+        return self.root / ".encoder"
+
+    @property
+    def encoder_description(self) -> Path:
         """The description of the fetched encoder, beside the encoder's own files."""
-        return self.root / ".encoder" / "encoder.json"
+        return self.encoder_folder / "encoder.json"
 
     def embeddings(self, split: str) -> Path:
         """Return the folder of a split's embeddings."""

@@ -73,7 +73,7 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
         if workers is not None and "n_shards" not in own:
             merged.xvector.n_shards = workers
         _refuse_espnet3_model(merged, missing_here, source)
-        _fill_in_model(merged, own)
+        _fill_in_dependent_defaults(merged, own)
         xvector: Any = OmegaConf.to_container(merged.xvector, resolve=True)
     except OmegaConfBaseException as error:
         key = f" {error.full_key}:" if getattr(error, "full_key", None) else ""
@@ -235,7 +235,7 @@ def _workers(merged: DictConfig, source: str) -> int | None:
         raise ConfigError(f"{source}: parallel.n_workers: {error.errors()[0]['msg']}") from error
 
 
-def _fill_in_model(merged: DictConfig, own: Mapping[str, Any]) -> None:
+def _fill_in_dependent_defaults(merged: DictConfig, own: Mapping[str, Any]) -> None:
     """Set the toolkit's default encoder, its device, and the tag that follows from an encoder."""
     xvector = merged.xvector
     toolkit = TOOLKITS.get(str(xvector.toolkit))

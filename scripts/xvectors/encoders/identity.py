@@ -35,7 +35,7 @@ def collect_numerics(settings: Settings) -> dict[str, Any]:
 
 def describe_origin(settings: Settings) -> dict[str, str]:
     """Return the provenance of embeddings as JSON, for the metadata of files that hold many."""
-    encoder = read_fingerprint(Layout.of(settings).encoder)
+    encoder = read_fingerprint(Layout.of(settings).encoder_description)
     provenance = collect_numerics(settings) | {
         "encoder": encoder,
         "source": settings.xvector.pretrained_model,

@@ -415,7 +415,7 @@ class Product:
         total.addmm_(x, self.weight.t())
 
 
-def pointwise(convolution: torch.nn.Conv1d) -> tuple[torch.Tensor, torch.Tensor | None]:
+def pointwise_weights(convolution: torch.nn.Conv1d) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return weight, (outputs, inputs), and bias of a convolution with a kernel of one frame."""
     bias = convolution.bias
     return convolution.weight.detach()[:, :, 0], None if bias is None else bias.detach()
@@ -461,11 +461,11 @@ class Layer:
     ) -> None:
         affine = Affine.of_norm(norm)
         self.product = Product(convolution, dtype, padding, affine=affine)
-        turns, shift = affine.scale < 0, affine.shift.to(dtype)
-        self.lowest = shift.masked_fill(turns, -torch.inf)
+        is_negative, shift = affine.scale < 0, affine.shift.to(dtype)
+        self.lowest = shift.masked_fill(is_negative, -torch.inf)
         # One bound takes a CPU half as long as two. A GPU would be waited for here.
-        is_one = turns.device.type == "cpu" and not bool(turns.any())
-        self.highest = None if is_one else shift.masked_fill(~turns, torch.inf)
+        one_bound_suffices = is_negative.device.type == "cpu" and not bool(is_negative.any())
+        self.highest = None if one_bound_suffices else shift.masked_fill(~is_negative, torch.inf)
 
     def __call__(self, batch: Batch, x: torch.Tensor) -> torch.Tensor:
         """Map (rows, inputs) to (rows, outputs)."""

@@ -43,14 +43,14 @@ N_SUBMITTERS = 2
 # More were not tried on a GPU (docs/measurements/gpu.md).
 MAX_PROCESSES = 15
 # Seconds of audio that are embedded together, as many as fit into a batch of the network.
-PACK_SECONDS = 600
+GROUP_SECONDS = 600
 # The first batch of a process is so small that the GPU soon has work. Each next one doubles.
 FIRST_SECONDS = 20
 # Recordings above `LONG_SECONDS` that processes hold at a time, in all: 1.4 GB. A process holds a
 # recording of any length if it is the only one.
 MAX_LONG_SECONDS = 2 * 3600
 SECONDS_BETWEEN_TRIES = 0.1
-# The most bytes of a batch's signals, without its last one, if their stated lengths were wrong.
+# Limit of a batch's bytes before its last signal, in case signals are longer than stated.
 BATCH_BYTES = 80 * 2**20
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -93,7 +93,7 @@ class SharedSignals:
 
 
 class ServedEncoder:
-    """The parent process' encoder as a forked process uses it."""
+    """The parent process's encoder as a forked process uses it."""
 
     def __init__(self, encoder: Encoder, connection: Connection, memory: SharedSignals) -> None:
         """Take the encoder, used here for reading only, and the connection to the parent."""
@@ -125,7 +125,7 @@ def run_in_processes(
 
     Forked processes, at most one per batch and `MAX_PROCESSES`, run the pipeline, and its encoder
     embeds for them here. `utterances` are seconds and indices; neighbours are computed together. An
-    error of one index costs only that one, as in `run_threaded`. Close the generator to stop early.
+    error in one index fails only that index. Close the generator to stop early.
 
     Raises:
         ShardError: A process was killed.
@@ -175,7 +175,7 @@ def cut_batches(
 
     """
     long: list[Batch] = []
-    usual = min(2 * PACK_SECONDS / n_processes, PACK_SECONDS)
+    usual = min(2 * GROUP_SECONDS / n_processes, GROUP_SECONDS)
     batches: list[Batch] = []
     indices: list[int] = []
     total = 0.0
@@ -242,7 +242,8 @@ class _Server:
             for one, answer in zip(together, self._answers(together), strict=True):
                 one.child.connection.send(answer)
         except Exception:
-            # A process has ended, or it would wait forever; `messages` raises the error.
+            # The process has ended, or would wait forever for this answer. Kill it; `messages`
+            # then raises the error.
             logger.debug("no answer for a process", exc_info=True)
             for one in together:
                 one.child.process.kill()
@@ -253,7 +254,7 @@ class _Server:
             seconds = 0.0
             while self._waiting:
                 seconds += self._waiting[0].seconds
-                if together and seconds > PACK_SECONDS:
+                if together and seconds > GROUP_SECONDS:
                     break
                 together.append(self._waiting.popleft())
             return together
@@ -352,12 +353,11 @@ class _Children:
 
     def _share(self) -> Iterator[Batch]:
         """Yield batches that no other process has taken."""
-        held = 0
         while self._is_any_left():
-            batch = self._take(held)
-            held = batch.long_seconds if batch else 0
+            batch = self._take()
             if batch:
                 yield batch
+                self._release(batch)
             else:
                 time.sleep(SECONDS_BETWEEN_TRIES)
 
@@ -365,14 +365,10 @@ class _Children:
         n_taken: int = self._n_long_taken.value + self._n_short_taken.value
         return n_taken < len(self._long) + len(self._short)
 
-    def _take(self, held: int) -> Batch | None:
-        """Take a long recording if memory allows, or else a usual batch, if there are any.
-
-        This process no longer holds `held` seconds of a long recording.
-        """
+    def _take(self) -> Batch | None:
+        """Take a long recording if memory allows, or else a usual batch, if there are any."""
         with self._lock:
             n_long, n_short = int(self._n_long_taken.value), int(self._n_short_taken.value)
-            self._long_seconds.value -= held
             if n_long < len(self._long):
                 batch = self._long[n_long]
                 others = int(self._long_seconds.value)
@@ -384,6 +380,12 @@ class _Children:
                 self._n_short_taken.value += 1
                 return self._short[n_short]
             return None
+
+    def _release(self, batch: Batch) -> None:
+        """Let other processes use the memory of a batch that this process has finished."""
+        if batch.long_seconds:
+            with self._lock:
+                self._long_seconds.value -= batch.long_seconds
 
 
 def die_with(parent: int) -> None:

@@ -206,7 +206,7 @@ def _provider(job: _Job, gpu: str | None) -> EnvironmentProvider:
         config.xvector.device = "cuda"
     fingerprint = job.utterances.source.fingerprint
     if fingerprint is not None:
-        folder = job.layout.encoder.parent
+        folder = job.layout.encoder_folder
         if fingerprint_of(folder) != fingerprint:
             raise EncoderError(
                 f"{folder}: the encoder's copy is damaged. Rerun the same command, which fetches "

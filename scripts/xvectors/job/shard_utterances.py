@@ -37,7 +37,7 @@ class ShardUtterances:
         """
         layout = Layout.of(settings)
         self.content = read_index_shard(layout.index_shard(split, shard))
-        fingerprint = read_fingerprint(layout.encoder)
+        fingerprint = read_fingerprint(layout.encoder_description)
         self.source = EmbeddingSource(
             collect_numerics(settings),
             lambda: fingerprint,

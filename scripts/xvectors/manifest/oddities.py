@@ -35,7 +35,7 @@ def is_header(line: bytes) -> bool:
     )
 
 
-def other_kind(line: bytes) -> str | None:
+def hint_at_other_format(line: bytes) -> str | None:
     """Return a hint if a manifest's first line, which was refused, shows a file of another kind."""
     if line.startswith(UTF_16_MARKS):
         return "the file is UTF-16; save it as UTF-8"
@@ -58,7 +58,7 @@ class Oddities:
         self._n_stray = 0
         self._odd_speakers: dict[str, set[str]] = defaultdict(set)
 
-    def look_at(self, number: int, line: bytes, utterance: Utterance) -> None:
+    def collect(self, number: int, line: bytes, utterance: Utterance) -> None:
         """Take a line that was not refused."""
         self._n_lines += 1
         if line.count(b"\t") >= MIN_COLUMNS:

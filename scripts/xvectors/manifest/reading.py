@@ -13,7 +13,7 @@ import numpy as np
 from xvectors.config.paths import expand_path
 from xvectors.errors import ManifestError
 from xvectors.manifest.lines import numbered_lines, parse_line, version_of
-from xvectors.manifest.oddities import Oddities, is_header, other_kind
+from xvectors.manifest.oddities import Oddities, hint_at_other_format, is_header
 from xvectors.manifest.utterances import Utterances
 
 MAX_PROBLEMS_SHOWN = 10
@@ -71,13 +71,13 @@ def read_manifest(path: Path) -> Manifest:
         else:
             starts.append(start)
             hashes.append(hash(utterance.utt_id))
-            oddities.look_at(number, line, utterance)
+            oddities.collect(number, line, utterance)
     for number, repetition in _repetitions(path, hashes):
         problems.add(number, repetition)
     if not starts and not problems.total:
         problems.add(1, "no utterance at all")
     if problems.total:
-        hint = other_kind(first_line or b"")
+        hint = hint_at_other_format(first_line or b"")
         raise ManifestError("\n".join(problems.lines(path, hint)))
     utterances = Utterances(path, starts, version)
     return Manifest(path, utterances, digest.hexdigest(), tuple(oddities.warnings(path)))

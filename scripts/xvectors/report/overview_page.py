@@ -101,7 +101,7 @@ def draw_overview(settings: Settings, shards: Mapping[str, Sequence[str]]) -> No
 
 def _encoder(settings: Settings, works: Mapping[str, list[Work]]) -> Encoder:
     layout = Layout.of(settings)
-    about = _read(layout.encoder)
+    about = _read(layout.encoder_description)
     accounts = [account for own in works.values() for _, account in own]
     files = [_work_file(layout, split, name) for split, own in works.items() for name, _ in own]
     return Encoder(

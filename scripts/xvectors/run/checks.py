@@ -38,13 +38,15 @@ HTML_SUFFIXES = (".html", ".htm")
 HEAD_BYTES = 200
 
 
-def check_config(settings: Settings, source: str = "config", made: Collection[str] = ()) -> None:
+def check_config(
+    settings: Settings, source: str = "config", to_be_made: Collection[str] = ()
+) -> None:
     """Check that the manifests, the encoder and the classes of the settings exist.
 
     Args:
         settings: The settings.
-        source: Where it comes from, for error messages.
-        made: Manifests that need not be there, because the same run makes them.
+        source: Where they come from, for error messages.
+        to_be_made: Manifests that need not be there, because the same run makes them.
 
     Raises:
         ConfigError: One line for every key that refers to something missing or unusable.
@@ -52,13 +54,15 @@ def check_config(settings: Settings, source: str = "config", made: Collection[st
     """
     for note in settings.notes:
         logger.warning("%s: %s", source, note)
-    problems = [f"{source}: {problem}" for problem in _broken_references(settings.xvector, made)]
+    problems = [
+        f"{source}: {problem}" for problem in _broken_references(settings.xvector, to_be_made)
+    ]
     if problems:
         raise ConfigError("\n".join(problems))
 
 
-def check_manifests(settings: Settings, made: Collection[str] = ()) -> None:
-    """Check the manifests that have changed since they were split, except `made` ones to come.
+def check_manifests(settings: Settings, to_be_made: Collection[str] = ()) -> None:
+    """Check the manifests that have changed since they were split, except those `to_be_made`.
 
     Raises:
         ManifestError: One line for every line that is wrong, of all manifests.
@@ -67,8 +71,8 @@ def check_manifests(settings: Settings, made: Collection[str] = ()) -> None:
     problems = []
     for split in settings.xvector.splits:
         path = Path(settings.xvector.manifest_paths[split])
-        is_made = split in settings.xvector.corpora or str(path) in made
-        if is_made and not path.exists():
+        is_to_be_made = split in settings.xvector.corpora or str(path) in to_be_made
+        if is_to_be_made and not path.exists():
             continue  # The run will make it.
         plan = read_plan(Layout.of(settings).plan(split))
         if plan is None or plan.manifest != hash_manifest(path):
@@ -119,12 +123,12 @@ def _check_trials(settings: Settings) -> None:
         check_trials(new, manifests)
 
 
-def _broken_references(xvector: XVectorSettings, made: Collection[str]) -> Iterator[str]:
+def _broken_references(xvector: XVectorSettings, to_be_made: Collection[str]) -> Iterator[str]:
     unusable = list(_unusable_paths(xvector))
     if unusable:
         yield from unusable
         return
-    yield from _broken_manifests(xvector, made)
+    yield from _broken_manifests(xvector, to_be_made)
     if isinstance(xvector.n_shards, Mapping):
         for split in set(xvector.n_shards) - set(xvector.splits) - set(xvector.manifest_paths):
             yield f"xvector.n_shards.{split}: no such split"
@@ -193,7 +197,7 @@ def _broken_products(xvector: XVectorSettings, runner: type[BaseRunner]) -> Iter
                 yield f"xvector.{product}: {xvector.runner} leaves no speaker embeddings"
 
 
-def _broken_manifests(xvector: XVectorSettings, made: Collection[str]) -> Iterator[str]:
+def _broken_manifests(xvector: XVectorSettings, to_be_made: Collection[str]) -> Iterator[str]:
     for split, path in xvector.manifest_paths.items():
         others = [other for other in xvector.corpora if xvector.manifest_paths[other] == path]
         if split in others and others[0] != split:
@@ -208,7 +212,7 @@ def _broken_manifests(xvector: XVectorSettings, made: Collection[str]) -> Iterat
                 f"xvector.manifest_paths.{split}: {manifest} is a folder: name it as a corpus, "
                 f"xvector.corpora: {{{split}: {{kind: ..., path: {manifest}}}}}"
             )
-        elif manifest not in made and not Path(manifest).is_file():
+        elif manifest not in to_be_made and not Path(manifest).is_file():
             yield f"xvector.manifest_paths.{split}: no such manifest: {manifest}"
 
 

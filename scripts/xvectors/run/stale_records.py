@@ -80,39 +80,39 @@ class Records:
     def stale_encoder(self) -> frozenset[Path]:
         """The description of the encoder's copy, if it is stale."""
         model = self._settings.xvector.pretrained_model
-        path = self._layout.encoder
+        path = self._layout.encoder_description
         return frozenset() if describes(path, model) else frozenset({path})
 
     @cached_property
     def stale_results(self) -> frozenset[Path]:
-        """Tables and exports that say something else than what lies beside them."""
+        """Tables and exports that no longer match the files beside them."""
         xvector = self._settings.xvector
         labelled = xvector.manifest_paths if xvector.labels else {}
         found = stale_results(self._layout, xvector.splits, xvector.exports, labelled)
         return frozenset(found)
 
     def split(self, split: str) -> SplitRecords:
-        """Return a split's records as they were when this run last looked at them."""
+        """Return a split's records as they were when this run last read them."""
         if split not in self._splits:
-            self._look(split)
+            self._read(split)
         return self._splits[split]
 
     def split_again(self, split: str) -> SplitRecords:
-        """Return a split's records, looked at again if its manifest was split meanwhile."""
+        """Return a split's records, read again if its manifest was split meanwhile."""
         if self._versions.get(split) != _version(self._layout.plan(split)):
-            self._look(split)
+            self._read(split)
         return self.split(split)
 
-    def _look(self, split: str) -> None:
+    def _read(self, split: str) -> None:
         self._versions[split] = _version(self._layout.plan(split))
-        self._splits[split] = _SplitLook(self._settings, split).look()
+        self._splits[split] = _SplitReader(self._settings, split).read()
         self._n_undone.pop(split, None)
         self._has_news = True
 
     def n_shards_to_run(self) -> int | None:
         """Return how many shards of all splits are not done, None if it is not known yet.
 
-        Those of a split are counted once per look at its records.
+        Those of a split are counted once each time its records are read.
         """
         counts = [self._count_undone(split) for split in self._settings.xvector.splits]
         known = [count for count in counts if count is not None]
@@ -164,13 +164,14 @@ def number_of_shards(settings: Settings, split: str) -> int | None:
     return None if plan is None else plan.n_shards
 
 
-def return_from_future(layout: Layout, splits: Iterable[str]) -> None:
-    """Date files from the future, which a wrong clock has made, to the present, except embeddings.
+def redate_future_files(layout: Layout, splits: Iterable[str]) -> None:
+    """Set the time of files that are dated in the future to now, except embeddings.
 
-    Snakemake would take files that are made from them for outdated, and their job for failed.
+    A wrong clock has made them. Snakemake would take files that are made from them for outdated,
+    and their job for failed.
     """
     now = time.time_ns()
-    folders = {layout.root, layout.encoder.parent}
+    folders = {layout.root, layout.encoder_folder}
     for split in splits:
         folders |= {layout.plan(split).parent, layout.index_shard(split, "any").parent}
     for folder in filter(Path.is_dir, folders):
@@ -189,8 +190,8 @@ def _version(path: Path) -> object:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-class _SplitLook:
-    """A look at the records of a split."""
+class _SplitReader:
+    """Reads the records of a split and finds the stale ones."""
 
     def __init__(self, settings: Settings, split: str) -> None:
         self._settings = settings
@@ -202,15 +203,15 @@ class _SplitLook:
         self._limits = Limits.of(settings)
         self._numerics = collect_numerics(settings)
 
-    def look(self) -> SplitRecords:
+    def read(self) -> SplitRecords:
         try:
-            return self._look()
+            return self._find_stale()
         except OSError as error:
             if problem := machine_problem(error):
                 raise ShardError(f"{problem}. {FIX_AND_RERUN}") from error
             raise
 
-    def _look(self) -> SplitRecords:
+    def _find_stale(self) -> SplitRecords:
         plan = read_plan(self._plan)
         stale = None
         if plan is not None and self._given in (None, plan.n_shards):
@@ -285,7 +286,7 @@ class _SplitLook:
 
     def _is_done(self, name: str, shard: IndexShard) -> bool:
         """Tell whether everything that a done-marker states is still true."""
-        encoder = self._layout.encoder
+        encoder = self._layout.encoder_description
         xvector = self._settings.xvector
         try:
             marker = read_marker(self._marker(name))

@@ -19,7 +19,7 @@ from xvectors.files.run_lock import ENDED, RunLock, RunWatch, name_run
 from xvectors.run.checks import check_config, check_manifests
 from xvectors.run.progress_line import ProgressLine, Quiet, RunCounter
 from xvectors.run.snakemake_workarounds import cancel_timers
-from xvectors.run.stale_records import Records, return_from_future
+from xvectors.run.stale_records import Records, redate_future_files
 from xvectors.run.step_modules import ENVIRONMENT, modules_of_steps
 from xvectors.run.step_server import StepServer
 from xvectors.run.summary import interruption, summarize
@@ -38,10 +38,12 @@ class Run:
 
     """
 
-    def __init__(self, settings: Settings, source: str, storage: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, source: str, storage_provider: str | None = None
+    ) -> None:
         """Store the arguments of `start`, and note which run held the output folder's lock last."""
         self.settings = settings
-        self._storage = storage
+        self._storage_provider = storage_provider
         self.source = source
         self._is_checked = False
         self.layout = Layout.of(settings)
@@ -59,24 +61,25 @@ class Run:
         self._line = ProgressLine(self._counter.count)
         self._server: StepServer | None = None
 
-    def check(self, made: Iterable[str] = ()) -> None:
+    def check(self, to_be_made: Iterable[str] = ()) -> None:
         """Check that everything the configuration refers to is present and valid.
 
-        Further calls do nothing. The including workflow makes the manifests in `made`.
+        Further calls do nothing. The including workflow makes the manifests in `to_be_made`.
 
         Raises:
             XVectorsError: Something is missing or wrong.
 
         """
         if not self._is_checked:
-            made = set(made)
-            if self._storage is not None:
+            to_be_made = set(to_be_made)
+            if self._storage_provider is not None:
                 raise ConfigError(
-                    f"--default-storage-provider {self._storage}: leave it out. Embeddings and "
-                    "records are read, renamed and locked on a file system that all jobs share"
+                    f"--default-storage-provider {self._storage_provider}: leave it out. "
+                    "Embeddings and records are read, renamed and locked on a file system that "
+                    "all jobs share"
                 )
-            check_config(self.settings, self.source, made)
-            check_manifests(self.settings, made)
+            check_config(self.settings, self.source, to_be_made)
+            check_manifests(self.settings, to_be_made)
             self._is_checked = True
 
     def begin(self) -> None:
@@ -96,7 +99,7 @@ class Run:
             raise ShardError(
                 f"{self.layout.root}: another run has just written there. Rerun the same command"
             )
-        return_from_future(self.layout, self.settings.xvector.splits)
+        redate_future_files(self.layout, self.settings.xvector.splits)
         self._forget_progress()
         self._note_interrupts()
         self.quiet.make_room = self._line.make_room
@@ -151,7 +154,10 @@ class Run:
 
 
 def start(
-    raw: Mapping[str, Any], source: str, place: Callable[[str], str], storage: str | None = None
+    raw: Mapping[str, Any],
+    source: str,
+    place: Callable[[str], str],
+    storage_provider: str | None = None,
 ) -> Run:
     """Check the configuration itself. Writes nothing.
 
@@ -159,7 +165,7 @@ def start(
         raw: The user's configuration.
         source: Origin of the configuration, for error messages.
         place: Returns a rule's path with the module's prefix, if there is one.
-        storage: Snakemake's storage provider for all files, if there is one.
+        storage_provider: Snakemake's storage provider for all files, if there is one.
 
     Raises:
         ConfigError: The configuration or the locale is wrong.
@@ -167,7 +173,7 @@ def start(
     """
     require_utf8()
     require_config(raw)
-    return Run(place_paths(resolve_config(raw, source), place), source, storage)
+    return Run(place_paths(resolve_config(raw, source), place), source, storage_provider)
 
 
 def place_paths(settings: Settings, place: Callable[[str], str]) -> Settings:

@@ -29,7 +29,7 @@ def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> I
     """
     layout = Layout.of(settings)
     causes = []
-    if not layout.encoder.exists():
+    if not layout.encoder_description.exists():
         causes += errors_in(layout.log("fetch_encoder", "encoder"), since)
     for split in settings.xvector.splits:
         plan = read_plan(layout.plan(split))

@@ -1,7 +1,7 @@
 """Splitting a manifest into index shards, see `xvectors.sharding.assignment` for their balance.
 
-Utterances that are too short or too long are in no shard. No header decides that: a recording that
-seems to be beyond a limit is measured.
+Utterances that are too short or too long are in no shard. A header alone excludes no utterance: a
+recording that seems beyond a limit is measured.
 """
 
 import contextlib
@@ -163,11 +163,11 @@ def divide(
         TooManyHeadersError: Too many durations are unknown.
 
     """
-    listed = _list(manifest, earlier, max_headers)
+    listed = _collect_durations(manifest, earlier, max_headers)
     is_excluded = np.zeros(len(listed.keys), dtype=bool)
     if limits:
         most = None if max_headers is None else MAX_MEASURED
-        is_excluded = _exclude(manifest, listed, earlier, limits, most)
+        is_excluded = _measure_and_exclude(manifest, listed, earlier, limits, most)
     included = np.flatnonzero(~is_excluded)
     keys, seconds = listed.keys[included], listed.seconds[included]
     total = float(seconds.sum())
@@ -188,7 +188,9 @@ def divide(
     )
 
 
-def _list(manifest: Manifest, earlier: EarlierShards, max_headers: int | None) -> _Listed:
+def _collect_durations(
+    manifest: Manifest, earlier: EarlierShards, max_headers: int | None
+) -> _Listed:
     """Return a manifest's utterances with the durations that it, or headers, state."""
     utterances = manifest.utterances
     keys = np.empty(len(utterances), dtype=np.int64)
@@ -215,7 +217,7 @@ def _list(manifest: Manifest, earlier: EarlierShards, max_headers: int | None) -
     return _Listed(keys, seconds.round(4), is_stated, containers)
 
 
-def _exclude(
+def _measure_and_exclude(
     manifest: Manifest,
     listed: _Listed,
     earlier: EarlierShards,

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from xvectors.files.atomic import unwritable
 from xvectors.storage.packs import (
-    EARLIER_PROVENANCE_BYTES,
     NUMBER,
     PROVENANCE_BYTES,
+    SPEECHLESS_PROVENANCE_BYTES,
     Row,
     files_named,
     pack_provenance,
@@ -32,7 +32,7 @@ JOURNAL_SUFFIX = ".journal"
 # The fields before name and vector in a journal: the checksum of all that follows, the name's
 # length in bytes, the vector's length in numbers, and its provenance.
 _RECORD = struct.Struct(f"<IHI{PROVENANCE_BYTES}s")
-_EARLIER_RECORD = struct.Struct(f"<IHI{EARLIER_PROVENANCE_BYTES}s")
+_EARLIER_RECORD = struct.Struct(f"<IHI{SPEECHLESS_PROVENANCE_BYTES}s")
 _CHECKSUM_BYTES = 4
 _JOURNAL_NAME = re.compile(rf"\.(\d+-of-\d+)\.[0-9a-f]{{12}}{re.escape(JOURNAL_SUFFIX)}")
 

@@ -35,10 +35,10 @@ ROWS = "rows"
 # they are not known.
 _PROVENANCE = struct.Struct("<8s8sq16sd?d")
 PROVENANCE_BYTES = _PROVENANCE.size
-# Earlier versions lacked the seconds of speech, those before them everything decoded. The first
-# ones had two hashes only, the second of everything.
+# Formats of earlier versions, newest first: without seconds of speech; without facts about the
+# decoded audio; two hashes only, the second of the whole provenance.
 _SPEECHLESS_PROVENANCE = struct.Struct("<8s8sq16sd?")
-EARLIER_PROVENANCE_BYTES = _SPEECHLESS_PROVENANCE.size
+SPEECHLESS_PROVENANCE_BYTES = _SPEECHLESS_PROVENANCE.size
 _EARLIER_PROVENANCE = struct.Struct("<8s8sq16s")
 _EARLIEST_PROVENANCE = struct.Struct("<8s8s")
 # The metadata of a pack hold, for every row, its provenance and the checksum of its bytes.

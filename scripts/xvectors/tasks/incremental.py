@@ -105,8 +105,8 @@ class OutputCheck:
             # Here too, because processes that are forked later have a copy of the list.
             self._discard_if_stale(answer.target, standing)
 
-    def take(self, index: int) -> tuple[Target, bool]:
-        """Return an utterance, and whether its embedding is current; remove a stale one."""
+    def discard_stale(self, index: int) -> tuple[Target, bool]:
+        """Discard a stale embedding. Return the utterance, and whether its embedding is current."""
         target = self.target_of(index)
         standing = self._standings.get(index)
         if standing is None:
@@ -172,7 +172,7 @@ class IncrementalPipeline(Pipeline):
     def load(self, index: int) -> _Item:
         """Load an utterance as the runner does, unless its embedding is current."""
         self.outputs.check_run()
-        target, is_current = self.outputs.take(index)
+        target, is_current = self.outputs.discard_stale(index)
         if is_current:
             return _Item(target, is_current)
         # Before the runner reads the file: if it changes in between, its embedding is stale.

@@ -24,8 +24,8 @@ from xvectors.job import encoder_server
 from xvectors.job.encoder_server import (
     BATCH_BYTES,
     FIRST_SECONDS,
+    GROUP_SECONDS,
     MAX_LONG_SECONDS,
-    PACK_SECONDS,
     Batch,
     Request,
     SharedSignals,
@@ -169,19 +169,19 @@ class NotingEncoder(EchoEncoder):
 def test_what_waits_is_embedded_together():
     encoder = NotingEncoder()
     server = encoder_server._Server(encoder)
-    pack = int(PACK_SECONDS)
+    group = int(GROUP_SECONDS)
     first = asking(server, (np.full(100, 1), 16000), (np.full(50, 2), 24000))
-    second = asking(server, (np.full(pack // 2, 3), 1), (np.full(pack // 3, 4), 1))
-    third = asking(server, (np.full(pack // 2, 5), 1))
-    long = asking(server, (np.full(10 * pack, 6), 1))
+    second = asking(server, (np.full(group // 2, 3), 1), (np.full(group // 3, 4), 1))
+    third = asking(server, (np.full(group // 2, 5), 1))
+    long = asking(server, (np.full(10 * group, 6), 1))
     for _ in range(4):
         server.answer()
     assert encoder.sizes == [4, 1, 1]
     (first,), (second,), (third,), (long,) = first, second, third, long
     assert first.tolist() == [[1, 100, 16000], [2, 50, 24000]]
-    assert second.tolist() == [[3, pack // 2, 1], [4, pack // 3, 1]]
-    assert third.tolist() == [[5, pack // 2, 1]]
-    assert long.tolist() == [[6, 10 * pack, 1]]
+    assert second.tolist() == [[3, group // 2, 1], [4, group // 3, 1]]
+    assert third.tolist() == [[5, group // 2, 1]]
+    assert long.tolist() == [[6, 10 * group, 1]]
 
 
 def test_an_error_is_for_the_process_whose_signals_cause_it():
@@ -253,7 +253,7 @@ def test_batches_are_cut_by_their_seconds(n_processes, seconds):
     assert [i for batch in batches for i in batch.indices] == list(range(20_000))
     assert not any(batch.long_seconds for batch in batches)
     totals = [len(batch.indices) * (seconds + 0.1) for batch in batches[:-1]]
-    usual = min(2 * PACK_SECONDS / n_processes, PACK_SECONDS)
+    usual = min(2 * GROUP_SECONDS / n_processes, GROUP_SECONDS)
     for number, total in enumerate(totals):
         least = min(usual, FIRST_SECONDS * 2 ** (number // n_processes))
         assert least - 0.01 < total < least + seconds + 0.2

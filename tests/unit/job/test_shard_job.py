@@ -122,7 +122,7 @@ def test_the_encoder_is_hashed_once_per_job(corpus, demo_encoder, monkeypatch):
             f"{module}.fingerprint_of",
             lambda folder: hashed.append(folder) or shards.layout.fingerprint,
         )
-    fingerprint = json.loads(shards.layout.encoder.read_bytes())["fingerprint"]
+    fingerprint = json.loads(shards.layout.encoder_description.read_bytes())["fingerprint"]
     monkeypatch.setattr(type(shards.layout), "fingerprint", fingerprint, raising=False)
     shards.embed(shard)
     assert len(hashed) == 1

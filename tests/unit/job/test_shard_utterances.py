@@ -15,7 +15,7 @@ def test_utterances_are_found_by_their_position_in_the_manifest(tmp_path):
     keys = {"save_path": str(tmp_path), "spk_embed_tag": "tag", "pretrained_model": None}
     config = resolve_config({"xvector": {**keys, "manifest_paths": {"train": str(manifest)}}})
     layout = Layout.of(config)
-    fetch_encoder(None, layout.encoder)
+    fetch_encoder(None, layout.encoder_description)
     split_manifest(read_manifest(manifest), "train", 2, layout)
     seen = []
     for shard in ("0-of-2", "1-of-2"):
@@ -44,7 +44,7 @@ def test_files_are_read_by_length_and_then_members_as_they_lie(tmp_path):
     keys = {"save_path": str(tmp_path), "spk_embed_tag": "tag", "pretrained_model": None}
     config = resolve_config({"xvector": {**keys, "manifest_paths": {"train": str(manifest)}}})
     layout = Layout.of(config)
-    fetch_encoder(None, layout.encoder)
+    fetch_encoder(None, layout.encoder_description)
     split_manifest(read_manifest(manifest), "train", 1, layout)
     utterances = ShardUtterances(config, "train", "0-of-1")
     expected = [(700.0, 3), (3.0, 4), (2.0, 2), (1.0, 0), (7.0, 1), (2.0, 5)]

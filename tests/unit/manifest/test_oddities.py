@@ -1,7 +1,7 @@
 import pytest
 
 from xvectors.manifest.lines import parse_line
-from xvectors.manifest.oddities import Oddities, is_header, other_kind, plain_name
+from xvectors.manifest.oddities import Oddities, hint_at_other_format, is_header, plain_name
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_header_names_the_first_two_columns(line, expected):
     ],
 )
 def test_what_the_first_line_says_of_the_file(line, kind):
-    found = other_kind(line)
+    found = hint_at_other_format(line)
     assert found is None if kind is None else kind in str(found)
 
 
@@ -45,7 +45,7 @@ def test_oddities_are_told_with_their_lines(tmp_path):
     path.write_bytes(b"\n".join(lines))
     oddities = Oddities()
     for number, line in enumerate(lines, start=1):
-        oddities.look_at(number, line, parse_line(line))
+        oddities.collect(number, line, parse_line(line))
     stray, alike = oddities.warnings(path)
     assert stray.startswith(f"{path}: 1 of 3 lines have a fifth column without name=value (line 3)")
     assert alike.startswith(f"{path}: speakers 'anna', 'anna ' look the same")

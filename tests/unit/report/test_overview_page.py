@@ -24,9 +24,9 @@ def config(tmp_path):
     failures = [FailureRow("x", "x.wav", "empty")]
     config = make_split(tmp_path, *make_voices(3, 4), failures, **wanted)
     layout = Layout.of(config)
-    layout.encoder.parent.mkdir()
+    layout.encoder_folder.mkdir()
     about = {"source": "<b>/model", "revision": None, "fingerprint": "f00d"}
-    layout.encoder.write_text(json.dumps(about))
+    layout.encoder_description.write_text(json.dumps(about))
     layout.labels_summary("train").write_text(json.dumps({"suspect": 7}))
     layout.clusters_summary("train").write_text(json.dumps({"n_clusters": 5}))
     score = {"n_targets": 1500, "n_nontargets": 500, "eer": 0.0123}

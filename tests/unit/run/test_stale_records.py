@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.shards import Shards
 from xvectors.config.resolving import resolve_config
-from xvectors.run.stale_records import Records, number_of_shards, return_from_future
+from xvectors.run.stale_records import Records, number_of_shards, redate_future_files
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_another_line_makes_the_plan_stale_and_the_markers_that_it_touches(shard
 
 def test_another_encoder_makes_its_description_stale(shards, tmp_path):
     shards.settings["pretrained_model"] = str(tmp_path / "other")
-    assert records(shards).stale_encoder == {shards.layout.encoder}
+    assert records(shards).stale_encoder == {shards.layout.encoder_description}
 
 
 def test_shards_that_are_not_done_or_stale_are_to_run(shards):
@@ -102,7 +102,7 @@ def test_records_from_the_future_get_the_present_time(shards):
     future = time.time_ns() + 3600 * 10**9
     for path in (marker, embedding):
         os.utime(path, ns=(future, future))
-    return_from_future(shards.layout, ["train"])
+    redate_future_files(shards.layout, ["train"])
     assert marker.stat().st_mtime_ns < future
     # Its time is that of its version, which a marker has noted.
     assert embedding.stat().st_mtime_ns == future

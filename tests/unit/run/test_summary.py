@@ -143,7 +143,7 @@ def test_the_cause_comes_last_and_no_log_that_is_not_of_this_run(shards):
     """An encoder that cannot be fetched stops all shards; no log of theirs exists."""
     layout = shards.layout
     cause = "cannot fetch 'nobody/nothing'"
-    layout.encoder.unlink()
+    layout.encoder_description.unlink()
     write_log(layout.log("fetch_encoder", "encoder"), cause)
     write_log(layout.log("embed_shard", "train/1-of-2"), since=SINCE - 1)
     first, last = lines(shards)

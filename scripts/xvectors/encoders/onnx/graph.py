@@ -112,7 +112,7 @@ class Graph:
                 f"{self.path}: its metadata state {stated_dim} values per embedding, it gives "
                 f"{alone.shape[1]}"
             )
-        if self.max_batch is None and not self._is_exact(short, alone):
+        if self.max_batch is None and not self._matches_alone(short, alone):
             self.max_batch = 1
 
     def _noise(self, n_frames: int) -> Array:
@@ -122,7 +122,7 @@ class Graph:
         shape = (n_frames * SAMPLES_PER_FRAME,) if is_raw else (n_frames, self.frontend.mel_bins)
         return generator.standard_normal((2, *shape), dtype=numpy.float32)
 
-    def _is_exact(self, batch: Array, alone: Array) -> bool:
+    def _matches_alone(self, batch: Array, alone: Array) -> bool:
         """Tell whether a batch has the embeddings of its signals alone."""
         try:
             together = self.run(batch, batch.shape[1])

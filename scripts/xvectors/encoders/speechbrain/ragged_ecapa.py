@@ -15,7 +15,7 @@ from xvectors.encoders.ragged import (
     Product,
     lay_out,
     pass_through_res2net,
-    pointwise,
+    pointwise_weights,
 )
 
 
@@ -86,8 +86,8 @@ class _Block:
         self.before = _layer(block.tdnn1, dtype)
         self.res2net = [_layer(part, dtype) for part in block.res2net_block.blocks]
         self.after = _layer(block.tdnn2, dtype)
-        self.squeeze = pointwise(block.se_block.conv1.conv)
-        self.excite = pointwise(block.se_block.conv2.conv)
+        self.squeeze = pointwise_weights(block.se_block.conv1.conv)
+        self.excite = pointwise_weights(block.se_block.conv2.conv)
         self.shortcut = Product(block.shortcut.conv, dtype, "reflect") if block.shortcut else None
         self.n_channels = self.after.product.n_outputs
 
@@ -123,7 +123,7 @@ class _Pooling:
         self.attention_norm = Norm(pooling.tdnn.norm.norm, dtype)
         self.logits = Product(pooling.conv.conv, dtype, "reflect")
         self.norm = model.asp_bn
-        self.last = pointwise(model.fc.conv)
+        self.last = pointwise_weights(model.fc.conv)
 
     def __call__(self, batch: Batch, x: torch.Tensor) -> torch.Tensor:
         """Map (frames, channels) to embeddings, float32, (utterances, dim)."""
