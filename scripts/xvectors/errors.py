@@ -88,7 +88,7 @@ class TaskError(XVectorsError):
 
 
 class ShardError(XVectorsError):
-    """A shard could not be finished. Its finished work is kept."""
+    """A shard could not be finished, or outputs cannot be read. Finished work is kept."""
 
 
 class WriteError(XVectorsError):

@@ -1,7 +1,7 @@
 """Faults: each does one harm to a harness, at a moment and a place that its dice choose.
 
 It checks what may be checked at once: that what is there is whole and right, and that the message
-is clear. Whoever injects it then checks that the same command completes.
+is clear. The caller then checks that the same command completes.
 """
 
 import json

@@ -1,6 +1,6 @@
 """What is fuzzed: readers of what users bring, fed with any bytes.
 
-Whatever a target is given, the reader returns what its documentation says, or raises an error
+For any bytes, the reader returns what its documentation says, or raises an error
 of the project's own, a clear line for each problem. All else (another exception, a hang, memory
 without bound, another answer to the same bytes) is a finding.
 """

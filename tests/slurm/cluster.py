@@ -35,7 +35,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "
 NODES = ("n1", "n2")
 ACCOUNT = "speech"
 CLUSTER = "test"
-# What becomes of a job that runs no more.
+# States of a job that has ended.
 ENDED = frozenset(
     {
         "BOOT_FAIL",
@@ -65,7 +65,7 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
     """Poll `condition` until it is true, and return what it returned.
 
     Raises:
-        ClusterError: `what` has not come about within `seconds`.
+        ClusterError: `what` did not become true within `seconds`.
 
     """
     deadline = time.monotonic() + seconds
@@ -505,7 +505,7 @@ class Cluster:
         (self.root / "gres.conf").write_text("".join(lines), encoding="utf-8")
 
     def _configure(self, settings: str) -> None:
-        """Replace the configuration; whoever reads it finds it whole."""
+        """Replace the configuration; readers always find it whole."""
         written = self.root / "slurm.conf.new"
         written.write_text(settings, encoding="utf-8")
         written.replace(self.configuration)

@@ -63,7 +63,7 @@ def must_be(what: str, check: Callable[[Any], object] = lambda value: True) -> W
 
     Args:
         what: The allowed values in words, ``an integer from 1 on``.
-        check: Tells whether a value of the right type is allowed. It is not asked about None.
+        check: Tells whether a value of the right type is allowed. It is not called for None.
 
     """
 
@@ -179,7 +179,7 @@ class _Section(BaseModel):
 class Corpus(_Section):
     """A corpus that a manifest is made from.
 
-    Its reader determines which options a kind has, see `xvectors.corpora.kinds`.
+    The reader of a kind determines its options, see `xvectors.corpora.kinds`.
     """
 
     kind: Literal[

@@ -3,7 +3,8 @@
 A reader is a function that yields the utterances (`Entry`) of the corpus at a path, in a stable
 order, and the files and lines that are not utterances (`LeftOut`). Its parameters are options of
 that kind, in the configuration and on the command line. `xvectors.config.settings.Corpus` describes
-them. The first line of its docstring describes the path.
+them. The first sentence of its docstring names the corpus and what `path` is; `--help` and
+errors quote it.
 """
 
 import inspect
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xvectors.corpora.entries import Entry, LeftOut, find_changed_folder
+from xvectors.corpora.espnet3 import read_espnet3
 from xvectors.corpora.folders import (
     pattern_problems,
     read_folder,
@@ -22,8 +24,8 @@ from xvectors.corpora.folders import (
     read_ljspeech,
     read_vctk,
 )
+from xvectors.corpora.kaldi import read_kaldi
 from xvectors.corpora.lhotse import read_lhotse
-from xvectors.corpora.listings import read_espnet3, read_kaldi
 from xvectors.corpora.nemo import read_nemo
 from xvectors.corpora.parquet import read_parquet
 from xvectors.corpora.shar import read_shar
@@ -66,7 +68,7 @@ def summary_of(kind: str) -> str:
 def corpus_problems(corpus: Mapping[str, Any], manifest: Path) -> Iterator[str]:
     """Yield ``key: problem`` for each problem that prevents making a manifest from a corpus.
 
-    The corpus, its kind and options, is valid for the schema.
+    `corpus` has passed the schema.
     """
     kind, options = corpus["kind"], options_of(corpus["kind"])
     for name in corpus:
@@ -103,7 +105,7 @@ def changed_folder(
 
 
 def read_corpus(corpus: Mapping[str, Any]) -> list[Entry]:
-    """Return the utterances of a corpus, which has no problems.
+    """Return the utterances of a corpus. `corpus_problems` must have found none.
 
     Slashes in utt_ids become hyphens, because an utt_id becomes the name of a file.
 

@@ -74,6 +74,10 @@ def make_manifest(corpus: Mapping[str, Any], manifest: Path) -> None:
 
 
 def _repetitions(entries: list[Entry]) -> Iterator[str]:
+    """Yield a problem for each repeated utt_id.
+
+    Named here with their places in the corpus; `read_manifest` has the rule.
+    """
     first_place: dict[str, str] = {}
     for entry in entries:
         if entry.utt_id in first_place:

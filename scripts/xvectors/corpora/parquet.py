@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from xvectors.audio.containers import TableRow
 from xvectors.audio.parquet_rows import is_damage
-from xvectors.corpora.containers import Fields, find_containers, read_containers
+from xvectors.corpora.containers import find_containers, read_containers
 from xvectors.corpora.entries import Entry, LeftOut
+from xvectors.corpora.fields import Fields
 from xvectors.errors import CorpusError, first_line
 
 if TYPE_CHECKING:

@@ -7,14 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from xvectors.audio.opening import AUDIO_SUFFIXES
-from xvectors.corpora.containers import (
-    Fields,
-    Tar,
-    TarMember,
-    find_containers,
-    read_containers,
-)
+from xvectors.corpora.containers import Tar, TarMember, find_containers, read_containers
 from xvectors.corpora.entries import Entry, LeftOut
+from xvectors.corpora.fields import Fields
 from xvectors.errors import CorpusError
 
 # The field that holds the beginning of the members' names.

@@ -3,8 +3,8 @@
 In a ragged batch the frames of all utterances lie one below the other, without padding. A second
 layout gives every utterance as many rows as the longest has; it takes the same few operations for
 any number of utterances. In both, a convolution gathers its taps by an index that ends at each
-utterance's own ends, and becomes one matrix product. Operations on whole utterances use that
-utterance's rows. So every utterance gets the result that it gets alone.
+utterance's own ends, and becomes one matrix product. An operation on a whole utterance
+uses only its rows. So every utterance gets the result that it gets alone.
 """
 
 from abc import ABC, abstractmethod
@@ -108,7 +108,7 @@ class Batch(ABC):
         """Return the row of each tap of each row, and which of these taps are zero."""
         offsets = [(tap - kernel_size // 2) * dilation for tap in range(kernel_size)]
         last = self._last_frame[:, None]
-        # Made on the device, which would otherwise be waited for.
+        # Made on the device: a copy from the CPU would wait for it.
         taps = torch.arange(kernel_size, device=self.device)
         frames = self._frame[:, None] + (taps - kernel_size // 2) * dilation
         if padding == "reflect":
@@ -157,7 +157,7 @@ class Batch(ABC):
 
     @abstractmethod
     def add(self, x: torch.Tensor, addends: torch.Tensor) -> None:
-        """Add its row of `addends`, (utterances, channels), to all rows of each utterance."""
+        """Add to all rows of each utterance its row of `addends`, (utterances, channels)."""
 
     @abstractmethod
     def gate(
@@ -463,7 +463,7 @@ class Layer:
         self.product = Product(convolution, dtype, padding, affine=affine)
         is_negative, shift = affine.scale < 0, affine.shift.to(dtype)
         self.lowest = shift.masked_fill(is_negative, -torch.inf)
-        # One bound takes a CPU half as long as two. A GPU would be waited for here.
+        # One bound takes a CPU half as long as two. On a GPU, asking would wait for its work.
         one_bound_suffices = is_negative.device.type == "cpu" and not bool(is_negative.any())
         self.highest = None if one_bound_suffices else shift.masked_fill(~is_negative, torch.inf)
 

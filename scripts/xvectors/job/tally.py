@@ -43,7 +43,8 @@ class Tally:
     ) -> None:
         """Count the outcome of the utterance in a row, or the exception that it met.
 
-        An error of one utterance costs only that one. `audio` is the version of its audio file.
+        An error in one utterance fails only that utterance. `audio` is the version of its audio
+        file.
         """
         shard = self.shard
         if isinstance(outcome, BaseException):

@@ -130,7 +130,7 @@ def _hash_version(path: Path, version: tuple[int, int]) -> str:
 def _repetitions(path: Path, hashes: "array[int]") -> Iterator[tuple[int, str]]:
     """Yield the number and the problem of each line that repeats the utt_id of an earlier one.
 
-    Equal hashes of utt_ids tell which few lines to compare.
+    Only lines whose utt_ids have equal hashes are compared.
     """
     ordered = np.sort(np.asarray(hashes, dtype=np.int64))
     repeated = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())

@@ -135,7 +135,7 @@ def utterance_map(
 
 
 def _shading(density: Density, scales: Sequence[alt.Scale]) -> alt.Chart:
-    """Return the cells of a density that have utterances, the darker the more."""
+    """Return the cells of a density that have utterances, darker where there are more."""
     (x_edges, y_edges, counts) = density
     rows = [
         {

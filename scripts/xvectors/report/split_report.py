@@ -158,7 +158,8 @@ class SplitReport:
 
     `view` is None unless its files are speaker embeddings, `n_suspects` unless its labels are
     checked. `suspects` and `doubts` have the smallest margins, of all and of the sample.
-    `recordings` says where the audio of both is, and `clips` holds the beginning of it as MP3.
+    `recordings` says where the audio of both is, and `clips` holds the beginning of each
+    recording as MP3.
     `density` is that of many utterances on the map, None unless there are more than it shows.
     """
 

@@ -284,7 +284,7 @@ def judge(scores: Scores, threshold: Threshold) -> list[str]:
 
 
 def _first_of_same(hashes: Numbers) -> Numbers:
-    """Return each hash's place of the first equal one, -1 for the first itself."""
+    """Return, for each hash, the position of the first equal one, or -1 if it is the first."""
     _, firsts, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     first = firsts[inverse].astype(np.int64)
     first[first == np.arange(len(hashes))] = -1
@@ -325,7 +325,7 @@ def _means(sums: Floats) -> Vectors:
 
 
 def _trusted(margins: Floats, labels: Numbers) -> NDArray[np.bool_]:
-    """Select the utterances for means: those with margins from 0 up, and at least half."""
+    """Select utterances for means: margins from 0 up, and at least half of each speaker's."""
     # Sort by speaker, then by margin in descending order.
     order = np.lexsort((-np.nan_to_num(margins, nan=np.inf), labels))
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1))

@@ -47,6 +47,7 @@ class Products:
     def all(self) -> list[str]:
         """Return means, labels, clusters, exports, pages and scores, of all splits."""
         xvector, layout = self.settings.xvector, self.layout
+        # `Layout` has a method named after each export.
         makers = [getattr(layout, kind) for kind in xvector.exports]
         if xvector.speaker_means and makes_embeddings(runner_class(self.settings)):
             makers.append(layout.speakers)

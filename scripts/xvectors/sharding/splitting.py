@@ -154,7 +154,7 @@ def divide(
     Args:
         manifest: The split's manifest.
         n_shards: The number of shards; None to choose it by the hours of audio.
-        earlier: The shards of an earlier split.
+        earlier: The index shards that an earlier run wrote.
         limits: The durations that an utterance may have.
         max_headers: How many audio files may be opened for their durations; None for no limit.
             No more than `MAX_MEASURED` are measured if it is given.

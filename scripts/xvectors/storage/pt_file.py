@@ -153,7 +153,7 @@ def load_vector(path: Path) -> NDArray[np.float32]:
         return found
     kind, shape = str(getattr(found, "dtype", type(found).__name__)), getattr(found, "shape", ())
     if (kind, len(shape)) != ("torch.float32", 1):
-        raise ValueError(f"holds no embedding but {kind}, {tuple(shape)}")
+        raise ValueError(f"holds {kind} of shape {tuple(shape)}, not an embedding")
     return np.asarray(found.numpy())
 
 
@@ -225,7 +225,7 @@ def _pickled_length(n_numbers: int) -> bytes:
     for code, layout, limit in (b"K", "<B", 2**8), (b"M", "<H", 2**16), (b"J", "<i", 2**31):
         if n_numbers < limit:
             return code + struct.pack(layout, n_numbers)
-    raise ValueError(f"{n_numbers} numbers are no embedding")
+    raise ValueError(f"too many numbers for an embedding: {n_numbers}")
 
 
 def _records(content: bytes) -> dict[bytes, _Record]:

@@ -96,7 +96,7 @@ def run_by_batch(
     """Yield batches of indices with their outcomes, one stage after the other.
 
     Neighbours are computed together, at most `batch_size`, and at most `max_bytes` without the last
-    one. An error of one index costs only that one, as in `run_threaded`.
+    one. An error in one index fails only that index.
     """
     for batch in _batches((_load(pipeline, index) for index in indices), batch_size, max_bytes):
         results = _compute_or_fail(pipeline, [one.item for one in batch if not one.error])
@@ -128,7 +128,7 @@ def run_threaded(
     """Yield each index, in order, with its outcome or its exception of any stage.
 
     Neighbours are computed together. If a batch cannot be computed, its items are computed one by
-    one, so that an error of one item costs only that item. Only the project's own errors other than
+    one, so that an error in one item fails only that item. Only the project's own errors other than
     `UtteranceError`, which concern more than one item, end the work. Close the generator to stop
     early. In both cases computed results are still stored.
     """

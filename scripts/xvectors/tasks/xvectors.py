@@ -140,7 +140,7 @@ class XVectorRunner(BaseRunner):
 
         Returns:
             An outcome, or a list of them, one per index. An utterance that cannot be embedded has
-            the status ``failed`` and costs no other one.
+            the status ``failed``; the others are not affected.
 
         """
         pipeline = storing_pipeline(

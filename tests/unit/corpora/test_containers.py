@@ -5,7 +5,7 @@ import pytest
 from tests.support.corpora import add
 from xvectors.audio.containers import ByteRange
 from xvectors.corpora import containers
-from xvectors.corpora.containers import Fields, Tar, find_containers, read_containers
+from xvectors.corpora.containers import Tar, find_containers, read_containers
 from xvectors.errors import CorpusError
 
 
@@ -111,21 +111,6 @@ def test_text_that_is_not_utf8(tmp_path):
         add(tar, "a.txt", b"\xff")
     with Tar(path) as opened, pytest.raises(CorpusError, match=r"a.txt is text that is not UTF-8"):
         opened.read_text(next(opened.members()))
-
-
-def test_the_usual_fields_and_given_ones():
-    values = {"_id": 7, "speaker": "s", "text": "words", "duration": 1.5, "who": "w", "json": {}}
-    entry = Fields.of(None, None, None).entry("place", "a.wav", values, "default")
-    assert entry == ("place", "7", "a.wav", "words", "s", 1.5, None)
-    entry = Fields.of("json", "who", "none").entry("place", "a.wav", values, "default")
-    assert entry == ("place", "default", "a.wav", "", "w", 1.5, None)
-
-
-@pytest.mark.parametrize("seconds", [None, 0, -1, "x", float("nan"), float("inf")])
-def test_seconds_that_are_none(seconds):
-    entry = Fields.of(None, None, None).entry("place", "a.wav", {"duration": seconds}, "a")
-    assert entry.seconds is None
-    assert entry.speaker_id == "a"
 
 
 def test_containers_are_found_by_a_pattern(tmp_path):

@@ -60,7 +60,7 @@ def test_anything_else_is_left_to_torch(content, tmp_path):
 
 def test_a_tensor_of_more_dimensions_is_no_vector(tmp_path):
     torch.save(torch.zeros(1, 3), tmp_path / "a.pt")
-    with pytest.raises(ValueError, match=r"no embedding but torch.float32, \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"holds torch.float32 of shape \(1, 3\), not an"):
         load_vector(tmp_path / "a.pt")
 
 

@@ -26,7 +26,8 @@ NORMALIZATIONS = {
 }
 # Further metadata of NeMo's features, which are computed in this way only.
 NEMO = {"window_size_ms": "25", "window_stride_ms": "10", "window_type": "hann"}
-# Lengths on which a graph is tried, in frames and, of samples, in this many at a time.
+# Lengths in frames on which a graph is tried. A graph that takes samples gets `SAMPLES_PER_FRAME`
+# for each frame.
 TRIED_LENGTHS = (96, 160)
 SAMPLES_PER_FRAME = 160
 # Largest difference of a signal's embeddings alone and in a batch, of the largest element.
@@ -88,7 +89,9 @@ class Graph:
         return numpy.asarray(found, numpy.float32).reshape(len(features), -1)
 
     def _try_out(self, stated_dim: str | None) -> None:
-        """Embed noise of two lengths, and set `max_batch` to 1 if companions matter.
+        """Embed noise of two lengths.
+
+        Set `max_batch` to 1 if an embedding depends on the others in its batch.
 
         Raises:
             EncoderError: It fails, or what comes out is not an embedding.
@@ -220,7 +223,10 @@ def _described_frontend(metadata: Mapping[str, str], path: Path) -> Frontend:
     given = {"sample_rate": metadata.get("sample_rate"), "mel_bins": metadata.get("feat_dim")}
     given["normalize_samples"] = metadata.get("normalize_samples")
     if not all(value is None or value.isdecimal() for value in given.values()):
-        raise EncoderError(f"{path}: its metadata have numbers that are none; {choice}")
+        raise EncoderError(
+            f"{path}: its metadata give a sample_rate, feat_dim or normalize_samples that "
+            f"is not a whole number; {choice}"
+        )
     changes: dict[str, Any] = {key: int(value) for key, value in given.items() if value}
     if "normalize_samples" in changes:
         changes["normalize_samples"] = bool(changes["normalize_samples"])

@@ -119,7 +119,7 @@ def test_metadata_of_nemos(tmp_path):
             SPEAKER_3D | {"feature_normalize_type": "per_feature"},
             "say feature_normalize_type: per_feature, which 3dspeaker does not have; set",
         ),
-        (WESPEAKER | {"sample_rate": "16k"}, "have numbers that are none; set xvector.frontend"),
+        (WESPEAKER | {"sample_rate": "16k"}, "that is not a whole number; set xvector.frontend"),
         (WESPEAKER | {"output_dim": "192"}, "state 192 values per embedding, it gives 24"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Readers of corpora that a file or two list: Kaldi data folders and ESPnet3's manifests."""
+"""Reader of Kaldi's data folders."""
 
 import re
 import shlex
@@ -11,7 +11,6 @@ from xvectors.audio.signal import Segment
 from xvectors.config.paths import expand_path
 from xvectors.corpora.entries import Entry, LeftOut, read_lines
 from xvectors.errors import CorpusError
-from xvectors.manifest.reading import locate_audio, read_manifest
 
 # Programs of wav.scp that do nothing but decode a file, and their arguments for that.
 DECODERS = {
@@ -46,15 +45,6 @@ def read_kaldi(path: Path, root: str = ".") -> Iterator[Entry | LeftOut]:
         _, text = texts.get(utt_id, (place, ""))
         _, speaker = speakers.get(utt_id, (place, utt_id))
         yield Entry(place, utt_id, wav, text, speaker, segment=segment)
-
-
-def read_espnet3(path: Path) -> Iterator[Entry]:
-    """ESPnet3: the manifest that its recipes write, a TSV file without a header."""
-    utterances = read_manifest(path).utterances
-    for (place, line), utterance in zip(read_lines(path), utterances, strict=True):
-        text = line.split("\t")[2]
-        wav = locate_audio(path, utterance.wav_path)
-        yield Entry(place, utterance.utt_id, wav, text, *utterance[2:])
 
 
 def _read_segments(
