@@ -84,7 +84,7 @@ def test_what_is_stale_shows_without_snakemakes_metadata(quick_done):
     assert run() == everything
 
 
-def test_a_job_does_without_the_encoder_that_was_copied(done):
+def test_a_job_needs_only_the_copy_of_the_encoder(done):
     encoder = done.root / "scratch"
     shutil.copytree(done.root / "config" / "demo" / "encoder", encoder)
     done.xvector["pretrained_model"] = str(encoder)
@@ -102,7 +102,7 @@ def test_a_job_does_without_the_encoder_that_was_copied(done):
 def test_no_vector_of_another_encoder_stays_in_the_folder(done):
     before = done.vectors()
     done.xvector["on_error"] = "skip"
-    # Of these two the new encoder makes nothing.
+    # The new encoder embeds neither of these two.
     done.audio("boris_01").unlink()
     lines = done.manifest.read_text().splitlines(keepends=True)
     done.manifest.write_text("".join(lines[1:]))

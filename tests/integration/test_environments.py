@@ -11,6 +11,7 @@ from importlib.metadata import (
     requires,
 )
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.checkout import REPOSITORY
+from xvectors.config.settings import Export
 
 pytestmark = pytest.mark.integration
 
@@ -114,7 +116,7 @@ def test_jobs_have_environments_of_their_own(checkout, conda, reference):
         report=True,
         labels=True,
         clusters=True,
-        exports=["kaldi", "safetensors", "parquet", "numpy", "cosyvoice", "espnet3"],
+        exports=list(get_args(Export)),
     )
     checkout.run_well("--software-deployment-method", "conda")
     for utt_id, vector in checkout.vectors().items():

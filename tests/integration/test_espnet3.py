@@ -187,7 +187,7 @@ def test_espnet3s_runner_gives_the_same_vectors(tmp_path, toolkit, make):
         assert difference <= (TOLERANCE if is_same_signal else RESAMPLED_TOLERANCE)
 
 
-def test_no_configuration_is_one_line(tmp_path):
+def test_no_configuration_is_a_one_line_error(tmp_path):
     result = snakemake(tmp_path, "-n")
     assert result.returncode != 0
     assert "Traceback" not in result.stdout

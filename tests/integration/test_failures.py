@@ -51,7 +51,7 @@ def test_a_damaged_copy_of_the_encoder_is_fetched_anew(done):
     assert changed(before, done.times()) == {"late"}
 
 
-def test_a_bad_manifest_is_one_line_for_each_bad_line_and_embeds_nothing(checkout):
+def test_a_bad_manifest_has_a_one_line_error_for_each_bad_line_and_embeds_nothing(checkout):
     (checkout.corpus / "valid.tsv").write_text("only\ttwo\n")
     (checkout.corpus / "test.tsv").write_bytes(checkout.manifest.read_bytes())
     checkout.xvector["splits"] = ["test", "train", "valid"]
@@ -65,7 +65,7 @@ def test_a_bad_manifest_is_one_line_for_each_bad_line_and_embeds_nothing(checkou
     assert not (checkout.root / "out").exists()
 
 
-def test_an_encoder_that_cannot_be_fetched_is_one_line(checkout):
+def test_an_encoder_that_cannot_be_fetched_is_a_one_line_error(checkout):
     checkout.xvector["pretrained_model"] = "nobody/nothing"
     result = checkout.run()
     assert result.returncode != 0

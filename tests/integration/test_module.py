@@ -192,7 +192,7 @@ def test_another_target_of_the_outer_workflow_needs_nothing_of_the_module(quick,
     assert not (quick.root / "out").exists()
 
 
-def test_a_broken_configuration_is_one_line(quick):
+def test_a_broken_configuration_is_a_one_line_error(quick):
     outer = Outer(quick)
     outer.use("xv", '{"xvector": {"batchsize": 3}}')
     result = outer.run("xv_all")

@@ -171,7 +171,7 @@ def test_a_runner_that_skips_what_exists_and_raises_what_it_likes(checkout):
     assert len(checkout.rows("train.tsv")) == 9
 
 
-def test_a_mistake_in_a_task_is_one_line(checkout):
+def test_a_mistake_in_a_task_is_a_one_line_error(checkout):
     task = POWER_TASK.replace("manifest, output_dir):", "manifest, output):")
     assert task != POWER_TASK
     checkout.use_task(task, pretrained_model=None, n_shards=1)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def produced(embedded, tmp_path_factory):
-    """A checkout of which all there is was made, to be copied only."""
+    """A checkout with all products. Tests copy it and leave it as it is."""
     checkout = embedded.copied(tmp_path_factory.mktemp("produced"))
     checkout.xvector |= {"exports": ["kaldi", "safetensors", "parquet"], "cohort": "train"}
     checkout.xvector |= {"speaker_means": True, "report": True, "labels": True}
@@ -27,11 +27,11 @@ def produced(embedded, tmp_path_factory):
 
 @pytest.fixture
 def full(produced, tmp_path):
-    """A checkout of one's own of which all there is was made."""
+    """A copy of the checkout with all products."""
     return produced.copied(tmp_path)
 
 
-def test_all_that_is_made_of_embeddings(full):
+def test_all_products_of_embeddings(full):
     vectors = {name: vector.numpy() for name, vector in full.vectors().items()}
     table = parquet.read_table(full.out / "train.parquet")
     scp = read_vectors(full.out / "train.kaldi" / "xvector.scp")
@@ -69,12 +69,12 @@ def test_all_that_is_made_of_embeddings(full):
     clean = full.rows("train.clean.tsv")
     assert [row[0] for row in clean] == list(labels)
 
-    # In this copy, what names files by absolute paths is made again.
+    # In this copy, products that name files by absolute paths are made again.
     full.run_well()
     assert full.rows("train.clean.tsv")[0][1] == str(full.audio("alba_00"))
     assert "Nothing to be done" in full.run_well()
 
-    # What has changed is made again, and what hangs on it.
+    # A changed recording is embedded again, and the products that depend on it are made again.
     full.audio("hugo_04").write_bytes(full.audio("grace_04").read_bytes())
     assert "1 embedded, 8 already embedded" in full.run_well()
     changed = full.vectors()["hugo_04"].numpy()
@@ -84,7 +84,7 @@ def test_all_that_is_made_of_embeddings(full):
     assert np.array_equal(scp["hugo"], changed)
 
 
-def test_scoring_alone_and_lengths_normalized_when_asked(full):
+def test_the_score_target_and_length_normalization(full):
     before = load_file(full.out / "train.speakers.safetensors")
     full.xvector |= {"length_normalize": True}
     (full.out / "train.parquet").unlink()
@@ -92,7 +92,7 @@ def test_scoring_alone_and_lengths_normalized_when_asked(full):
     assert "mine: EER 0.00% by cosine" in full.run_well("--", "score")
     assert not (full.out / "train.parquet").exists()
     assert (full.out / "mine.scores.html").exists()
-    # Of one utterance; of several, unit vectors are averaged.
+    # Speakers with one utterance. With several, unit vectors are averaged.
     after = load_file(full.out / "train.speakers.safetensors")
     assert after.keys() == before.keys()
     for name in before.keys() - {"alba"}:
@@ -108,7 +108,7 @@ def test_scoring_alone_and_lengths_normalized_when_asked(full):
     assert "nothing to score: give lists of trials as xvector.trials" in result.stdout
 
 
-def test_a_run_that_was_cut_short_after_collecting_leaves_nothing_stale(full):
+def test_after_a_run_that_stopped_after_collecting_nothing_stays_stale(full):
     # As long as before, so that the table stays the same.
     samples, rate = soundfile.read(full.audio("boris_01"))
     soundfile.write(full.audio("boris_01"), samples[::-1], rate)

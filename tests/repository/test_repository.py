@@ -1,4 +1,4 @@
-"""The repository, held against what the places ask for in which people find it."""
+"""The repository meets the requirements of the places where people find it."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ def read(name: str) -> str:
     return (REPOSITORY / name).read_text(encoding="utf-8")
 
 
-def test_the_workflow_catalog_takes_it_up():
+def test_the_workflow_catalog_accepts_the_workflow():
     """As snakemake-workflow-catalog's "Adding workflows" and generate-catalog.py have it."""
     readme = read("README.md").lower()
     assert "snakemake" in readme
@@ -107,7 +107,7 @@ def make_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_a_clone_in_a_path_with_a_space_is_one_line(tmp_path):
+def test_a_clone_in_a_path_with_a_space_is_a_one_line_error(tmp_path):
     result = make_run(tmp_path / "my clone")
     assert result.returncode != 0
     (line,) = result.stderr.splitlines()
@@ -116,7 +116,7 @@ def test_a_clone_in_a_path_with_a_space_is_one_line(tmp_path):
     )
 
 
-def test_a_python_that_is_too_old_is_one_line(tmp_path):
+def test_a_python_that_is_too_old_is_a_one_line_error(tmp_path):
     """It says its version as Python 3.10 does; the rest is this Python."""
     old = tmp_path / "python3.10"
     old.write_text(

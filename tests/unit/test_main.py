@@ -64,14 +64,14 @@ def test_the_command_makes_the_same_manifest(tmp_path, manifest):
         (["libritts", "/none"], "error: path: no such file or folder: /none"),
     ],
 )
-def test_a_bad_command_is_one_line(arguments, message, manifest):
+def test_a_bad_command_is_a_one_line_error(arguments, message, manifest):
     with pytest.raises(SystemExit) as error:
         main(["make_manifest", *arguments, "--output", str(manifest)])
     assert str(error.value.code).startswith(message)
     assert len(str(error.value.code).splitlines()) == 1
 
 
-def test_a_locale_that_is_not_utf8_is_one_line(manifest, monkeypatch):
+def test_a_locale_that_is_not_utf8_is_a_one_line_error(manifest, monkeypatch):
     monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-1")
     with pytest.raises(SystemExit) as error:
         main(["make_manifest", "libritts", ".", "--output", str(manifest)])

@@ -9,7 +9,7 @@ def test_a_class_by_its_name():
 
 
 @pytest.mark.parametrize("name", ["nowhere.Class", "xvectors.errors.Nothing", "bare", ""])
-def test_what_cannot_be_imported_is_one_line_with_the_key(name):
+def test_a_class_that_cannot_be_imported_is_a_one_line_error_with_the_key(name):
     with pytest.raises(ConfigError) as error:
         import_class(name, "xvector.runner")
     assert str(error.value).startswith(f"xvector.runner: cannot import {name!r} (")

@@ -29,7 +29,7 @@ def test_home_at_the_beginning(path, expanded, monkeypatch):
     assert expand_path(path) == expanded
 
 
-def test_a_locale_that_is_not_utf8_is_one_line(monkeypatch):
+def test_a_locale_that_is_not_utf8_is_a_one_line_error(monkeypatch):
     require_utf8()
     monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
     with pytest.raises(ConfigError, match=r"^this locale's encoding is iso8859-1, .*C\.UTF-8"):

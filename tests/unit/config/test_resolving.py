@@ -6,6 +6,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from xvectors.config.resolving import require_config, resolve_config
+from xvectors.config.settings import RESERVED_ENDINGS
 from xvectors.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -241,7 +242,7 @@ def test_words_from_the_command_line_are_read_as_what_they_stand_for():
         ({"device": "gpu"}, "xvector.device: must be cpu, cuda, cuda:<number> or null, not 'gpu'"),
         ({"splits": []}, "xvector.splits: must name at least one"),
         ({"splits": ["a/b"]}, "xvector.splits.0: must be letters, digits, '_', '.' or '-'"),
-        ({"splits": ["train.failed"]}, ".parquet, .npy, .ids.txt, .cosyvoice, not 'train.failed'"),
+        ({"splits": ["train.failed"]}, f"{', '.join(RESERVED_ENDINGS)}, not 'train.failed'"),
         ({"manifest_paths": ["a"]}, "xvector.manifest_paths: must be a map"),
         (
             {"manifest_paths": {"train": [3]}},
@@ -275,7 +276,7 @@ def test_words_from_the_command_line_are_read_as_what_they_stand_for():
         ({"save_path": "${what:1}"}, "Unsupported interpolation type what"),
     ],
 )
-def test_a_bad_setting_is_one_line_with_file_and_key(xvector, message):
+def test_a_bad_setting_is_a_one_line_error_with_file_and_key(xvector, message):
     with pytest.raises(ConfigError) as error:
         resolve_config({"xvector": xvector}, "my.yaml")
     assert str(error.value).startswith("my.yaml: ")

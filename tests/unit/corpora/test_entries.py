@@ -18,7 +18,7 @@ from xvectors.corpora.entries import (
 )
 
 
-def test_a_cut_off_gzip_file_is_one_line(tmp_path, manifest):
+def test_a_cut_off_gzip_file_is_a_one_line_error(tmp_path, manifest):
     corpus = make_lhotse(tmp_path).options
     path = tmp_path / "cuts.jsonl.gz"
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) * 50)[:-20])
@@ -27,7 +27,7 @@ def test_a_cut_off_gzip_file_is_one_line(tmp_path, manifest):
     assert "cuts.jsonl.gz: cannot be read: Not a gzipped file" in refusal(corpus, manifest)
 
 
-def test_text_that_is_not_utf8_is_one_line(tmp_path, manifest):
+def test_text_that_is_not_utf8_is_a_one_line_error(tmp_path, manifest):
     path = tmp_path / "LJSpeech" / "metadata.csv"
     write(path, "").write_bytes(b"a|\xff|\xff\n")
     error = refusal({"kind": "ljspeech", "path": str(path.parent)}, manifest)

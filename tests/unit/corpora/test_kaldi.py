@@ -43,7 +43,7 @@ BAD_KALDI = [
 
 
 @pytest.mark.parametrize(("files", "message"), BAD_KALDI)
-def test_a_bad_kaldi_folder_is_one_line(tmp_path, manifest, files, message):
+def test_a_bad_kaldi_folder_is_a_one_line_error(tmp_path, manifest, files, message):
     corpus = make_kaldi(tmp_path).options
     for name, content in files.items():
         if content is None:

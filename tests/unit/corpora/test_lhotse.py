@@ -100,7 +100,7 @@ LHOTSE_ITEMS = [
 
 
 @pytest.mark.parametrize("name", LHOTSE_ITEMS)
-def test_a_bad_lhotse_line_is_one_line(tmp_path, manifest, name):
+def test_a_bad_lhotse_line_is_a_one_line_error(tmp_path, manifest, name):
     item, message = lhotse_items(tmp_path)[name]
     item = item if isinstance(item, dict | list) else item.to_dict()
     good = lhotse.Recording.from_file(demo_audio("boris_00")).to_dict()

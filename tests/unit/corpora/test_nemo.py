@@ -49,6 +49,6 @@ def test_another_folder_for_relative_paths(tmp_path):
 
 
 @pytest.mark.parametrize("item", [[], {"text": "x"}, {"audio_filepath": "a", "offset": 1}])
-def test_another_line_is_one_line_with_its_place(tmp_path, item):
+def test_another_line_is_a_one_line_error_with_its_place(tmp_path, item):
     with pytest.raises(CorpusError, match=r"train\.json:1: not a line of a NeMo manifest"):
         read(tmp_path, item)

@@ -17,7 +17,7 @@ def test_weights_come_back_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", None])
-def test_what_is_no_checkpoint_is_one_line(tmp_path, content):
+def test_what_is_no_checkpoint_is_a_one_line_error(tmp_path, content):
     path = tmp_path / "model.pt"
     if content is not None:
         path.write_bytes(content)

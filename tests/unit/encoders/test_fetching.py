@@ -119,7 +119,7 @@ def test_a_folder_that_is_not_there(tmp_path):
         fetch_encoder(str(tmp_path / "none"), tmp_path / "encoder.json")
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path, monkeypatch):
+def test_a_hub_that_cannot_be_reached_is_a_one_line_error(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(EncoderError) as error:

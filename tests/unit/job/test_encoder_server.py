@@ -73,7 +73,7 @@ def xvector_stages(encoder, output_dir, monkeypatch) -> tuple[Pipeline, list[str
     return pipeline, [utt_id for utt_id, _ in env["utterances"]]
 
 
-def test_they_give_what_threads_of_one_process_give(encoder, tmp_path, monkeypatch):
+def test_processes_and_threads_give_the_same_vectors(encoder, tmp_path, monkeypatch):
     pipeline, utt_ids = xvector_stages(encoder, tmp_path / "one", monkeypatch)
     expected = dict(run_threaded(pipeline, range(len(utt_ids)), 7, 2))
     pipeline, _ = xvector_stages(encoder, tmp_path / "two", monkeypatch)
@@ -122,7 +122,7 @@ class EchoEncoder:
         )
 
 
-def test_every_index_gets_what_became_of_it():
+def test_every_index_gets_its_outcome_or_error():
     lengths = (100, 1, 3000, BATCH_BYTES // 2, 20)
     found = dict(run_in_processes(Echo(EchoEncoder(), lengths), together(range(40), 4), 3))
     assert sorted(found) == list(range(40))
@@ -319,7 +319,7 @@ def test_processes_do_not_free_what_their_parent_has_on_a_gpu():
     assert encoder.freed == [os.getpid()]
 
 
-def test_no_more_than_what_is_there():
+def test_fewer_utterances_than_processes():
     assert dict(run_in_processes(Echo(EchoEncoder()), [(1.0, 3)], 4)).keys() == {3}
     assert dict(run_in_processes(Echo(EchoEncoder()), [], 4)) == {}
 
@@ -373,7 +373,7 @@ def test_a_process_that_is_killed_ends_all():
 
 
 class Deadly(int):
-    """The seconds that may be held: whoever compares with them is killed."""
+    """A limit of seconds that kills the process that compares with it."""
 
     def __ge__(self, other):
         return os.kill(os.getpid(), signal.SIGKILL)

@@ -72,7 +72,7 @@ def test_a_disk_that_fails_while_jobs_read_blames_no_utterance(
     assert shards.embed(shard)["n_written"] == 6
 
 
-def test_a_file_server_that_is_away_at_the_start_is_one_line(corpus, demo_encoder, monkeypatch):
+def test_a_file_server_away_at_the_start_is_a_one_line_error(corpus, demo_encoder, monkeypatch):
     shards = Shards(corpus, demo_encoder)
     shards.prepare()
     records = Records(resolve_config({"xvector": shards.settings}))

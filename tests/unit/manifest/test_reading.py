@@ -94,7 +94,7 @@ def test_refuses_a_manifest_without_utterances(tmp_path, content):
         read_manifest(write(tmp_path, content))
 
 
-def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path):
+def test_a_manifest_that_cannot_be_read_is_a_one_line_error(tmp_path):
     with pytest.raises(ManifestError, match="cannot be read: No such file"):
         read_manifest(tmp_path / "none.tsv")
 

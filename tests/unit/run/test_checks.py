@@ -105,7 +105,7 @@ def test_a_precision_that_a_toolkit_lacks(corpus, demo_encoder, monkeypatch):
         ),
     ],
 )
-def test_what_is_not_there_is_one_line(corpus, demo_encoder, others, message, monkeypatch):
+def test_a_missing_file_is_a_one_line_error(corpus, demo_encoder, others, message, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     with pytest.raises(ConfigError) as error:
         check_config(resolve_config(settings(corpus, demo_encoder, **others)), "my.yaml")
@@ -125,7 +125,9 @@ def test_a_split_with_a_corpus_needs_no_manifest_yet(corpus, demo_encoder):
     assert resolve_config(config.as_omegaconf()) == config
 
 
-def test_a_corpus_that_has_changed_since_its_manifest_is_one_line(corpus, tmp_path, caplog):
+def test_a_corpus_that_has_changed_since_its_manifest_is_a_one_line_warning(
+    corpus, tmp_path, caplog
+):
     mine, manifest = tmp_path / "mine", tmp_path / "made" / "train.tsv"
     given = {"splits": ["train"], "manifest_paths": {"train": str(manifest)}}
     given["save_path"] = str(mine / "exp")
@@ -156,7 +158,7 @@ def test_shards_of_splits_that_are_not_asked_for(corpus, demo_encoder):
     check_config(resolve_config(settings(corpus, demo_encoder, **others)))
 
 
-def test_what_is_not_installed_is_one_line_before_any_job_starts(tmp_path, corpus, monkeypatch):
+def test_a_missing_package_is_a_one_line_error_before_any_job_starts(tmp_path, corpus, monkeypatch):
     (tmp_path / "espnet.txt").write_text("# why\n\nnone-a==1\nnone-b==1\nnone-c==1\nnone-d==1\n")
     monkeypatch.setattr(toolkits, "ENVS", tmp_path)
     xvector = {"toolkit": "espnet", "splits": ["train"]}
@@ -178,7 +180,7 @@ def test_a_front_end_for_a_toolkit_that_has_its_own(corpus, demo_encoder):
     )
 
 
-def test_a_toolkits_own_check_of_an_encoder_is_one_line(corpus, tmp_path):
+def test_a_toolkits_own_check_of_an_encoder_is_a_one_line_error(corpus, tmp_path):
     if toolkits.missing_packages("onnx"):
         pytest.skip("onnxruntime is not installed: make onnx")
     graph = tmp_path / "broken.onnx"

@@ -66,7 +66,7 @@ def test_a_cut_off_pack_gives_no_wrong_row(pack, n_bytes):
     assert dict(read_pack(pack)).keys() <= set(NAMES[:2])
 
 
-def test_what_is_not_in_a_pack_or_damaged_is_one_line(pack, tmp_path):
+def test_what_is_not_in_a_pack_or_damaged_is_a_one_line_error(pack, tmp_path):
     with pytest.raises(ShardError, match="other is not in it"):
         Pack(pack)["other"]
     content = pack.read_bytes()

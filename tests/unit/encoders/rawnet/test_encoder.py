@@ -108,7 +108,7 @@ def without(content, name):
         (lambda content: {"model": content["model"] | {"bn5.weight": "1"}}, "bn5.weight"),
     ],
 )
-def test_a_checkpoint_of_another_kind_is_one_line(checkpoint, tmp_path, change, message):
+def test_a_checkpoint_of_another_kind_is_a_one_line_error(checkpoint, tmp_path, change, message):
     bad = tmp_path / "bad.pt"
     torch.save(change(torch.load(checkpoint, weights_only=True)), bad)
     assert_refused(bad, message)

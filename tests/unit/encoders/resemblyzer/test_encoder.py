@@ -157,7 +157,7 @@ def test_bf16_is_refused():
         (list, "holds a list, not weights by name"),
     ],
 )
-def test_a_checkpoint_of_another_kind_is_one_line(tmp_path, change, message):
+def test_a_checkpoint_of_another_kind_is_a_one_line_error(tmp_path, change, message):
     content = read_checkpoint(local_path("resemblyzer"))
     torch.save(change(content), tmp_path / "bad.pt")
     assert_refused(tmp_path / "bad.pt", message)

@@ -149,7 +149,7 @@ def test_a_folder_that_is_no_encoder(tmp_path):
 
 @pytest.mark.parametrize("name", ["embedding_model.ckpt", "classifier.ckpt", "hyperparams.yaml"])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_a_damaged_encoder_is_one_line(tmp_path, demo_encoder, name, damage):
+def test_a_damaged_encoder_is_a_one_line_error(tmp_path, demo_encoder, name, damage):
     folder = Path(shutil.copytree(demo_encoder, tmp_path / "encoder"))
     if damage == "gone":
         (folder / name).unlink()

@@ -83,7 +83,7 @@ def test_weights_with_the_names_of_older_versions(tmp_path, folder):
     assert torch.equal(one.embed(signals), other.embed(signals))
 
 
-def test_what_is_missing_or_damaged_is_one_line(tmp_path):
+def test_what_is_missing_or_damaged_is_a_one_line_error(tmp_path):
     make_encoder(tmp_path)
     path = tmp_path / "model.safetensors"
     weights = load_file(path)
@@ -98,7 +98,7 @@ def test_what_is_missing_or_damaged_is_one_line(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_configuration_that_cannot_be_built_is_one_line(tmp_path):
+def test_a_configuration_that_cannot_be_built_is_a_one_line_error(tmp_path):
     make_encoder(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_attention_heads": 5}))

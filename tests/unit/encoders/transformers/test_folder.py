@@ -47,7 +47,7 @@ def test_what_they_leave_out_is_as_in_transformers(tmp_path):
         ({"weights": None}, "neither model.safetensors nor pytorch_model.bin"),
     ],
 )
-def test_what_is_of_another_kind_is_one_line(tmp_path, files, message):
+def test_what_is_of_another_kind_is_a_one_line_error(tmp_path, files, message):
     write(tmp_path, **files)
     assert_refused(tmp_path, message)
 
