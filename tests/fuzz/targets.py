@@ -1,8 +1,8 @@
 """What is fuzzed: readers of what users bring, fed with any bytes.
 
-For any bytes, the reader returns what its documentation says, or raises an error
-of the project's own, a clear line for each problem. All else (another exception, a hang, memory
-without bound, another answer to the same bytes) is a finding.
+For any bytes, the reader returns what its documentation says, or raises an error of the project's
+own, a clear line for each problem. All else (another exception, a hang, memory without bound,
+another answer to the same bytes) is a finding.
 """
 
 import math

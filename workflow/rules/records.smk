@@ -1,6 +1,6 @@
 """The state of the output folder, told to Snakemake while it builds its graph.
 
-A run looks at plans and done-markers; a job finds them as they are.
+A run reads plans and done-markers; a job takes them as they are.
 """
 
 from snakemake.iocontainers import Wildcards

@@ -25,7 +25,7 @@ rule split_manifest:
 
 
 checkpoint count_shards:
-    """Look at a split again after its manifest was split."""
+    """Read the records of a split again after its manifest was split."""
     input:
         plan=layout.plan("{split}"),
     output:

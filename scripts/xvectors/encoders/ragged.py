@@ -3,8 +3,8 @@
 In a ragged batch the frames of all utterances lie one below the other, without padding. A second
 layout gives every utterance as many rows as the longest has; it takes the same few operations for
 any number of utterances. In both, a convolution gathers its taps by an index that ends at each
-utterance's own ends, and becomes one matrix product. An operation on a whole utterance
-uses only its rows. So every utterance gets the result that it gets alone.
+utterance's own ends, and becomes one matrix product. An operation on a whole utterance uses only
+its rows. So every utterance gets the result that it gets alone.
 """
 
 from abc import ABC, abstractmethod

@@ -130,7 +130,7 @@ class Records:
     @property
     def stale(self) -> frozenset[Path]:
         """All stale records that have been found by now."""
-        # A copy, because the progress line asks while the run looks at more splits.
+        # A copy, because the progress line asks while the run reads more splits.
         splits = list(self._splits.values())
         return self.stale_encoder.union(self.stale_results, *(records.stale for records in splits))
 
@@ -148,7 +148,7 @@ class Records:
         return found
 
     def stale_by_now(self) -> frozenset[Path]:
-        """Return what `stale` would be if this run looked now for the first time."""
+        """Return what `stale` would be if this run read the records now for the first time."""
         again = Records(self._settings)
         for split in self._splits:
             again.split(split)
@@ -270,7 +270,8 @@ class _SplitReader:
             manifest = read_manifest_once(self._manifest)
             division = divide(manifest, given, earlier, self._limits, max_headers)
         except (ManifestError, TooManyHeadersError):
-            # The manifest does not exist yet, or looking takes too long: every shard runs again.
+            # The manifest does not exist yet, or reading headers takes too long: every shard runs
+            # again.
             return given, list(map(self._marker, shard_names(given or 0)))
         stale = (name for name, shard in division.shards if self._is_stale(name, shard))
         return division.plan.n_shards, list(map(self._marker, stale))

@@ -105,7 +105,7 @@ def test_a_precision_that_a_toolkit_lacks(corpus, demo_encoder, monkeypatch):
         ),
     ],
 )
-def test_a_missing_file_is_a_one_line_error(corpus, demo_encoder, others, message, monkeypatch):
+def test_a_broken_reference_is_a_one_line_error(corpus, demo_encoder, others, message, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     with pytest.raises(ConfigError) as error:
         check_config(resolve_config(settings(corpus, demo_encoder, **others)), "my.yaml")
