@@ -212,7 +212,7 @@ def embedding(pipeline: Any, n_utterances: int, arguments: argparse.Namespace) -
 
 def writing(pipeline: Any, n_utterances: int, arguments: argparse.Namespace) -> Any:
     here = pipeline(Path(tempfile.gettempdir()))
-    items = [here.load(index)._replace(loaded=None) for index in range(n_utterances)]
+    items = [without_samples(here.load(index)) for index in range(n_utterances)]
     vector = torch.randn(192)
 
     def work(output: Path) -> None:
@@ -221,6 +221,10 @@ def writing(pipeline: Any, n_utterances: int, arguments: argparse.Namespace) -> 
             there.store(item, vector)
 
     return work
+
+
+def without_samples(item: Any) -> Any:
+    return item._replace(loaded=item.loaded._replace(samples=torch.empty(0)))
 
 
 STAGES = {"read": reading, "embed": embedding, "write": writing}
@@ -238,7 +242,7 @@ def batches_in_memory(
     return [signals[start : start + size] for start in range(0, n_utterances, size)]
 
 
-CONTESTANTS: dict[str, Callable[[argparse.Namespace], Job]] = {
+CANDIDATES: dict[str, Callable[[argparse.Namespace], Job]] = {
     "loop": prepare_loop,
     "padded": prepare_padded,
     "xvectors": prepare_xvectors,
@@ -249,7 +253,7 @@ CONTESTANTS: dict[str, Callable[[argparse.Namespace], Job]] = {
 def main() -> None:
     """Run the candidate that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("candidate", choices=CONTESTANTS)
+    parser.add_argument("candidate", choices=CANDIDATES)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
@@ -260,7 +264,7 @@ def main() -> None:
     parser.add_argument("--exact", action="store_true", help="no TF32 on GPUs")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    job = CONTESTANTS[arguments.candidate](arguments)
+    job = CANDIDATES[arguments.candidate](arguments)
     startup_seconds = time.monotonic() - STARTED
     for line in sys.stdin:
         account = job(Path(line.rstrip("\n")))
