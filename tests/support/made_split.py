@@ -44,7 +44,7 @@ def make_marker(**changes) -> DoneMarker:
 
 def write_labels(path: Path, n_suspects: int, n_ok: int = 1) -> None:
     """Write a table of labels. The last suspect has the smallest margin."""
-    columns = ("utt{0:05d}", "voice000", "0.1", "voice001", "0.{0:03d}", "-1.{0:03d}", "", "{1}")
+    columns = ("utt{0:05d}", "voice000", "-1.0", "voice001", "0.{0:03d}", "-1.{0:03d}", "", "{1}")
     verdicts = ["suspect"] * n_suspects + ["ok"] * n_ok
     lines = [COLUMNS, *([c.format(i, v) for c in columns] for i, v in enumerate(verdicts))]
     path.write_text("".join("\t".join(line) + "\n" for line in lines))

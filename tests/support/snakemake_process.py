@@ -49,7 +49,7 @@ class SnakemakeProcess:
         writer.close()
 
     def end(self, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
-        """Wait until nobody writes its output any more, which is killed after `seconds`."""
+        """Wait until nobody writes its output any more; after `seconds` kill the whole group."""
         timer = threading.Timer(seconds, self._kill_group) if seconds is not None else None
         if timer is not None:
             timer.start()
@@ -63,7 +63,9 @@ class SnakemakeProcess:
         finally:
             if timer is not None:
                 timer.cancel()
-        return subprocess.CompletedProcess(self.arguments, self._process.exitcode or 0, printed)
+        status = self._process.exitcode
+        assert status is not None
+        return subprocess.CompletedProcess(self.arguments, status, printed)
 
     def kill(self) -> None:
         """Send SIGKILL to Snakemake and all its children, if it still runs, and wait for it."""
@@ -112,7 +114,8 @@ def _become_snakemake(
     sys.argv = [str(specification.origin), *arguments]
     if prepare is not None:
         prepare()
-    with contextlib.ExitStack() as stack:
-        # A process of multiprocessing ends without this.
-        stack.callback(atexit._run_exitfuncs)
+    try:
         main()
+    finally:
+        # A process of multiprocessing ends without this.
+        atexit._run_exitfuncs()

@@ -103,7 +103,7 @@ def test_suspects_with_the_smallest_margins_come_first(tmp_path):
     assert len(report.suspects) == split_report.MAX_ROWS_SHOWN
     assert len(report.doubts) == 6
     assert report.recordings.keys() == {row.utt_id for row in make_rows(["a"] * 6)}
-    assert report.suspects[0] == ("utt00104", "voice000", "voice001", 0.1, 0.104, -1.104)
+    assert report.suspects[0] == ("utt00104", "voice000", "voice001", -1.0, 0.104, -1.104)
 
 
 def test_no_embedding_outside_the_sample_is_read(tmp_path):
