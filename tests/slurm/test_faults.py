@@ -4,7 +4,10 @@ What matters is which job does what, so a small task takes the encoder's place.
 """
 
 import re
+import time
 from collections import Counter
+
+from xvectors.files.run_lock import SECONDS_BETWEEN_LOOKS
 
 from .cluster import NODES, Cluster, wait_for
 from .site import ALL_ONCE
@@ -93,6 +96,8 @@ def test_after_snakemake_was_killed_no_two_jobs_do_the_same(gated):
     first = lock.read_text()
     gated.start()
     wait_for(lambda: lock.read_text() != first, "the second run")
+    # The job in work looks at the lock again when it stores its embedding.
+    time.sleep(SECONDS_BETWEEN_LOOKS)
     gated.open_gate()
     cluster.wait_for_state(running, "FAILED")
     cluster.cancel(*others)
