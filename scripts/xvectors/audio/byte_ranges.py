@@ -25,7 +25,6 @@ MAX_HELD_BYTES = 2**22
 KALDIIO_MARK = b"AUDIO"
 FLAC_HEAD_BYTES = 42
 TAR_MARK = b"ustar"
-TAR_BLOCK_BYTES = 512
 # The share, and the bytes, that FLAC may be larger than its samples: its frames' headers and tags.
 FLAC_EXCESS, FLAC_TAG_BYTES = 1.25, 2**20
 
@@ -154,10 +153,10 @@ def check_place(member: Member | None, error: UtteranceError) -> None:
 
 def _is_out_of_place(member: ByteRange) -> bool:
     """Tell whether no member of a tar, or of an archive of Kaldi's, begins where a range does."""
-    start = max(0, member.offset - TAR_BLOCK_BYTES)
+    start = max(0, member.offset - tarfile.BLOCKSIZE)
     try:
         with Path(member.container).open("rb", buffering=0) as file:
-            first = file.read(TAR_BLOCK_BYTES)
+            first = file.read(tarfile.BLOCKSIZE)
             before = os.pread(file.fileno(), member.offset - start, start)
     except OSError:
         return False

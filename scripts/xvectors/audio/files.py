@@ -1,10 +1,10 @@
-"""Opening files of audio and members of containers, and what decoders read them through."""
+"""Opening audio files and members of containers, and the form in which decoders get them."""
 
 import errno
 import io
 import os
 import unicodedata
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from xvectors.audio.byte_ranges import BUFFER_BYTES, MAX_HELD_BYTES, open_range, read_range
 from xvectors.audio.containers import Member, TableRow, find_member, find_range
@@ -51,16 +51,16 @@ def _open(path: str) -> io.FileIO:
     try:
         return io.FileIO(path)
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise_unreadable(path, error)
 
 
-def unreadable(path: str, error: OSError) -> Exception:
-    """Return the exception for a file that cannot be read: its own, or the machine's."""
+def raise_unreadable(path: str, error: OSError) -> NoReturn:
+    """Raise UtteranceError for a file that cannot be read, or `error` if it is the machine's."""
     if machine_problem(error):
-        return error
+        raise error
     if isinstance(error, FileNotFoundError):
-        return UtteranceError(f"file missing: {path}{_hint(path)}")
-    return UtteranceError(f"cannot be read: {path}: {error.strerror}")
+        raise UtteranceError(f"file missing: {path}{_hint(path)}") from error
+    raise UtteranceError(f"cannot be read: {path}: {error.strerror}") from error
 
 
 def _hint(path: str) -> str:

@@ -97,7 +97,7 @@ def is_chained(file: BinaryIO) -> bool:
 
 @lru_cache(MAX_FILES)
 def read_pages(path: str, version: AudioVersion) -> OggPages:
-    """Return the result for a file. All of its segments share it."""
+    """Check the pages of a file, once for all of its segments."""
     del version
     with open_file(path) as file:
         return check_pages(file)

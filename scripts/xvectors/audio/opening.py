@@ -29,9 +29,9 @@ MAGIC_BYTES = 12
 def open_recording(
     path: str, channels: Channels = "mean", file: BinaryIO | None = None
 ) -> Recording:
-    """Open an audio file, or a member of a container, for the mean of its channels or the first.
+    """Open an audio file, or a member of a container. Several channels become one.
 
-    The recording closes `file`, which is given if it is open already.
+    `file` is given if it is open already; the recording closes it.
 
     Raises:
         UtteranceError: It is not audio, is damaged, or has a rate that speech never has.

@@ -1,4 +1,4 @@
-"""Signals of audio files as an encoder wants them, and the version and length of these files."""
+"""Signals of audio files, as an encoder wants them."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from xvectors.audio.byte_ranges import check_place
 from xvectors.audio.containers import Member, find_member, parse_member
-from xvectors.audio.files import open_found, unreadable
+from xvectors.audio.files import open_found, raise_unreadable
 from xvectors.errors import UtteranceError
 
 # Recordings of many segments are hashed once.
@@ -92,7 +92,7 @@ def _check_file(path: str) -> AudioVersion:
     try:
         return _regular(path, os.stat(path))  # noqa: PTH116 - a fifth of the cost of Path.stat
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise_unreadable(path, error)
 
 
 def content_hash(path: str) -> tuple[AudioVersion, str]:
@@ -117,7 +117,7 @@ def content_hash(path: str) -> tuple[AudioVersion, str]:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise_unreadable(path, error)
 
 
 class _Opened:

@@ -169,7 +169,7 @@ class Layout:
 
     @property
     def progress_files(self) -> Path:
-        """Return the folder of the files that tell how far jobs are, while a run lasts."""
+        """The folder of the files that tell how far jobs are, while a run lasts."""
         return self.root / ".progress"
 
     def progress(self, split: str, shard: str) -> Path:

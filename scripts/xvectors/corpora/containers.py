@@ -22,8 +22,6 @@ logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 30
 # Metadata of a sample are short; a longer file is something else.
 MAX_METADATA_BYTES = 2**24
-# The end of a tar is marked by a block of zeros.
-TAR_BLOCK_BYTES = 512
 # Fields of a tar's header.
 NAME, SIZE, CHECKSUM = slice(0, 100), slice(124, 136), slice(148, 156)
 KIND, PREFIX = slice(156, 157), slice(345, 346)
@@ -134,7 +132,8 @@ class Tar:
                 place = ByteRange(str(self.path), info.offset_data, info.size)
                 yield TarMember(info.name, place)
         self._file.seek(self._tar.offset)
-        block = self._file.read(TAR_BLOCK_BYTES)
+        # A block of zeros marks the end.
+        block = self._file.read(tarfile.BLOCKSIZE)
         if not block:
             self.problem = "a tar that ends early (without a mark of its end)"
         elif block.strip(b"\0"):

@@ -90,7 +90,7 @@ def changed_folder(
 ) -> Path | None:
     """Return a folder or container of a corpus that has changed since its manifest was made.
 
-    That is None if there is none, or if the corpus is a list of files. The manifest exists.
+    Return None without one, and for a corpus that is a list of files. The manifest exists.
     `written` are absolute paths of other things that runs write.
     """
     if corpus["kind"] not in SEARCHED_KINDS:

@@ -116,7 +116,7 @@ class BatchBudget:
             self.longest = min(2 * self.longest, self._most_longest)
 
     def _shrink(self, n: int, length: int, has_pieces: bool, problem: RuntimeError) -> None:
-        """Allow fewer than `n` utterances of this length, or raise the problem if that is none."""
+        """Allow fewer than `n` utterances of this length; if none are left, raise the problem."""
         free_unused_memory(self._device)
         self._n_good = 0
         if n > 1:

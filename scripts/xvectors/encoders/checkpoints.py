@@ -1,6 +1,6 @@
 """Checkpoints read as data: tensors by name, and no code."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def read_checkpoint(path: Path) -> Mapping[str, object]:
 
 
 def weights_under(key: str, path: Path, kind: str) -> Mapping[str, Any]:
-    """Load the weights that a checkpoint of a kind, named in messages, has under a key.
+    """Load the weights under a key of a checkpoint. Messages name its kind.
 
     Raises:
         EncoderError: It has none, or cannot be read.
@@ -63,15 +63,15 @@ def load_weights(
     network: torch.nn.Module,
     weights: Mapping[str, object],
     path: Path,
-    unused: tuple[str, ...] = (),
+    unused: Collection[str] = (),
 ) -> None:
-    """Fill a network with the weights of the file at `path` whose names do not begin as `unused`.
+    """Fill a network with the weights of the file at `path`, except for those of `unused` modules.
 
     Raises:
         EncoderError: Their names or shapes are not exactly the network's.
 
     """
-    used = {name: one for name, one in weights.items() if not str(name).startswith(unused)}
+    used = {name: one for name, one in weights.items() if str(name).partition(".")[0] not in unused}
     try:
         network.load_state_dict(used)
     except Exception as error:  # wrong names and shapes, but also values that are not tensors

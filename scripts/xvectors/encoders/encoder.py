@@ -36,9 +36,9 @@ _submitting = Lock()
 class Encoder(ABC):
     """A speaker encoder on its device.
 
-    The constructor of a subclass takes source, device and precision, see `load_encoder`. It sets
-    `sample_rate` before ``super().__init__(device, precision)``, unless that is a class attribute,
-    and `min_samples` at the end; `find_shortest` computes it.
+    The constructor of a subclass takes source, device and precision, see `load_encoder`. Unless
+    they are class attributes, it sets `sample_rate` before ``super().__init__(device, precision)``
+    and `min_samples` at the end; `find_shortest` finds it by trying.
 
     Attributes:
         sample_rate: Rate in Hz of the signals that it embeds.

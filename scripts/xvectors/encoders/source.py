@@ -105,10 +105,10 @@ def find_only(source: Path, pattern: str) -> Path:
     found = [source] if source.is_file() else sorted(source.glob(pattern))
     if len(found) != 1:
         names = ", ".join(path.relative_to(source).as_posix() for path in found)
+        hint = f" ({names}); give the path of the one you want as xvector.pretrained_model"
         raise EncoderError(
             f"{source}: {len(found)} {Path(pattern).suffix} files where one is needed"
-            f"{f' ({names})' if names else ''}; give the path of the one you want as "
-            "xvector.pretrained_model"
+            + (hint if found else "")
         )
     return found[0]
 

@@ -85,7 +85,7 @@ class RunLock:
         """
         self._open()
         if not self._try(fcntl.LOCK_EX) or state not in (None, self.state()):
-            raise self._is_held()
+            raise self._held_error()
         self._write(current_run() or name_run())
 
     def join(self) -> None:
@@ -109,7 +109,7 @@ class RunLock:
                     RunWatch(self.root).check_start()
                     self._write(run)
             elif time.monotonic() > latest:
-                raise self._is_held()
+                raise self._held_error()
             else:
                 time.sleep(JOINING_SECONDS)
         # Fails while the run's main process holds it, which is as good.
@@ -163,7 +163,7 @@ class RunLock:
         # Jobs on other nodes read it; NFS would send it only when the file is closed.
         os.fsync(self._descriptor)
 
-    def _is_held(self) -> XVectorsError:
+    def _held_error(self) -> XVectorsError:
         return XVectorsError(
             f"{self.root}: another run ({self.holder() or 'just begun'}) is writing there; "
             "wait for it, or stop it, and rerun the same command"

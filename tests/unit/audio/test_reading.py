@@ -356,8 +356,9 @@ def test_an_error_of_the_system_keeps_its_message(tmp_path, monkeypatch, number,
         raise OSError(number, os.strerror(number), path)
 
     monkeypatch.setattr(io, "FileIO", refuse)
-    with pytest.raises(raised, match=os.strerror(number)):
+    with pytest.raises(raised, match=os.strerror(number)) as caught:
         read(tmp_path / "a.wav")
+    assert caught.value.__cause__ is not caught.value
 
 
 def test_an_input_error_in_the_middle_of_a_file_keeps_its_message(tmp_path, monkeypatch):

@@ -154,7 +154,7 @@ def _load_model(config: Path, weights: Path, device: str) -> Any:
             f"{type(error).__name__}: {first_line(error)}"
         ) from error
     model.loss = None  # its weights belong to the training's speakers
-    load_weights(model, read_checkpoint(weights), weights, unused=("loss.",))
+    load_weights(model, read_checkpoint(weights), weights, unused=("loss",))
     return model
 
 

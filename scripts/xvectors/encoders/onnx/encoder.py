@@ -22,7 +22,7 @@ class OnnxEncoder(Encoder):
     """A speaker encoder as an ONNX graph.
 
     Nothing is known of a graph's layers, so only signals of equal length are batched, and only if
-    a try shows that companions do not matter. Batches go side by side in threads.
+    a try shows that this changes nothing. Batches go side by side in threads.
     """
 
     def __init__(

@@ -42,7 +42,6 @@ def make_extractor(frontend: Frontend, device: torch.device) -> Extractor:
 
     It raises ValueError for a signal without a frame.
     """
-    scale = 1 if frontend.normalize_samples else INT16_UNIT
     extract: Extractor
     if frontend.features == "nemo":
         extract = _NemoMels(frontend, device)
@@ -50,7 +49,8 @@ def make_extractor(frontend: Frontend, device: torch.device) -> Extractor:
         extract = _as_it_is
     else:
         extract = _KaldiFbank(frontend)
-    return lambda signal: extract(signal * scale)
+    # A long signal is not copied without need.
+    return extract if frontend.normalize_samples else lambda signal: extract(signal * INT16_UNIT)
 
 
 class _KaldiFbank:

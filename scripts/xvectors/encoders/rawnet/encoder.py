@@ -27,7 +27,7 @@ GPU_WINDOWS = 100
 # a way to compute each new number.
 WINDOWS_STEP = 10
 # Layers of published checkpoints that have no effect on embeddings.
-UNUSED = ("bn1.", "bn6.")
+UNUSED = ("bn1", "bn6")
 
 
 class RawNetEncoder(Encoder):

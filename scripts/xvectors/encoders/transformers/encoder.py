@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import transformers
 
+from xvectors.audio.signal import Segment, Signal
 from xvectors.encoders.batch_budget import BatchBudget
 from xvectors.encoders.checkpoints import load_weights, read_checkpoint, read_safetensors
 from xvectors.encoders.device import float32_products
@@ -25,7 +26,7 @@ ATTENTION_COPIES = 4
 # Share of a machine's memory that they may take.
 MAX_MEMORY_SHARE = 0.5
 # Weights of the training's speakers, and of masks in training.
-OBJECTIVE = "objective."
+OBJECTIVE = "objective"
 MASK = "masked_spec_embed"
 
 
@@ -59,9 +60,9 @@ class TransformersEncoder(Encoder):
             found: torch.Tensor = self.model(signals).embeddings
         return found
 
-    def read(self, *args: Any, **kwargs: Any) -> Any:
+    def read(self, path: str, segment: Segment | None = None) -> Signal:
         """Read a file, as `Encoder.read`, and refuse one whose attention exceeds the memory."""
-        signal = super().read(*args, **kwargs)
+        signal = super().read(path, segment)
         n_samples = self.normalizer.n_samples(signal)
         if self.max_samples is not None and n_samples > self.max_samples:
             seconds, most = n_samples / self.sample_rate, self.max_samples / self.sample_rate

@@ -1,6 +1,5 @@
 """The files of an encoder of transformers, in the layout of the hub."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from xvectors.config.settings import Frontend
 from xvectors.errors import EncoderError, first_line
+from xvectors.files.atomic import parse_json
 
 ARCHITECTURES = ("WavLMForXVector", "UniSpeechSatForXVector", "Wav2Vec2ForXVector")
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -80,10 +80,10 @@ def check_folder(source: Path, _frontend: Frontend | None) -> None:
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise EncoderError(f"{path} is missing, an encoder of transformers needs it") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise EncoderError(f"{path}: not JSON: {first_line(error)}") from error
     if not isinstance(content, Mapping):
         raise EncoderError(f"{path}: has no settings")

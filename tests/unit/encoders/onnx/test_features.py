@@ -66,6 +66,7 @@ def test_settings_change_what_they_name():
     assert found(sample_rate=8000).shape[0] == 198
     raw = found(features="raw", normalize_samples=False)
     assert torch.equal(raw, signal * 32768)
+    assert found(features="raw") is signal
 
 
 @pytest.mark.parametrize(("frontend", "n_samples"), [("wespeaker", 399), ("nemo", 159)])

@@ -154,6 +154,10 @@ def test_bf16_is_refused():
     [
         (lambda content: content["model_state"], "no weights under `model_state`"),
         (lambda content: {"model_state": {"lstm.weight_ih_l0": torch.ones(1)}}, "Missing key"),
+        (
+            lambda content: {"model_state": content["model_state"] | {"similarity_weights": 1}},
+            "Unexpected key",
+        ),
         (list, "holds a list, not weights by name"),
     ],
 )
@@ -171,7 +175,7 @@ def test_a_checkpoint_that_is_cut_off_or_holds_code(tmp_path):
     assert_refused(bad, "refused because they may run code")
     assert not (tmp_path / "sprung").exists()
     bad.unlink()
-    assert_refused(tmp_path, "0 .pt files where one is needed")
+    assert_refused(tmp_path, "0 .pt files where one is needed$")
 
 
 def assert_refused(path, message):
