@@ -32,7 +32,7 @@ class Storage(ABC):
     """The embeddings of a shard, each with its provenance.
 
     Attributes:
-        is_remembered: Whether the stored embeddings are listed in this process' memory, so that a
+        is_remembered: Whether the stored embeddings are listed in this process's memory, so that a
             forked process has a copy of the list.
 
     """

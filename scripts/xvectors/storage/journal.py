@@ -20,7 +20,6 @@ from xvectors.files.atomic import unwritable
 from xvectors.storage.packs import (
     NUMBER,
     PROVENANCE_BYTES,
-    SPEECHLESS_PROVENANCE_BYTES,
     Row,
     files_named,
     pack_provenance,
@@ -32,7 +31,6 @@ JOURNAL_SUFFIX = ".journal"
 # The fields before name and vector in a journal: the checksum of all that follows, the name's
 # length in bytes, the vector's length in numbers, and its provenance.
 _RECORD = struct.Struct(f"<IHI{PROVENANCE_BYTES}s")
-_EARLIER_RECORD = struct.Struct(f"<IHI{SPEECHLESS_PROVENANCE_BYTES}s")
 _CHECKSUM_BYTES = 4
 _JOURNAL_NAME = re.compile(rf"\.(\d+-of-\d+)\.[0-9a-f]{{12}}{re.escape(JOURNAL_SUFFIX)}")
 
@@ -82,27 +80,15 @@ def read_journal(path: Path) -> Iterator[tuple[str, Row]]:
     A job that has put the rows into a pack removes the journal.
     """
     with suppress(FileNotFoundError), path.open("rb") as file:
-        for record in (_RECORD, _EARLIER_RECORD):
-            file.seek(0)
-            has_rows = False
-            for row in _read_rows(path, file, record):
-                has_rows = True
-                yield row
-            if has_rows:
+        while len(head := file.read(_RECORD.size)) == _RECORD.size:
+            checksum, n_name, dim, packed = _RECORD.unpack(head)
+            name = file.read(n_name)
+            offset = file.tell()
+            content = file.read(dim * NUMBER.itemsize)
+            if zlib.crc32(head[_CHECKSUM_BYTES:] + name + content) != checksum:
                 return
-
-
-def _read_rows(path: Path, file: IO[bytes], record: struct.Struct) -> Iterator[tuple[str, Row]]:
-    """Yield the rows of an open journal whose records are of one kind."""
-    while len(head := file.read(record.size)) == record.size:
-        checksum, n_name, dim, packed = record.unpack(head)
-        name = file.read(n_name)
-        offset = file.tell()
-        content = file.read(dim * NUMBER.itemsize)
-        if zlib.crc32(head[_CHECKSUM_BYTES:] + name + content) != checksum:
-            return
-        provenance = unpack_provenance(packed)
-        yield name.decode(), Row(path, offset, dim, provenance, zlib.crc32(content))
+            provenance = unpack_provenance(packed)
+            yield name.decode(), Row(path, offset, dim, provenance, zlib.crc32(content))
 
 
 def list_journals(folder: Path) -> dict[Path, str]:

@@ -12,12 +12,12 @@ from xvectors.storage import journal, packs
 from xvectors.storage.base import Found, Storage
 from xvectors.storage.journal import Journal, read_journal
 from xvectors.storage.packs import Pack, Row, read_pack
-from xvectors.storage.provenance import NO_HOW, Provenance, ProvenanceDigest, Standing, compare
+from xvectors.storage.provenance import Provenance, ProvenanceDigest, Standing, compare
 
 if TYPE_CHECKING:
     import torch
 
-NO_PROVENANCE = ProvenanceDigest(NO_HOW, bytes(8))
+NO_PROVENANCE = ProvenanceDigest(bytes(8), bytes(8))
 
 
 class PackedStorage(Storage):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from xvectors.audio.signal import Decoded
 from xvectors.errors import ShardError
-from xvectors.storage.provenance import NO_HOW, ProvenanceDigest
+from xvectors.storage.provenance import ProvenanceDigest
 from xvectors.storage.safetensors_file import MAX_HEADER_BYTES, METADATA, read_header, write_vectors
 
 logger = logging.getLogger(__name__)
@@ -35,22 +35,13 @@ ROWS = "rows"
 # they are not known.
 _PROVENANCE = struct.Struct("<8s8sq16sd?d")
 PROVENANCE_BYTES = _PROVENANCE.size
-# Formats of earlier versions, newest first: without seconds of speech; without facts about the
-# decoded audio; two hashes only, the second of the whole provenance.
-_SPEECHLESS_PROVENANCE = struct.Struct("<8s8sq16sd?")
-SPEECHLESS_PROVENANCE_BYTES = _SPEECHLESS_PROVENANCE.size
-_EARLIER_PROVENANCE = struct.Struct("<8s8sq16s")
-_EARLIEST_PROVENANCE = struct.Struct("<8s8s")
 # The metadata of a pack hold, for every row, its provenance and the checksum of its bytes.
 _CHECKSUM = struct.Struct("<I")
-_ROW_SIZES = [
-    kind.size + _CHECKSUM.size
-    for kind in (_PROVENANCE, _SPEECHLESS_PROVENANCE, _EARLIER_PROVENANCE, _EARLIEST_PROVENANCE)
-]
+_ROW_BYTES = PROVENANCE_BYTES + _CHECKSUM.size
 NUMBER = np.dtype("<f4")
 # An upper bound of a row's bytes in a header, without its name.
 _ROW_HEADER_BYTES = (
-    2 * _ROW_SIZES[0] + len('"":{"dtype":"F32","shape":[99999],"data_offsets":[,]},') + 24
+    2 * _ROW_BYTES + len('"":{"dtype":"F32","shape":[99999],"data_offsets":[,]},') + 24
 )
 _NAME = re.compile(rf"(\d+-of-\d+){re.escape(PACK_SUFFIX)}")
 
@@ -93,20 +84,11 @@ def pack_provenance(provenance: ProvenanceDigest) -> bytes:
 
 
 def unpack_provenance(packed: bytes) -> ProvenanceDigest:
-    """Return a provenance that this version or an earlier one has packed."""
-    if len(packed) == _EARLIEST_PROVENANCE.size:
-        _, version = _EARLIEST_PROVENANCE.unpack(packed)
-        return ProvenanceDigest(NO_HOW, version)
-    if len(packed) == _EARLIER_PROVENANCE.size:
-        return ProvenanceDigest(*_EARLIER_PROVENANCE.unpack(packed))
-    speech_seconds = math.nan
-    if len(packed) == _SPEECHLESS_PROVENANCE.size:
-        *entries, seconds, is_silent = _SPEECHLESS_PROVENANCE.unpack(packed)
-    else:
-        *entries, seconds, is_silent, speech_seconds = _PROVENANCE.unpack(packed)
+    """Return a provenance that `pack_provenance` has packed."""
+    *entries, seconds, is_silent, speech_seconds = _PROVENANCE.unpack(packed)
     speech = None if math.isnan(speech_seconds) else speech_seconds
     decoded = None if math.isnan(seconds) else Decoded(seconds, is_silent, speech)
-    return ProvenanceDigest(*entries)._replace(decoded=decoded)
+    return ProvenanceDigest(*entries, decoded=decoded)
 
 
 def check_names(place: str, names: list[str]) -> None:
@@ -141,18 +123,17 @@ def write_pack(path: Path, rows: Mapping[str, Row], metadata: Mapping[str, str])
 class _Contents(NamedTuple):
     """A pack's header: names in order, the vectors' length, the first byte, the rows.
 
-    A row has `row_size` bytes in `about`, fewer in packs of earlier versions.
+    A row has `_ROW_BYTES` in `about`.
     """
 
     names: list[str]
     dim: int
     start: int
     about: bytes
-    row_size: int
 
     def row(self, path: Path, i: int) -> Row:
         offset = self.start + i * self.dim * NUMBER.itemsize
-        about = self.about[i * self.row_size : (i + 1) * self.row_size]
+        about = self.about[i * _ROW_BYTES : (i + 1) * _ROW_BYTES]
         provenance = unpack_provenance(about[: -_CHECKSUM.size])
         (checksum,) = _CHECKSUM.unpack(about[-_CHECKSUM.size :])
         return Row(path, offset, self.dim, provenance, checksum)
@@ -173,13 +154,12 @@ def _read_contents(path: Path) -> _Contents:
         size = dim * NUMBER.itemsize
         places = [entry["data_offsets"] for entry in entries.values()]
         n_rows = len(entries)
-        row_size = len(about) // max(n_rows, 1)
-        is_whole = len(about) == n_rows * row_size and (row_size in _ROW_SIZES or not n_rows)
+        is_whole = len(about) == n_rows * _ROW_BYTES
         if not is_whole or places != [[i * size, (i + 1) * size] for i in range(n_rows)]:
             raise ValueError("it is damaged")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError(f"{path}: not a pack ({error}). Rerun the same command") from error
-    return _Contents(list(entries), dim, start, about, row_size)
+    return _Contents(list(entries), dim, start, about)
 
 
 def describe(path: Path) -> tuple[bytes | None, list[str]]:

@@ -27,8 +27,6 @@ CONTENT = "content"
 PLACE = ("wav_path", "mtime_ns")
 NO_SIZE = -1
 NO_CONTENT = bytes(16)
-# Packs of earlier versions do not have this hash.
-NO_HOW = bytes(8)
 
 
 class ProvenanceDigest(NamedTuple):
@@ -136,7 +134,7 @@ def compare(found: ProvenanceDigest, wanted: ProvenanceDigest) -> Standing:
     """Return the standing of an embedding with the provenance `found`, given the one `wanted`."""
     if found.version == wanted.version:
         return Standing.CURRENT
-    if found.how not in (wanted.how, NO_HOW):
+    if found.how != wanted.how:
         return Standing.STALE
     if wanted.size == NO_SIZE:
         return Standing.GONE

@@ -1,6 +1,3 @@
-import struct
-import zlib
-
 import numpy as np
 import pytest
 
@@ -36,22 +33,6 @@ def test_a_journal_is_read_as_it_was_written(journal, tmp_path):
     assert np.stack([row.read() for row in rows.values()]).tobytes() == vectors().tobytes()
     (tmp_path / ".0-of-2.rubbish.journal").touch()
     assert list_journals(tmp_path) == {journal.path: "0-of-2"}
-
-
-def test_a_journal_of_an_earlier_version_is_read(tmp_path):
-    path = tmp_path / ".0-of-2.0123456789ab.journal"
-    packed = struct.pack("<8s8sq16sd?", *PROVENANCE[:-1], 1.25, True)
-    records = b""
-    for name, vector in zip(NAMES, vectors(), strict=True):
-        rest = struct.pack("<HI49s", len(name.encode()), len(vector), packed)
-        rest += name.encode() + vector.tobytes()
-        records += struct.pack("<I", zlib.crc32(rest)) + rest
-    path.write_bytes(records)
-    rows = dict(read_journal(path))
-    assert list(rows) == NAMES
-    expected = PROVENANCE._replace(decoded=Decoded(1.25, True))
-    assert {row.provenance for row in rows.values()} == {expected}
-    assert np.stack([row.read() for row in rows.values()]).tobytes() == vectors().tobytes()
 
 
 def test_a_cut_off_journal_is_read_as_far_as_it_is_whole(journal):

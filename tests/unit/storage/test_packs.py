@@ -1,16 +1,13 @@
-import struct
-import zlib
-
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from xvectors.audio.signal import Decoded
 from xvectors.errors import ShardError
 from xvectors.storage import packs
 from xvectors.storage.journal import Journal, read_journal
 from xvectors.storage.packs import Pack, read_pack, write_pack
-from xvectors.storage.provenance import NO_HOW, ProvenanceDigest
+from xvectors.storage.provenance import ProvenanceDigest
 
 NAMES = ["a", "b c", "ü{%s}"]
 
@@ -101,32 +98,3 @@ def test_more_names_than_a_header_holds_are_refused_with_the_number_of_shards():
     packs.check_names("train 0-of-2", ["name"] * 1000)
     with pytest.raises(ShardError, match=r"train 0-of-2: 2000000 .*n_shards at least 5 times"):
         packs.check_names("train 0-of-2", ["utterance-name-of-usual-length"] * 2_000_000)
-
-
-@pytest.mark.parametrize(
-    "packed",
-    [
-        b"how-made" + b"version.",
-        struct.pack("<8s8sq16s", *PROVENANCE[:-1]),
-        struct.pack("<8s8sq16sd?", *PROVENANCE[:-1], 1.25, True),
-    ],
-    ids=["two hashes", "without what was decoded", "without speech"],
-)
-def test_a_pack_of_an_earlier_version_is_read(pack, tmp_path, packed):
-    expected = PROVENANCE._replace(decoded=None)
-    if len(packed) == 16:
-        expected = ProvenanceDigest(NO_HOW, b"version.")
-    if len(packed) == 49:
-        expected = PROVENANCE._replace(decoded=Decoded(1.25, True))
-    content = load_file(pack)
-    names = sorted(content)
-    rows = b"".join(
-        packed + struct.pack("<I", zlib.crc32(content[name].tobytes())) for name in names
-    )
-    earlier = tmp_path / "1-of-2.safetensors"
-    save_file({name: content[name] for name in names}, earlier, {"rows": rows.hex()})
-    found = dict(read_pack(earlier))
-    assert list(found) == names
-    for name, row in found.items():
-        assert row.provenance == expected
-        assert row.read().tobytes() == content[name].tobytes()

@@ -52,11 +52,11 @@ def test_an_embedding_is_compared_with_what_would_be_made(wanted, standing):
     assert compare(digest_of(MADE.encode()), wanted.digest()) is standing
 
 
-def test_an_embedding_of_an_earlier_version_is_current_where_it_was_and_stale_elsewhere():
-    earlier = digest_of(replace(MADE, content=None).encode())
-    assert compare(earlier, MADE.digest()) is Standing.CURRENT
-    assert compare(earlier, replace(MADE, wav_path="other.wav").digest()) is Standing.STALE
-    assert compare(earlier, replace(MADE, audio=None).digest()) is Standing.GONE
+def test_without_a_hash_of_the_content_an_embedding_is_current_where_it_was_and_stale_elsewhere():
+    found = digest_of(replace(MADE, content=None).encode())
+    assert compare(found, MADE.digest()) is Standing.CURRENT
+    assert compare(found, replace(MADE, wav_path="other.wav").digest()) is Standing.STALE
+    assert compare(found, replace(MADE, audio=None).digest()) is Standing.GONE
 
 
 def test_another_comment_is_compared_too():
