@@ -13,15 +13,15 @@ from xvectors.files.atomic import parse_json, write_atomically
 from xvectors.files.run_lock import current_command
 from xvectors.report.page import render
 from xvectors.report.sampling import add_up
-from xvectors.report.split_report import last_work, median_speed, speeds
+from xvectors.report.split_report import median_speed, speeds
 from xvectors.results.tables import read_embedded, read_excluded, read_failures
 from xvectors.sharding.limits import Limits
-from xvectors.sharding.markers import DoneMarker
+from xvectors.sharding.markers import DoneMarker, read_last_work, read_marker
 from xvectors.verification.score_summary import SCORES
 
 SECONDS_PER_HOUR = 3600
-# A shard and the account of its last job that embedded something.
-Work = tuple[str, DoneMarker]
+# A shard's name, and the account of its last job that embedded something.
+Account = tuple[str, DoneMarker]
 
 
 class SplitLine(NamedTuple):
@@ -73,22 +73,22 @@ class Encoder(NamedTuple):
 def draw_overview(settings: Settings, shards: Mapping[str, Sequence[str]]) -> None:
     """Write the overview of all splits and trial lists of a configuration.
 
-    All splits have been collected. `shards` are the names of the shards of each.
+    All splits have been collected. `shards` are the names of each split's shards.
 
     Raises:
         ShardError: A table or a marker is missing or damaged.
 
     """
     layout, xvector = Layout.of(settings), settings.xvector
-    works = {
-        split: [(name, last_work(layout, split, name)) for name in names]
+    accounts = {
+        split: [(name, _read_account(layout, split, name)) for name in names]
         for split, names in shards.items()
     }
     values = {
         "tag": xvector.spk_embed_tag,
-        "encoder": _encoder(settings, works),
+        "encoder": _encoder(settings, accounts),
         "origin": Origin(current_command(), _minute(time())),
-        "splits": [_split_line(settings, split, works[split]) for split in xvector.splits],
+        "splits": [_split_line(settings, split, accounts[split]) for split in xvector.splits],
         "scores": SCORES,
         "trials": [
             TrialsLine(name, layout.trials_page(name).name, _read(layout.error_rates(name)))
@@ -99,24 +99,30 @@ def draw_overview(settings: Settings, shards: Mapping[str, Sequence[str]]) -> No
     write_atomically(layout.overview, page.encode())
 
 
-def _encoder(settings: Settings, works: Mapping[str, list[Work]]) -> Encoder:
+def _encoder(settings: Settings, accounts: Mapping[str, list[Account]]) -> Encoder:
     layout = Layout.of(settings)
     about = _read(layout.encoder_description)
-    accounts = [account for own in works.values() for _, account in own]
-    files = [_work_file(layout, split, name) for split, own in works.items() for name, _ in own]
+    found = [account for own in accounts.values() for _, account in own]
+    files = [
+        _account_file(layout, split, name) for split, own in accounts.items() for name, _ in own
+    ]
     return Encoder(
         settings.xvector.toolkit,
         about["source"],
         about["revision"],
         about["fingerprint"],
-        _named(account.device for account in accounts),
-        _named(account.precision for account in accounts),
+        _named(account.device for account in found),
+        _named(account.precision for account in found),
         _minute(max(path.stat().st_mtime for path in files)),
     )
 
 
-def _work_file(layout: Layout, split: str, shard: str) -> Path:
-    """Return the file with the account of a shard's last job that embedded something."""
+def _read_account(layout: Layout, split: str, shard: str) -> DoneMarker:
+    marker = read_marker(layout.marker(split, shard))
+    return read_last_work(layout.last_work(split, shard), marker)
+
+
+def _account_file(layout: Layout, split: str, shard: str) -> Path:
     path = layout.last_work(split, shard)
     return path if path.exists() else layout.marker(split, shard)
 
@@ -129,7 +135,7 @@ def _named(names: Iterable[str]) -> str:
     return ", ".join(sorted(set(names)))
 
 
-def _split_line(settings: Settings, split: str, works: list[Work]) -> SplitLine:
+def _split_line(settings: Settings, split: str, accounts: list[Account]) -> SplitLine:
     layout, xvector = Layout.of(settings), settings.xvector
     totals = add_up(read_embedded(layout.table(split)))
     excluded = read_excluded(layout.excluded(split)) if Limits.of(settings) else None
@@ -146,7 +152,7 @@ def _split_line(settings: Settings, split: str, works: list[Work]) -> SplitLine:
             _read(layout.clusters_summary(split))["n_clusters"] if xvector.clusters else None
         ),
         clusters=layout.clusters(split).name,
-        times_real_time=median_speed(speeds(works)),
+        times_real_time=median_speed(speeds(accounts)),
     )
 
 

@@ -158,8 +158,7 @@ class SplitReport:
 
     `view` is None unless its files are speaker embeddings, `n_suspects` unless its labels are
     checked. `suspects` and `doubts` have the smallest margins, of all and of the sample.
-    `recordings` says where the audio of both is, and `clips` holds the beginning of each
-    recording as MP3.
+    `recordings` says where the audio of both is, and `clips` holds the beginning of each as MP3.
     `density` is that of many utterances on the map, None unless there are more than it shows.
     """
 
@@ -245,7 +244,10 @@ def gather(settings: Settings, split: str, shards: list[str]) -> SplitReport:
         n_silent=sum(marker.n_silent for marker in markers),
         n_misstated=sum(marker.n_misstated for marker in markers),
         n_shards=len(shards),
-        speeds=speeds((shard, last_work(layout, split, shard)) for shard in shards),
+        speeds=speeds(
+            (shard, read_last_work(layout.last_work(split, shard), marker))
+            for shard, marker in zip(shards, markers, strict=True)
+        ),
         view=view,
     )
 
@@ -294,14 +296,8 @@ def view_speakers(rows: list[EmbeddedRow], embeddings: Vectors, with_tsne: bool)
     )
 
 
-def last_work(layout: Layout, split: str, shard: str) -> DoneMarker:
-    """Return the account of a shard's last job that embedded something."""
-    marker = read_marker(layout.marker(split, shard))
-    return read_last_work(layout.last_work(split, shard), marker)
-
-
 def speeds(accounts: Iterable[tuple[str, DoneMarker]]) -> list[ShardSpeed]:
-    """Return the speeds of the shards whose accounts, see `last_work`, tell of embedding."""
+    """Return the speeds of the shards whose accounts, see `read_last_work`, tell of embedding."""
     return [
         ShardSpeed(
             shard,

@@ -146,7 +146,8 @@ def cohort_statistics(vectors: Vectors, cohort: Cohort) -> tuple[Floats, Floats]
     """
     means, deviations = np.empty(len(vectors)), np.empty(len(vectors))
     for block in blocks(len(vectors), len(cohort.means)):
-        products = np.sort(vectors[block] @ cohort.means.T, axis=1)
+        products = vectors[block] @ cohort.means.T
+        products.sort(axis=1)
         highest = products[:, -cohort.top :].astype(np.float64)
         means[block], deviations[block] = highest.mean(axis=1), highest.std(axis=1)
     return means, deviations

@@ -15,7 +15,7 @@ from xvectors.errors import ShardError
 from xvectors.report import split_report
 from xvectors.report.split_report import first_rows, gather, speeds, view_speakers
 from xvectors.results.tables import FailureRow
-from xvectors.sharding.markers import write_last_work, write_marker
+from xvectors.sharding.markers import read_marker, write_last_work, write_marker
 
 
 def test_speeds_are_of_shards_that_embedded_something():
@@ -78,6 +78,16 @@ def test_gathered_from_files(tmp_path):
     assert report.view.dim == 32
     assert report.view.neighbours is not None
     assert report.view.neighbours.shape == (12, 2)
+
+
+def test_each_done_marker_is_read_once(tmp_path, monkeypatch):
+    config = make_split(tmp_path, *make_voices(2, 2))
+    read = []
+    monkeypatch.setattr(
+        split_report, "read_marker", lambda path: read.append(path.stem) or read_marker(path)
+    )
+    gather(config, "train", SHARDS)
+    assert read == SHARDS
 
 
 def test_the_density_is_of_random_utterances_where_there_are_many(tmp_path, monkeypatch):
