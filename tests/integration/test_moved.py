@@ -1,4 +1,4 @@
-"""Output folders that are copied or moved, and tables that an earlier version made."""
+"""Output folders that are copied or moved, and tables of absolute paths."""
 
 import shutil
 import subprocess
@@ -69,7 +69,7 @@ def test_a_moved_folder_is_as_good_as_before(done):
     }
 
 
-def test_a_table_of_an_earlier_version_is_made_anew(done):
+def test_a_table_of_absolute_paths_is_made_anew(done):
     done.xvector["exports"] = ["parquet"]
     done.run_well()
     table = done.out / "train.tsv"

@@ -7,21 +7,21 @@ from xvectors.config.layout import Layout
 from xvectors.results.espnet3 import is_linked
 from xvectors.results.exporting import is_kaldi_in_place
 from xvectors.results.labels import is_clean_of
-from xvectors.results.tables import is_current_form
+from xvectors.results.tables import has_sound_start
 from xvectors.sharding.collected import is_whole
 
 
 def stale_results(
     layout: Layout, splits: Iterable[str], exports: Iterable[str], labelled: Mapping[str, str]
 ) -> Iterator[Path]:
-    """Yield files and folders that are damaged or were made by an earlier version or elsewhere.
+    """Yield files and folders that are damaged or were made elsewhere.
 
     This reads only a few bytes of each and changes nothing. `labelled` are the manifests of the
     splits whose labels are checked.
     """
     exports = set(exports)
     for split in splits:
-        if layout.table(split).exists() and not is_current_form(layout.table(split)):
+        if layout.table(split).exists() and not has_sound_start(layout.table(split)):
             yield layout.table(split)
         if layout.collected(split).exists() and not is_whole(layout.collected(split)):
             yield layout.collected(split)

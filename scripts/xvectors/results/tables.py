@@ -116,11 +116,8 @@ def read_embedded(path: Path) -> Iterator[EmbeddedRow]:
             raise _damaged(place) from error
 
 
-def is_current_form(path: Path) -> bool:
-    """Tell whether `read_embedded` can read a table of embedded utterances.
-
-    Earlier versions wrote absolute paths. Only the first line is checked.
-    """
+def has_sound_start(path: Path) -> bool:
+    """Tell whether `read_embedded` can read a table's header and first row."""
     try:
         next(read_embedded(path), None)
     except ShardError:

@@ -54,11 +54,9 @@ def check_config(
     """
     for note in settings.notes:
         logger.warning("%s: %s", source, note)
-    problems = [
-        f"{source}: {problem}" for problem in _broken_references(settings.xvector, to_be_made)
-    ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    problems = _broken_references(settings.xvector, to_be_made)
+    if lines := [f"{source}: {problem}" for problem in problems]:
+        raise ConfigError("\n".join(lines))
 
 
 def check_manifests(settings: Settings, to_be_made: Collection[str] = ()) -> None:

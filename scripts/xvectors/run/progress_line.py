@@ -27,7 +27,7 @@ BAR_FORMAT = "{percentage:3.0f}% |{bar:10}| {desc}"
 
 @dataclass
 class Totals:
-    """The work of a run so far; `n_utterances` and `audio_seconds` are what there is to do.
+    """The work of a run so far, and all of its work: `n_utterances` and `audio_seconds`.
 
     Attributes:
         n_utterances: Utterances in all plans.
@@ -214,7 +214,7 @@ class Quiet(logging.Filter):
         self.is_interrupted = False
 
     def attach(self, handlers: Iterable[logging.Handler], is_running: Callable[[], bool]) -> None:
-        """Filter what the terminal's one of Snakemake's handlers prints while jobs run."""
+        """Filter what Snakemake's handler of the terminal prints while jobs run."""
         for handler in handlers:
             if handler.name == "DefaultStreamHandler":
                 handler.addFilter(lambda record: not is_running() or self.filter(record))

@@ -37,36 +37,43 @@ def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> I
             yield f"{split}: not done, its manifest was not split"
             for rule in ("make_manifest", "split_manifest"):
                 causes += errors_in(layout.log(rule, split), since)
-            continue
-        done = _add_up(layout, split, plan.n_shards, run)
-        hours = done.audio_seconds / SECONDS_PER_HOUR
-        undone = done.undone
-        silent = f", {done.n_silent} silent" if done.n_silent else ""
-        n_excluded = count_excluded(layout, split, plan)
-        excluded = f", {n_excluded} excluded" if n_excluded else ""
-        of_shards = f", {len(undone)} of {plan.n_shards} shards not done" if undone else ""
-        yield (
-            f"{split}: {done.n_written} embedded, {done.n_skipped} already embedded, "
-            f"{done.n_failed} failed, {hours:.3f} hours of audio embedded"
-            f"{silent}{excluded}{of_shards}"
-        )
-        for failure in done.failures:
-            yield f"{split}: {failure.utt_id}: {failure.reason}"
-        if done.n_failed > len(done.failures):
-            yield f"{split}: and {done.n_failed - len(done.failures)} more, see the logs"
-        logs = {name: layout.log("embed_shard", f"{split}/{name}") for name in undone}
-        begun = [name for name in undone if is_of_run(logs[name], since)]
-        for name in begun[:MAX_SHARDS_SHOWN]:
-            yield f"{split} {name}: not done, see {logs[name]}"
-        log = layout.log("collect_split", split)
-        if not undone and not layout.table(split).exists() and is_of_run(log, since):
-            yield f"{split}: its tables are not done, see {log}"
+        else:
+            yield from _results_of_split(layout, split, plan, run, since)
     yield from _results_of_trials(settings, layout, since)
     if layout.overview.exists():
         yield f"page: {layout.overview}"
     yield f"results: {layout.root}, total time {duration(seconds)}"
     # What stopped everything else comes last, where people look first.
     yield from causes
+
+
+def _results_of_split(
+    layout: Layout, split: str, plan: Plan, run: str, since: int
+) -> Iterator[str]:
+    """Yield a split's counts, its failures, and the logs of jobs that are not done."""
+    done = _add_up(layout, split, plan.n_shards, run)
+    hours = done.audio_seconds / SECONDS_PER_HOUR
+    undone = done.undone
+    silent = f", {done.n_silent} silent" if done.n_silent else ""
+    n_excluded = count_excluded(layout, split, plan)
+    excluded = f", {n_excluded} excluded" if n_excluded else ""
+    of_shards = f", {len(undone)} of {plan.n_shards} shards not done" if undone else ""
+    yield (
+        f"{split}: {done.n_written} embedded, {done.n_skipped} already embedded, "
+        f"{done.n_failed} failed, {hours:.3f} hours of audio embedded"
+        f"{silent}{excluded}{of_shards}"
+    )
+    for failure in done.failures:
+        yield f"{split}: {failure.utt_id}: {failure.reason}"
+    if done.n_failed > len(done.failures):
+        yield f"{split}: and {done.n_failed - len(done.failures)} more, see the logs"
+    logs = {name: layout.log("embed_shard", f"{split}/{name}") for name in undone}
+    begun = [name for name in undone if is_of_run(logs[name], since)]
+    for name in begun[:MAX_SHARDS_SHOWN]:
+        yield f"{split} {name}: not done, see {logs[name]}"
+    log = layout.log("collect_split", split)
+    if not undone and not layout.table(split).exists() and is_of_run(log, since):
+        yield f"{split}: its tables are not done, see {log}"
 
 
 def count_excluded(layout: Layout, split: str, plan: Plan) -> int:
@@ -114,7 +121,7 @@ def _figure(result: dict[str, Any]) -> str:
 
 
 def is_of_run(path: Path, since: int) -> bool:
-    """Tell whether a file exists and was written since a run began; `since` is as above."""
+    """Tell whether a file exists and was written since a run began, `since` as in `summarize`."""
     try:
         return path.stat().st_mtime_ns >= since
     except FileNotFoundError:

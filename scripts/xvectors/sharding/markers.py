@@ -32,12 +32,12 @@ class DoneMarker:
     are imports and loading. `encoder` is the encoder's fingerprint, `numerics` what else changes
     vectors. `outputs` is a hash of the versions of the embeddings, see `hash_versions`, and
     `storage` how they are kept. `members` is a hash of the shard's utterances, see `hash_members`,
-    and `run` names the run that the job belonged to. Both are empty in markers of earlier versions.
+    and `run` names the run that the job belonged to.
 
     `n_silent` counts all silent utterances that are embedded, `n_misstated` those whose duration
     the manifest or a header states wrongly. `seconds` are the decoded durations, by utt_id, of
     those that the index shard lists with another one. `speech_seconds` are those of the speech, if
-    a detector has looked for it. Markers of earlier versions have none of these.
+    a detector has looked for it.
     """
 
     n_utterances: int

@@ -27,7 +27,7 @@ Storing = tuple[int, Future[Any]]
 
 
 class Loaded(NamedTuple):
-    """An index with its loaded item and that one's size, or with the exception that it met."""
+    """An index with its loaded item and the item's size, or with the exception that it met."""
 
     idx: int
     item: Any
@@ -201,7 +201,7 @@ def _load_ahead(
 
     def loaded(index: int, future: Future[Loaded]) -> Loaded:
         budget.want(index)
-        # Such as SystemExit of a task. Here the others are finished first.
+        # For instance SystemExit of a task. It ends the work when earlier items are done.
         if error := future.exception():
             return Loaded(index, None, error)
         budget.take(-future.result().n_bytes)

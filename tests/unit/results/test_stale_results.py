@@ -9,7 +9,7 @@ def found(layout, *exports):
     return list(stale_results(layout, ["train"], exports, {}))
 
 
-def test_a_table_of_an_earlier_version(tmp_path):
+def test_a_table_of_absolute_paths(tmp_path):
     layout = Layout(tmp_path)
     assert found(layout) == []
     write_embedded(layout.table("train"), [])
