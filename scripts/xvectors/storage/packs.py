@@ -85,10 +85,10 @@ def pack_provenance(provenance: ProvenanceDigest) -> bytes:
 
 def unpack_provenance(packed: bytes) -> ProvenanceDigest:
     """Return a provenance that `pack_provenance` has packed."""
-    *entries, seconds, is_silent, speech_seconds = _PROVENANCE.unpack(packed)
+    how, version, size, content, seconds, is_silent, speech_seconds = _PROVENANCE.unpack(packed)
     speech = None if math.isnan(speech_seconds) else speech_seconds
     decoded = None if math.isnan(seconds) else Decoded(seconds, is_silent, speech)
-    return ProvenanceDigest(*entries, decoded=decoded)
+    return ProvenanceDigest(how, version, size, content, decoded)
 
 
 def check_names(place: str, names: list[str]) -> None:
