@@ -6,7 +6,7 @@ hand_over("tables")
 
 from pathlib import Path
 
-from xvectors.encoders.identity import describe_origin
+from xvectors.encoders.identity import provenance_metadata
 from xvectors.results.speakers import average_speakers
 from xvectors.run.script_log import running
 
@@ -16,5 +16,5 @@ if __name__ == "__main__":
             Path(snakemake.input.table),
             Path(snakemake.output.speakers),
             snakemake.params.length_normalize,
-            describe_origin(settings),
+            provenance_metadata(settings),
         )

@@ -6,7 +6,7 @@ hand_over("tables")
 
 from pathlib import Path
 
-from xvectors.encoders.identity import describe_origin
+from xvectors.encoders.identity import provenance_metadata
 from xvectors.results.labels import check_labels, write_clean_manifest
 from xvectors.run.script_log import running
 
@@ -19,6 +19,6 @@ if __name__ == "__main__":
             labels,
             Path(snakemake.output.summary),
             false_discovery_rate=snakemake.params.false_discovery_rate,
-            metadata=describe_origin(settings),
+            metadata=provenance_metadata(settings),
         )
         write_clean_manifest(manifest, labels, Path(snakemake.output.clean))

@@ -6,7 +6,7 @@ hand_over("tables")
 
 from pathlib import Path
 
-from xvectors.encoders.identity import describe_origin
+from xvectors.encoders.identity import provenance_metadata
 from xvectors.results.clusters import cluster_split
 from xvectors.run.script_log import running
 
@@ -17,5 +17,5 @@ if __name__ == "__main__":
             Path(snakemake.output.clusters),
             Path(snakemake.output.means),
             Path(snakemake.output.summary),
-            describe_origin(settings),
+            provenance_metadata(settings),
         )

@@ -6,7 +6,7 @@ hand_over("tables")
 
 from pathlib import Path
 
-from xvectors.encoders.identity import describe_origin
+from xvectors.encoders.identity import provenance_metadata
 from xvectors.results.exporting import export_parquet
 from xvectors.run.script_log import running
 
@@ -15,5 +15,5 @@ if __name__ == "__main__":
         export_parquet(
             Path(snakemake.input.table),
             Path(snakemake.output.table),
-            describe_origin(settings),
+            provenance_metadata(settings),
         )

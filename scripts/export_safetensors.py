@@ -6,7 +6,7 @@ hand_over("tables")
 
 from pathlib import Path
 
-from xvectors.encoders.identity import describe_origin
+from xvectors.encoders.identity import provenance_metadata
 from xvectors.results.exporting import export_safetensors
 from xvectors.run.script_log import running
 
@@ -15,5 +15,5 @@ if __name__ == "__main__":
         export_safetensors(
             Path(snakemake.input.table),
             Path(snakemake.output.vectors),
-            describe_origin(settings),
+            provenance_metadata(settings),
         )

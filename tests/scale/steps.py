@@ -59,7 +59,7 @@ def pretend(config: Settings) -> None:
     import torch
 
     from xvectors.audio.versions import audio_version
-    from xvectors.encoders.identity import describe_origin
+    from xvectors.encoders.identity import provenance_metadata
     from xvectors.job.shard_utterances import ShardUtterances
     from xvectors.sharding.index_shards import hash_members
     from xvectors.sharding.markers import DoneMarker, write_marker
@@ -93,7 +93,7 @@ def pretend(config: Settings) -> None:
                     comment = len(encoded).to_bytes(2, "little") + encoded
                     content = contents[number % N_VECTORS][:-2] + comment
                     storage.path(utt_id).write_bytes(content)
-            storage.finish(utt_ids, describe_origin(config))
+            storage.finish(utt_ids, provenance_metadata(config))
             account = DoneMarker(
                 n_utterances=len(utt_ids),
                 n_written=len(utt_ids),

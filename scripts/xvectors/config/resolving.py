@@ -10,14 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from xvectors.config.paths import expand_path
-from xvectors.config.settings import (
-    Corpus,
-    Count,
-    Frontend,
-    Settings,
-    XVectorSettings,
-    shown,
-)
+from xvectors.config.settings import Corpus, Count, Frontend, Settings, XVectorSettings, shown
 from xvectors.config.toolkits import TOOLKITS, can_use_gpu, is_local
 from xvectors.errors import ConfigError, first_line
 

@@ -33,8 +33,8 @@ def collect_numerics(settings: Settings) -> dict[str, Any]:
     }
 
 
-def describe_origin(settings: Settings) -> dict[str, str]:
-    """Return the provenance of embeddings as JSON, for the metadata of files that hold many."""
+def provenance_metadata(settings: Settings) -> dict[str, str]:
+    """Return the provenance of embeddings as metadata of files that hold many."""
     encoder = read_fingerprint(Layout.of(settings).encoder_description)
     provenance = collect_numerics(settings) | {
         "encoder": encoder,

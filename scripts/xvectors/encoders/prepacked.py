@@ -29,10 +29,8 @@ def prepack_if_faster(weight: torch.Tensor) -> torch.Tensor | None:
 @cache
 def is_faster(dtype: torch.dtype) -> bool:
     """Tell whether prepacked products are faster than plain ones, by trying both."""
-    x, weight = (
-        torch.ones(FRAMES, CHANNELS, dtype=dtype),
-        torch.ones(CHANNELS, CHANNELS, dtype=dtype),
-    )
+    x = torch.ones(FRAMES, CHANNELS, dtype=dtype)
+    weight = torch.ones(CHANNELS, CHANNELS, dtype=dtype)
     prepacked = prepack(weight)
     if prepacked is None:
         return False

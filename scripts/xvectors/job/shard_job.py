@@ -11,7 +11,7 @@ from typing import Any
 
 from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings
-from xvectors.encoders.identity import describe_origin
+from xvectors.encoders.identity import provenance_metadata
 from xvectors.encoders.source import fingerprint_of
 from xvectors.errors import EncoderError, ShardError
 from xvectors.files.atomic import flush_to_disk
@@ -158,7 +158,7 @@ def _marker(job: _Job, tally: Tally) -> DoneMarker:
 def _finish(job: _Job, storage: Storage, marker: DoneMarker) -> None:
     """Bring the embeddings into their final form, and then write the marker."""
     layout, utt_ids = job.layout, job.utterances.content.utt_ids
-    storage.finish(utt_ids, describe_origin(job.settings))
+    storage.finish(utt_ids, provenance_metadata(job.settings))
     # Power loss must not leave a marker whose embeddings were still on their way to the disk.
     flush_to_disk(layout.root)
     failed = {failure.utt_id for failure in marker.failures}

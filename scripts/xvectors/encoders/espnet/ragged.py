@@ -10,13 +10,7 @@ from espnet2.spk.layers.ecapa_block import EcapaBlock, SEModule
 from espnet2.spk.pooling.chn_attn_stat_pooling import ChnAttnStatPooling
 from torch.nn import functional
 
-from xvectors.encoders.ragged import (
-    Batch,
-    Layer,
-    Norm,
-    Product,
-    lay_out,
-)
+from xvectors.encoders.ragged import Batch, Layer, Norm, Product, lay_out
 from xvectors.encoders.ragged_rawnet import RaggedRawNet, Res2Net
 
 # Bounds of variances before their square root is taken, as in ESPnet's pooling.

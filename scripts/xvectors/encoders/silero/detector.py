@@ -46,9 +46,7 @@ class SileroDetector:
         require_packages("silero")
         # The package sets PyTorch's number of threads when it is imported.
         with one_thread():
-            from silero_vad.utils_vad import (  # noqa: PLC0415
-                get_speech_timestamps_from_probs,
-            )
+            from silero_vad.utils_vad import get_speech_timestamps_from_probs  # noqa: PLC0415
         self._find_parts = get_speech_timestamps_from_probs
         self._network = load_network(model_path())
         self._normalizer = Normalizer(SAMPLE_RATE)
