@@ -1,7 +1,7 @@
 """The configuration as settings: defaults filled in, interpolation resolved, every key checked."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,7 +10,15 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from xvectors.config.paths import expand_path
-from xvectors.config.settings import Corpus, Count, Frontend, Settings, XVectorSettings, shown
+from xvectors.config.settings import (
+    MAPS,
+    Corpus,
+    Count,
+    Frontend,
+    Settings,
+    XVectorSettings,
+    shown,
+)
 from xvectors.config.toolkits import TOOLKITS, can_use_gpu, is_local
 from xvectors.errors import ConfigError, first_line
 
@@ -31,8 +39,10 @@ ESPNET3_SECTIONS = {
 }
 # The defaults of ESPnet3's own templates, for a recipe's file that is given without a template.
 ESPNET3_DEFAULTS = {"toolkit": "espnet", "pretrained_model": "espnet/voxcelebs12_rawnet3"}
-# Similarity to "xvector" from which a section's name counts as misspelt.
+# Similarity to "xvector" from which a section's name counts as misspelt, and that of a section that
+# holds settings, where there is no other.
 LIKENESS = 0.9
+LIKENESS_WITH_SETTINGS = 0.7
 
 
 def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") -> Settings:
@@ -51,7 +61,7 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
         ConfigError: One line for every key that is unknown, ill-typed or out of range.
 
     """
-    problems = [f"{source}: {problem}" for problem in _misplaced(map(str, raw))]
+    problems = [f"{source}: {problem}" for problem in _misplaced(raw)]
     if problems:
         raise ConfigError("\n".join(problems))
     try:
@@ -62,9 +72,8 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
         others = _other_sections(user, source)
         merged = OmegaConf.merge(_defaults(), others | {"xvector": own})
         assert isinstance(merged, DictConfig)
-        workers = _workers(merged, source)
-        if workers is not None and "n_shards" not in own:
-            merged.xvector.n_shards = workers
+        if "n_shards" not in own:
+            merged.xvector.n_shards = _workers(merged, source) or merged.xvector.n_shards
         _refuse_espnet3_model(merged, missing_here, source)
         _fill_in_dependent_defaults(merged, own)
         xvector: Any = OmegaConf.to_container(merged.xvector, resolve=True)
@@ -80,7 +89,7 @@ def resolve_config(raw: Mapping[str, Any] | DictConfig, source: str = "config") 
     for split in missing:
         manifest_paths[split] = f"{data_dir}/manifest/{split}.tsv"
     changes: dict[str, Any] = {"manifest_paths": manifest_paths}
-    if workers is not None and isinstance(checked.n_shards, Mapping):
+    if isinstance(checked.n_shards, Mapping) and (workers := _workers(merged, source)):
         changes["n_shards"] = {**dict.fromkeys(checked.splits, workers), **checked.n_shards}
     settings = Settings(data_dir=data_dir, xvector=checked.model_copy(update=changes))
     notes = [
@@ -135,19 +144,35 @@ def _refuse_espnet3_model(merged: DictConfig, missing: Mapping[str, Any], source
         )
 
 
-def _misplaced(sections: Iterable[str]) -> Iterator[str]:
+def _misplaced(raw: Mapping[Any, Any]) -> Iterator[str]:
     """Yield ``section: problem`` for sections that were meant as settings."""
-    names = set(sections)
-    if names & ESPNET3_SECTIONS:
+    sections = {str(name): name for name in raw}
+    if sections.keys() & ESPNET3_SECTIONS:
         return
-    for name in sorted(names - set(OWN_SECTIONS)):
+    for name in sorted(sections.keys() - set(OWN_SECTIONS)):
         section, _, key = name.partition(".")
         if section == "xvector" and key:
             yield f"{name}: write it as a map, xvector: {{{key}: ...}}"
         elif name in XVectorSettings.model_fields:
             yield f"{name}: belongs under xvector (--config xvector='{{{name}: ...}}')"
-        elif difflib.get_close_matches(name.lower(), ["xvector"], cutoff=LIKENESS):
+        elif _is_misspelt(name, "xvector" not in raw and _holds_settings(raw, sections[name])):
             yield f"{name}: unknown section, did you mean xvector?"
+
+
+def _is_misspelt(name: str, holds_settings: bool) -> bool:
+    likeness = LIKENESS_WITH_SETTINGS if holds_settings else LIKENESS
+    return bool(difflib.get_close_matches(name.lower(), ["xvector"], cutoff=likeness))
+
+
+def _holds_settings(raw: Mapping[Any, Any], section: Any) -> bool:
+    """Tell whether a section is a map with the name of a setting in it."""
+    try:
+        value = raw[section]
+    except OmegaConfBaseException:
+        return False
+    return isinstance(value, Mapping | DictConfig) and any(
+        key in XVectorSettings.model_fields for key in value
+    )
 
 
 def _defaults() -> dict[str, Any]:
@@ -193,18 +218,33 @@ def _check_size(raw: Mapping[str, Any], source: str) -> None:
 
 def _own_section(user: DictConfig, source: str) -> dict[str, Any]:
     """Return what the user has written under ``xvector``, interpolation unresolved."""
-    own = user.get("xvector")
+    try:
+        own = user.get("xvector")
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{source}: xvector: {first_line(error)}") from error
     if own is None:
         return {}
     if not isinstance(own, DictConfig):
         raise ConfigError(f"{source}: xvector: must be a map of settings")
-    section = OmegaConf.to_container(own, resolve=False)
-    assert isinstance(section, dict)
-    for key, value in (("manifest_paths", "path"), ("corpora", "corpus")):
-        given = section.get(key, {})
-        if not isinstance(given, dict) and not (isinstance(given, str) and "${" in given):
-            raise ConfigError(f"{source}: xvector.{key}: must be a map from split to {value}")
-    return {str(key): value for key, value in section.items()}
+    content = OmegaConf.to_container(own, resolve=False)
+    assert isinstance(content, dict)
+    section = {str(key): value for key, value in content.items()}
+    for key, given in section.items():
+        if problem := _container_problem(key, given):
+            raise ConfigError(f"{source}: xvector.{key}: {problem}")
+    return section
+
+
+def _container_problem(key: str, given: Any) -> str | None:
+    """Return why OmegaConf could not merge a setting with its default, or None."""
+    field = XVectorSettings.model_fields.get(key)
+    if field is None or (isinstance(given, str) and "${" in given):
+        return None
+    if isinstance(field.default, Mapping) and not isinstance(given, dict):
+        return f"must be a map from {MAPS[key]}, not {shown(given)}"
+    if isinstance(field.default, tuple) and isinstance(given, dict):
+        return f"must be a list, not {shown(given)}"
+    return None
 
 
 def _other_sections(user: DictConfig, source: str) -> dict[str, Any]:
@@ -219,11 +259,11 @@ def _other_sections(user: DictConfig, source: str) -> dict[str, Any]:
 
 def _workers(merged: DictConfig, source: str) -> int | None:
     """Return ``parallel.n_workers``, None where it is not given."""
-    workers = OmegaConf.select(merged, "parallel.n_workers")
-    if workers is None:
-        return None
     try:
-        return TypeAdapter(Count).validate_python(workers)
+        workers = OmegaConf.select(merged, "parallel.n_workers")
+        return None if workers is None else TypeAdapter(Count).validate_python(workers)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{source}: parallel.n_workers: {first_line(error)}") from error
     except ValidationError as error:
         raise ConfigError(f"{source}: parallel.n_workers: {error.errors()[0]['msg']}") from error
 

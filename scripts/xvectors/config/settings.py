@@ -52,9 +52,17 @@ RESERVED_ENDINGS = (
 )
 
 
+# From what to what the settings map that are maps.
+MAPS = {
+    "manifest_paths": "split to path",
+    "corpora": "split to corpus",
+    "trials": "name to trial list",
+}
+
+
 def shown(value: object) -> str:
     """Return a value as messages quote it."""
-    text = repr(value)
+    text = "null" if value is None else repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
@@ -435,12 +443,12 @@ class XVectorSettings(_Section):
     max_seconds: Seconds = Field(
         None, description="longest utterance to embed, in seconds; longer ones are listed there too"
     )
-    manifest_paths: Annotated[Mapping[str, PathText], _map_to("split to path")] = Field(
+    manifest_paths: Annotated[Mapping[str, PathText], _map_to(MAPS["manifest_paths"])] = Field(
         {split: f"${{data_dir}}/manifest/{split}.tsv" for split in ("train", "valid", "test")},
         description="map from split to manifest",
         json_schema_extra={"shown_default": "`${data_dir}/manifest/<split>.tsv`"},
     )
-    corpora: Annotated[Mapping[Name, Corpus], _map_to("split to corpus")] = Field(
+    corpora: Annotated[Mapping[Name, Corpus], _map_to(MAPS["corpora"])] = Field(
         {},
         description=(
             "map from split to a corpus that its manifest is made from, see "
@@ -499,7 +507,7 @@ class XVectorSettings(_Section):
             "[results.md](../docs/results.md#exports)"
         ),
     )
-    trials: Annotated[Mapping[Name, PathText], _map_to("name to trial list")] = Field(
+    trials: Annotated[Mapping[Name, PathText], _map_to(MAPS["trials"])] = Field(
         {},
         description=(
             "map from a name to a list of trials (`label utt1 utt2`, or `utt1 utt2`), which are "

@@ -25,6 +25,8 @@ ENDED = "ended"
 WRITING_SECONDS = 5
 JOINING_SECONDS = 0.05
 SECONDS_BETWEEN_LOOKS = 1.0
+# Where there is no lock to read. Who wants to hold it is told why that is impossible.
+UNREADABLE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 def name_run() -> str:
@@ -123,8 +125,8 @@ class RunLock:
     def state(self) -> str:
         """Return who holds the lock or held it last, and whether that run came to its end."""
         try:
-            return self.path.read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
+            return self.path.read_text(encoding="utf-8", errors="replace").strip()
+        except UNREADABLE:
             return ""
 
     def holder(self) -> str:
@@ -138,7 +140,9 @@ class RunLock:
             self.root.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise XVectorsError(f"{self.root}: cannot be written to: {error.strerror}") from error
+            raise XVectorsError(
+                f"{error.filename}: cannot be written to: {error.strerror}"
+            ) from error
 
     def _try(self, kind: int) -> bool:
         """Take the lock if it is free, and tell whether that worked."""
@@ -203,7 +207,7 @@ class RunWatch:
 
 def _since(run: str) -> datetime:
     try:
-        return datetime.fromisoformat(run.rpartition(SINCE)[2])
+        return datetime.fromisoformat(run.rpartition(SINCE)[2]).astimezone()
     except ValueError:
         return datetime.fromtimestamp(0).astimezone()
 

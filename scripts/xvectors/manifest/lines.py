@@ -204,6 +204,8 @@ def _segment(times: dict[str, float]) -> Segment | None:
         return None
     if start is None or end is None:
         raise ManifestError("start= and end= belong together, one is missing")
-    if not 0 <= start < end < float("inf"):
+    if not start >= 0:
+        raise ManifestError(f"start={start:g}: must be 0 or more")
+    if not start < end < float("inf"):
         raise ManifestError(f"start={start:g} and end={end:g}: the end must come after the start")
     return Segment(start, end)

@@ -133,7 +133,7 @@ def _broken_references(xvector: XVectorSettings, to_be_made: Collection[str]) ->
     yield from _broken_trials(xvector)
     yield from _broken_exports(xvector)
     yield from _broken_model(xvector)
-    yield from _broken_folder(Path(xvector.save_path))
+    yield from _broken_folder(Path(xvector.save_path, xvector.spk_embed_tag))
     yield from _broken_classes(xvector)
 
 

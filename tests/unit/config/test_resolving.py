@@ -241,6 +241,10 @@ def test_words_from_the_command_line_are_read_as_what_they_stand_for():
         ({"toolkit": "kaldi"}, "xvector.toolkit: must be one of speechbrain"),
         ({"device": "gpu"}, "xvector.device: must be cpu, cuda, cuda:<number> or null, not 'gpu'"),
         ({"splits": []}, "xvector.splits: must name at least one"),
+        ({"splits": {"train": 1}}, "xvector.splits: must be a list, not {'train': 1}"),
+        ({"splits": None}, "xvector.splits: must be a list, not null"),
+        ({"exports": {"kaldi": True}}, "xvector.exports: must be a list, not {'kaldi': True}"),
+        ({"trials": ["a"]}, "xvector.trials: must be a map from name to trial list, not ['a']"),
         ({"splits": ["a/b"]}, "xvector.splits.0: must be letters, digits, '_', '.' or '-'"),
         ({"splits": ["train.failed"]}, f"{', '.join(RESERVED_ENDINGS)}, not 'train.failed'"),
         ({"manifest_paths": ["a"]}, "xvector.manifest_paths: must be a map"),
@@ -290,10 +294,30 @@ def test_all_bad_settings_are_named_at_once():
     assert len(str(error.value).splitlines()) == 3
 
 
-@pytest.mark.parametrize("section", [[], "text", 3])
+@pytest.mark.parametrize("section", [[], "text", 3, "${nowhere}"])
 def test_a_section_that_is_no_map(section):
-    with pytest.raises(ConfigError, match="xvector: must be a map"):
-        resolve_config({"xvector": section})
+    with pytest.raises(ConfigError, match=r"^my.yaml: xvector: (must be a map|Interpolation key)"):
+        resolve_config({"xvector": section}, "my.yaml")
+
+
+@pytest.mark.parametrize("name", ["xvectro", "xvektor", "Xvecotr", "x-vector", "vector"])
+def test_a_misspelt_section_is_refused(name):
+    with pytest.raises(ConfigError) as error:
+        resolve_config({name: {"batch_size": 3}}, "my.yaml")
+    assert str(error.value) == f"my.yaml: {name}: unknown section, did you mean xvector?"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"vectro": {"batch_size": 3}, "xvector": "${vectro}"},
+        {"vektor": {"size": 3}},
+        {"vektor": "x"},
+        {"model": {"batch_size": 3}},
+    ],
+)
+def test_a_section_of_the_users_own_is_not_taken_for_a_misspelt_one(raw):
+    resolve_config(raw)
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "libritts.yaml"])
@@ -317,6 +341,14 @@ def test_what_other_sections_hold_does_no_harm():
 def test_a_section_that_is_an_interpolation():
     config = resolve_config({"mine": {"batch_size": 3}, "xvector": "${mine}"})
     assert config.xvector.batch_size == 3
+
+
+@pytest.mark.parametrize("parallel", ["${unknown_resolver:1}", {"n_workers": "${nowhere}"}])
+def test_workers_are_only_resolved_if_they_are_needed(parallel):
+    raw = {"parallel": parallel, "xvector": {"n_shards": 3}}
+    assert resolve_config(raw).xvector.n_shards == 3
+    with pytest.raises(ConfigError, match=r"^my.yaml: parallel\.n_workers: "):
+        resolve_config({"parallel": parallel}, "my.yaml")
 
 
 def test_a_bad_number_of_workers_is_named_as_such():

@@ -15,6 +15,7 @@ from xvectors.files.run_lock import (
     RunWatch,
     command_line,
     current_command,
+    current_run,
     name_run,
 )
 
@@ -65,6 +66,26 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(XVectorsError, match="cannot be written to: Not a directory"):
         RunLock(tmp_path / "file" / "out").hold()
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"\xff\xfe\0", b"", b"a since 2026-01-01", b"a since 2026-01-01T00:00:00\nb"]
+)
+def test_rubbish_in_the_lock_file_is_in_nobodys_way(tmp_path, monkeypatch, rubbish):
+    monkeypatch.setenv(RUN_VARIABLE, "process 1 on a since 2026-11-29T00:00:00.000000+00:00")
+    lock = RunLock(tmp_path)
+    lock.path.write_bytes(rubbish)
+    RunWatch(tmp_path).check_start()
+    lock.hold(lock.state())
+    assert lock.state() == current_run()
+
+
+def test_a_folder_in_place_of_the_lock_file(tmp_path):
+    lock = RunLock(tmp_path)
+    lock.path.mkdir()
+    assert lock.state() == ""
+    with pytest.raises(XVectorsError, match=r"\.lock: cannot be written to: Is a directory"):
+        lock.hold("")
 
 
 def test_a_job_notices_when_the_next_run_begins(tmp_path):

@@ -76,6 +76,10 @@ def test_a_precision_that_a_toolkit_lacks(corpus, demo_encoder, monkeypatch):
         ({"pretrained_model": "tests"}, "xvector.pretrained_model: tests has no hyperparams.yaml"),
         ({"pretrained_model": None, "spk_embed_tag": "x"}, "XVectorProvider needs an encoder"),
         ({"save_path": "Makefile"}, "xvector.save_path: Makefile is not a directory"),
+        (
+            {"save_path": ".", "spk_embed_tag": "Makefile"},
+            "xvector.save_path: Makefile is not a directory",
+        ),
         ({"n_shards": {"dev": 2}}, "xvector.n_shards.dev: no such split"),
         (
             {"pretrained_model": "Makefile"},
