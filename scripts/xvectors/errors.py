@@ -2,6 +2,7 @@
 
 import errno
 import re
+from pathlib import Path
 
 # The end of a message about a problem outside the project, such as a full disk.
 FIX_AND_RERUN = "Fix this and rerun the same command. Finished work is kept"
@@ -110,6 +111,11 @@ class UtteranceError(XVectorsError):
     """
 
 
+def missing_or_damaged(path: Path) -> ShardError:
+    """Return the exception for a file of results that cannot be read."""
+    return ShardError(f"{path}: missing or damaged. Delete it and rerun the same command")
+
+
 def machine_problem(error: BaseException) -> str | None:
     """Return the problem of this machine that caused an exception, in a line, or None."""
     if isinstance(error, MemoryError):
@@ -123,6 +129,25 @@ def machine_problem(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError | ImportError) and MACHINE_MESSAGES.fullmatch(line):
         return line
     return None
+
+
+def explained(error: Exception) -> XVectorsError:
+    """Return an exception as an error that the user can fix.
+
+    That is one of this machine, or a file that this user may not read or write.
+
+    Raises:
+        Exception: The same exception, which is a defect.
+
+    """
+    if isinstance(error, XVectorsError):
+        return error
+    problem = machine_problem(error)
+    if isinstance(error, PermissionError):
+        problem = f"{error.filename}: {error.strerror}"
+    if problem is None:
+        raise error
+    return XVectorsError(f"{problem}. {FIX_AND_RERUN}")
 
 
 def first_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 import re
 import shutil
 
@@ -49,6 +50,22 @@ def test_questions_with_other_settings_change_nothing_and_take_no_lock(quick_don
             assert everything(quick_done.root / "out", quick_done.corpus) == before, question
             assert "another run" not in result.stdout
             assert "Traceback" not in result.stdout, result.stdout
+
+
+def test_records_that_may_not_be_read_are_named_in_a_line(quick_done):
+    # Root without these asks for permission like everybody.
+    setpriv = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    records = quick_done.out / ".shards"
+    records.chmod(0)
+    try:
+        result = quick_done.run_plain(
+            *(setpriv if os.geteuid() == 0 else []), *quick_done.command("-n")
+        )
+    finally:
+        records.chmod(0o755)
+    assert result.returncode != 0
+    assert "Traceback" not in result.stdout
+    assert "\nerror: out/tag/.shards/train.json: Permission denied. Fix this" in result.stdout
 
 
 def change_nothing(done):

@@ -3,7 +3,7 @@ import errno
 import pytest
 import torch
 
-from xvectors.errors import machine_problem
+from xvectors.errors import ConfigError, explained, machine_problem
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,17 @@ def test_a_gpu_error_of_the_toolkit_itself_is_recognised_by_its_type():
         pass
 
     assert machine_problem(Worse("odd")) == "odd"
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EACCES])
+def test_a_file_that_cannot_be_read_is_named(number):
+    assert str(explained(OSError(number, "away", "/a"))) == (
+        "/a: away. Fix this and rerun the same command. Finished work is kept"
+    )
+
+
+def test_an_error_of_the_users_stays_and_a_defect_is_raised():
+    error = ConfigError("wrong")
+    assert explained(error) is error
+    with pytest.raises(KeyError, match="a defect"):
+        explained(KeyError("a defect"))

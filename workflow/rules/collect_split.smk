@@ -11,7 +11,7 @@ rule collect_split:
         manifest=manifest_of,
         plan=layout.plan("{split}"),
         counted=counted_of,
-        markers=lambda wildcards: markers_of(wildcards.split),
+        markers=refusing(lambda wildcards: markers_of(wildcards.split)),
     output:
         table=layout.table("{split}"),
         failures=layout.failures("{split}"),

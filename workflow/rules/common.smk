@@ -38,6 +38,7 @@ def markers_of(split: str) -> list[str]:
     return [str(layout.marker(split, shard)) for shard in shards_of(split)]
 
 
+@refusing
 def all_markers(wildcards: Wildcards) -> list[str]:
     """Return the done-markers of all splits."""
     return [marker for split in settings.xvector.splits for marker in markers_of(split)]

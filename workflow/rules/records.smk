@@ -14,6 +14,7 @@ def is_made(path: str) -> bool:
     return any(rule.is_producer(path) for rule in workflow.rules)
 
 
+@refusing
 def force_stale_jobs(wildcards: Wildcards) -> list[str]:
     """Make Snakemake rerun the jobs whose records are stale. Returns no files."""
     if workflow.is_main_process:
@@ -23,6 +24,7 @@ def force_stale_jobs(wildcards: Wildcards) -> list[str]:
     return []
 
 
+@refusing
 def plan_of(wildcards: Wildcards) -> str:
     """Return the plan of a split. A job needs it, but its time does not matter."""
     plan = str(layout.plan(wildcards.split))
@@ -52,6 +54,7 @@ def shards_of(split: str) -> list[str]:
     return shard_names(n_shards)
 
 
+@refusing
 def counted_of(wildcards: Wildcards) -> list[str]:
     """Wait for a manifest that this run makes, after which other shards may be stale."""
     path = settings.xvector.manifest_paths[wildcards.split]

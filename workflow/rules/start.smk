@@ -2,13 +2,17 @@
 
 import gc
 import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.exceptions import WorkflowError
+from snakemake.iocontainers import Wildcards
 from omegaconf import OmegaConf
 from xvectors.config.layout import Layout
 from xvectors.config.resolving import resolve_config
-from xvectors.errors import XVectorsError, as_error_lines
+from xvectors.errors import XVectorsError, as_error_lines, explained
 from xvectors.run.python_path import share_package_with_jobs
 from xvectors.run.slurm_workarounds import work_around_slurm
 from xvectors.run.startup import start, start_job
@@ -24,12 +28,26 @@ given_by_hand = ["--config"] if workflow.config_settings.config else []
 config_files = ", ".join([*map(str, workflow.configfiles), *given_by_hand])
 
 
-def refuse(error: XVectorsError) -> WorkflowError:
+def refuse(error: Exception) -> WorkflowError:
     """End the run with an error's message, or return it as the error of a module."""
+    lines = as_error_lines(explained(error))
     # Snakemake would add the place in this file, which tells a user nothing.
     if not is_module:
-        sys.exit(as_error_lines(error))
-    return WorkflowError(as_error_lines(error))
+        sys.exit(lines)
+    return WorkflowError(lines)
+
+
+def refusing(function: Callable[[Wildcards], Any]) -> Callable[[Wildcards], Any]:
+    """Let an input function end the run with an error's message."""
+
+    @wraps(function)
+    def call(wildcards: Wildcards) -> Any:
+        try:
+            return function(wildcards)
+        except (XVectorsError, OSError) as error:
+            raise refuse(error) from None
+
+    return call
 
 
 def serve_steps(embeds_here: bool) -> None:
@@ -60,7 +78,7 @@ try:
     else:
         leave_server()
         settings = start_job(config, config_files, place)
-except XVectorsError as error:
+except (XVectorsError, OSError) as error:
     raise refuse(error) from None
 
 # The rules' paths, to which Snakemake adds a module's prefix itself.
@@ -86,7 +104,7 @@ onstart:
         if workflow.is_main_process:
             run.begin()
             serve_steps(run.records.n_shards_to_run() != 0)
-    except XVectorsError as error:
+    except (XVectorsError, OSError) as error:
         raise refuse(error) from None
 
 

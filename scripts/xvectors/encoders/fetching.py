@@ -37,9 +37,9 @@ def fetch_encoder(pretrained_model: str | None, description: Path) -> None:
             f"{source} is the folder that the encoder is copied to; give the original"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    description.unlink(missing_ok=True)
-    for path in list(folder.iterdir()):
-        if path.is_dir():
+    # The description goes first: without its files it would be wrong.
+    for path in sorted(folder.iterdir(), key=lambda one: one != description):
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()

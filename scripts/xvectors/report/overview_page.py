@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings
-from xvectors.errors import ShardError
+from xvectors.errors import missing_or_damaged
 from xvectors.files.atomic import parse_json, write_atomically
 from xvectors.files.run_lock import current_command
 from xvectors.report.page import render
@@ -91,7 +91,9 @@ def draw_overview(settings: Settings, shards: Mapping[str, Sequence[str]]) -> No
         "splits": [_split_line(settings, split, accounts[split]) for split in xvector.splits],
         "scores": SCORES,
         "trials": [
-            TrialsLine(name, layout.trials_page(name).name, _read(layout.error_rates(name)))
+            TrialsLine(
+                name, layout.trials_page(name).name, _read(layout.error_rates(name), "score")
+            )
             for name in xvector.trials
         ],
     }
@@ -101,7 +103,7 @@ def draw_overview(settings: Settings, shards: Mapping[str, Sequence[str]]) -> No
 
 def _encoder(settings: Settings, accounts: Mapping[str, list[Account]]) -> Encoder:
     layout = Layout.of(settings)
-    about = _read(layout.encoder_description)
+    about = _read(layout.encoder_description, "source", "revision", "fingerprint")
     found = [account for own in accounts.values() for _, account in own]
     files = [
         _account_file(layout, split, name) for split, own in accounts.items() for name, _ in own
@@ -147,19 +149,23 @@ def _split_line(settings: Settings, split: str, accounts: list[Account]) -> Spli
         hours=sum(totals.seconds) / SECONDS_PER_HOUR,
         n_failed=sum(1 for _ in read_failures(layout.failures(split))),
         n_excluded=None if excluded is None else sum(1 for _ in excluded),
-        n_suspects=_read(layout.labels_summary(split))["suspect"] if xvector.labels else None,
-        n_clusters=(
-            _read(layout.clusters_summary(split))["n_clusters"] if xvector.clusters else None
-        ),
+        n_suspects=_number(layout.labels_summary(split), "suspect") if xvector.labels else None,
+        n_clusters=_number(layout.clusters_summary(split), "n_clusters")
+        if xvector.clusters
+        else None,
         clusters=layout.clusters(split).name,
         times_real_time=median_speed(speeds(accounts)),
     )
 
 
-def _read(path: Path) -> Any:
+def _number(summary: Path, entry: str) -> int:
+    return int(_read(summary, entry)[entry])
+
+
+def _read(path: Path, *entries: str) -> dict[str, Any]:
+    """Return the content of a JSON file that must have some entries."""
     try:
-        return parse_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ShardError(
-            f"{path}: missing or damaged. Delete it and rerun the same command"
-        ) from error
+        content = parse_json(path.read_bytes())
+        return {**content, **{name: content[name] for name in entries}}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise missing_or_damaged(path) from error

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xvectors.errors import ShardError
+from xvectors.errors import ShardError, missing_or_damaged
 from xvectors.files.atomic import parse_json, replacing, write_atomically
 from xvectors.manifest.lines import numbered_lines
 from xvectors.manifest.reading import locate_audio
@@ -200,9 +200,7 @@ def read_suspects(table: Path) -> Iterator[Doubt]:
                 numbers = float(own), float(nearest), float(margin)
                 yield Doubt(utt_id, speaker_id, nearest_speaker, *numbers)
     except (OSError, ValueError) as error:
-        raise ShardError(
-            f"{table}: missing or damaged. Delete it and rerun the same command"
-        ) from error
+        raise missing_or_damaged(table) from error
 
 
 def _read_table(table: Path) -> Iterator[list[str]]:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xvectors.errors import missing_or_damaged
+from xvectors.files.atomic import parse_json
 from xvectors.results.tables import read_embedded, with_embeddings
 from xvectors.results.vectors import normalize_lengths
 from xvectors.storage.safetensors_file import write_vectors
@@ -50,11 +52,19 @@ def average_speakers(
 
 
 def read_speakers(path: Path) -> Speakers:
-    """Read a file written by `average_speakers`."""
+    """Read a file written by `average_speakers`.
+
+    Raises:
+        ShardError: It is missing or damaged.
+
+    """
     from safetensors import safe_open  # noqa: PLC0415 - rarely needed
 
-    with safe_open(path, framework="numpy") as file:
-        names = list(json.loads(file.metadata()["counts"]))
-        means = [file.get_tensor(name) for name in names]
-    shape = (len(means), len(means[0]) if means else 0)
-    return Speakers(names, np.reshape(means, shape))
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = list(parse_json(file.metadata()["counts"]))
+            means = [file.get_tensor(name) for name in names]
+        shape = (len(means), len(means[0]) if means else 0)
+        return Speakers(names, np.reshape(means, shape))
+    except Exception as error:  # a damaged file may make the library raise anything
+        raise missing_or_damaged(path) from error

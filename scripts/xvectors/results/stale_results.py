@@ -1,14 +1,22 @@
 """Results to make again although the embeddings have not changed."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from xvectors.config.layout import Layout
 from xvectors.results.espnet3 import is_linked
 from xvectors.results.exporting import is_kaldi_in_place
 from xvectors.results.labels import is_clean_of
-from xvectors.results.tables import has_sound_start
+from xvectors.results.tables import (
+    has_sound_start,
+    read_embedded,
+    read_excluded,
+    read_failures,
+)
 from xvectors.sharding.collected import is_whole
+
+Reader = Callable[[Path], Iterator[NamedTuple]]
 
 
 def stale_results(
@@ -21,7 +29,13 @@ def stale_results(
     """
     exports = set(exports)
     for split in splits:
-        if layout.table(split).exists() and not has_sound_start(layout.table(split)):
+        tables: dict[Path, Reader] = {
+            layout.table(split): read_embedded,
+            layout.failures(split): read_failures,
+            layout.excluded(split): read_excluded,
+        }
+        if any(path.exists() and not has_sound_start(read(path)) for path, read in tables.items()):
+            # All three are written together.
             yield layout.table(split)
         if layout.collected(split).exists() and not is_whole(layout.collected(split)):
             yield layout.collected(split)

@@ -116,15 +116,6 @@ def read_embedded(path: Path) -> Iterator[EmbeddedRow]:
             raise _damaged(place) from error
 
 
-def has_sound_start(path: Path) -> bool:
-    """Tell whether `read_embedded` can read a table's header and first row."""
-    try:
-        next(read_embedded(path), None)
-    except ShardError:
-        return False
-    return True
-
-
 def _is_inside(output: str) -> bool:
     """Tell whether a relative path stays in its folder."""
     if output.startswith("/"):
@@ -155,6 +146,15 @@ def read_excluded(path: Path) -> Iterator[ExcludedRow]:
             yield ExcludedRow(utt_id, wav_path, float(seconds))
         except ValueError as error:
             raise _damaged(place) from error
+
+
+def has_sound_start(rows: Iterator[NamedTuple]) -> bool:
+    """Tell whether the header and the first of the `rows` of a table above can be read."""
+    try:
+        next(rows, None)
+    except ShardError:
+        return False
+    return True
 
 
 def load_embedding(path: str) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from typing import Any
 from xvectors.config.layout import Layout
 from xvectors.config.resolving import resolve_config
 from xvectors.config.settings import Settings
-from xvectors.errors import FIX_AND_RERUN, XVectorsError, as_error_lines, machine_problem
+from xvectors.errors import as_error_lines, explained
 from xvectors.files.run_lock import RunLock
 
 logger = logging.getLogger("xvectors")
@@ -55,25 +55,21 @@ def script_log(path: str) -> Iterator[None]:
     try:
         logger.addHandler(_LogFile(path))
         yield
-    except XVectorsError as error:
-        for line in as_error_lines(error).splitlines():
-            logger.error("%s", line)
-        sys.exit(1)
     except KeyboardInterrupt:
         # The run says so itself.
         logger.removeHandler(to_terminal)
         logger.error("error: interrupted. Rerun the same command. Finished work is kept")
         sys.exit(1)
     except Exception as error:
-        problem = machine_problem(error)
-        if isinstance(error, PermissionError):
-            problem = f"{error.filename}: {error.strerror}"
-        if problem is not None:
-            logger.error("error: %s. %s", problem, FIX_AND_RERUN)
-            sys.exit(1)
-        logger.removeHandler(to_terminal)
-        logger.exception("failed")
-        raise
+        try:
+            lines = as_error_lines(explained(error)).splitlines()
+        except Exception:
+            logger.removeHandler(to_terminal)
+            logger.exception("failed")
+            raise
+        for line in lines:
+            logger.error("%s", line)
+        sys.exit(1)
 
 
 class _LogFile(logging.FileHandler):

@@ -21,7 +21,7 @@ from xvectors.config.layout import Layout, shard_names
 from xvectors.config.settings import Settings
 from xvectors.encoders.fetching import describes, read_fingerprint
 from xvectors.encoders.identity import collect_numerics
-from xvectors.errors import FIX_AND_RERUN, EncoderError, ManifestError, ShardError, machine_problem
+from xvectors.errors import EncoderError, ManifestError, ShardError
 from xvectors.manifest.reading import hash_manifest, locate_audio, read_manifest_once
 from xvectors.results.stale_results import stale_results
 from xvectors.sharding.index_shards import (
@@ -204,14 +204,6 @@ class _SplitReader:
         self._numerics = collect_numerics(settings)
 
     def read(self) -> SplitRecords:
-        try:
-            return self._find_stale()
-        except OSError as error:
-            if problem := machine_problem(error):
-                raise ShardError(f"{problem}. {FIX_AND_RERUN}") from error
-            raise
-
-    def _find_stale(self) -> SplitRecords:
         plan = read_plan(self._plan)
         stale = None
         if plan is not None and self._given in (None, plan.n_shards):

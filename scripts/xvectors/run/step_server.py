@@ -224,7 +224,8 @@ def _die_with(connection: socket.socket) -> None:
     flags = fcntl.fcntl(connection, fcntl.F_GETFL)
     fcntl.fcntl(connection, fcntl.F_SETFL, flags | os.O_ASYNC)
     if wait([connection], timeout=0):
-        sys.exit("the script has ended")
+        # Its user has interrupted it.
+        sys.exit(1)
 
 
 def _use_threads(n_threads: int) -> None:

@@ -1,6 +1,7 @@
 """The summary of a run: a line per split, and the utterances that failed."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,13 @@ def _results_of_split(
 def count_excluded(layout: Layout, split: str, plan: Plan) -> int:
     """Return the number of a split's excluded utterances.
 
-    It is the table's, or the plan's if the table was written before the plan.
+    It is the table's, or the plan's if the table was written before the plan or is damaged.
     """
     table = layout.excluded(split)
-    if not is_of_run(table, layout.plan(split).stat().st_mtime_ns):
-        return plan.n_excluded
-    return sum(1 for _ in read_excluded(table))
+    if is_of_run(table, layout.plan(split).stat().st_mtime_ns):
+        with suppress(ShardError):
+            return sum(1 for _ in read_excluded(table))
+    return plan.n_excluded
 
 
 def interruption(totals: Totals) -> str:

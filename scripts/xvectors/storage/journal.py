@@ -80,8 +80,11 @@ def read_journal(path: Path) -> Iterator[tuple[str, Row]]:
     A job that has put the rows into a pack removes the journal.
     """
     with suppress(FileNotFoundError), path.open("rb") as file:
+        n_bytes = path.stat().st_size
         while len(head := file.read(_RECORD.size)) == _RECORD.size:
             checksum, n_name, dim, packed = _RECORD.unpack(head)
+            if dim * NUMBER.itemsize > n_bytes:
+                return
             name = file.read(n_name)
             offset = file.tell()
             content = file.read(dim * NUMBER.itemsize)

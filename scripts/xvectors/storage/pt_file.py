@@ -12,6 +12,7 @@ import io
 import struct
 import zipfile
 import zlib
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -73,8 +74,9 @@ def stands_beside(path: Path) -> bool:
 
 
 def discard(path: Path) -> None:
-    """Remove a file and its provenance."""
-    path.unlink(missing_ok=True)
+    """Remove a file and its provenance. A folder of that name stays; whoever writes will say so."""
+    with suppress(IsADirectoryError):
+        path.unlink(missing_ok=True)
     _sidecar(path).unlink(missing_ok=True)
 
 

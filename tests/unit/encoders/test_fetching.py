@@ -26,6 +26,14 @@ def test_a_local_folder_becomes_a_copy_with_a_fingerprint(tmp_path, encoder):
     assert fingerprint_of(description.parent) == fingerprint_of(encoder)
 
 
+def test_a_folder_in_place_of_the_description_is_replaced(tmp_path, encoder):
+    description = tmp_path / ".encoder" / "encoder.json"
+    description.mkdir(parents=True)
+    assert not describes(description, str(encoder))
+    fetch_encoder(str(encoder), description)
+    assert describes(description, str(encoder))
+
+
 def test_fetching_again_leaves_nothing_of_the_earlier_encoder(tmp_path, encoder):
     description = tmp_path / ".encoder" / "encoder.json"
     (encoder / "extra").mkdir()

@@ -104,7 +104,11 @@ def test_the_page_is_small_without_the_charts_library(config):
     assert len(drawn(config)) < 20_000
 
 
-def test_a_missing_summary_is_named(config):
-    Layout.of(config).labels_summary("train").unlink()
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"null", b"\xff"])
+def test_a_missing_or_damaged_summary_is_named(config, content):
+    path = Layout.of(config).labels_summary("train")
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
     with pytest.raises(ShardError, match=r"train\.labels\.json: missing or damaged"):
         drawn(config)

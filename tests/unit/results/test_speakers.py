@@ -62,3 +62,11 @@ def test_embeddings_of_two_lengths(index, tmp_path):
     torch.save(torch.zeros(3), tmp_path / "a2.pt")
     with pytest.raises(ShardError, match=r"a2\.pt: holds 3 numbers, .*a1\.pt 2"):
         average_speakers(index, tmp_path / "s.safetensors", False, {})
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"\2\0\0\0\0\0\0\0{}"])
+def test_damaged_means_are_named(tmp_path, content):
+    path = tmp_path / "train.speakers.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ShardError, match=r"train\.speakers\.safetensors: missing or damaged"):
+        read_speakers(path)

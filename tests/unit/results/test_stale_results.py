@@ -1,7 +1,9 @@
+import pytest
+
 from xvectors.config.layout import Layout
 from xvectors.results.espnet3 import link_split
 from xvectors.results.stale_results import stale_results
-from xvectors.results.tables import write_embedded
+from xvectors.results.tables import write_embedded, write_excluded, write_failures
 from xvectors.sharding.collected import write_collected
 
 
@@ -15,6 +17,17 @@ def test_a_table_of_absolute_paths(tmp_path):
     write_embedded(layout.table("train"), [])
     assert found(layout) == []
     layout.table("train").write_text("utt_id\tspeaker_id\tpath\tseconds\na\ts\t/x/a.pt\t1.0\n")
+    assert found(layout) == [layout.table("train")]
+
+
+@pytest.mark.parametrize("name", ["failures", "excluded"])
+def test_damaged_tables_beside_a_sound_one(tmp_path, name):
+    layout = Layout(tmp_path)
+    write_embedded(layout.table("train"), [])
+    write_failures(layout.failures("train"), [])
+    write_excluded(layout.excluded("train"), [])
+    assert found(layout) == []
+    getattr(layout, name)("train").write_bytes(b"\xff rubbish")
     assert found(layout) == [layout.table("train")]
 
 

@@ -110,6 +110,8 @@ def test_excluded_utterances_are_counted(shards):
     assert ", 1 excluded, " in lines(shards)[0]
     os.utime(layout.excluded("train"), ns=(SINCE, SINCE))
     assert ", 6 excluded, " in lines(shards)[0]
+    layout.excluded("train").write_bytes(b"rubbish")
+    assert ", 6 excluded, " in lines(shards)[0]
 
 
 def test_shards_that_are_not_done_and_their_failures(shards):

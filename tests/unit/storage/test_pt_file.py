@@ -135,6 +135,12 @@ def test_stamping_a_runners_own_tensor_file(tmp_path):
     assert torch.equal(torch.load(path, weights_only=True)["pitch"], torch.ones(3))
 
 
+def test_a_folder_in_place_of_a_file_is_not_discarded(tmp_path):
+    (tmp_path / "a.pt").mkdir()
+    discard(tmp_path / "a.pt")
+    assert (tmp_path / "a.pt").is_dir()
+
+
 def test_stamping_another_kind_of_file(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.ones(3))
