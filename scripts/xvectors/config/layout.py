@@ -143,17 +143,21 @@ class Layout:
         """Return the note that a run has counted a split's shards after splitting its manifest."""
         return self.root / ".shards" / f"{split}.counted"
 
+    def shards(self, split: str) -> Path:
+        """Return the folder of a split's index shards and of what their jobs report."""
+        return self.root / ".shards" / split
+
     def index_shard(self, split: str, shard: str) -> Path:
         """Return the list of the utterances of a shard."""
-        return self.root / ".shards" / split / f"{shard}.json"
+        return self.shards(split) / f"{shard}.json"
 
     def excluded_shard(self, split: str) -> Path:
         """Return the list of the utterances that are in no shard."""
-        return self.root / ".shards" / split / f"{EXCLUDED}.json"
+        return self.shards(split) / f"{EXCLUDED}.json"
 
     def marker(self, split: str, shard: str) -> Path:
         """Return the done-marker of a shard."""
-        return self.root / ".shards" / split / f"{shard}.done"
+        return self.shards(split) / f"{shard}.done"
 
     def collected(self, split: str) -> Path:
         """Return the note that a split was collected, with a hash of its done-markers."""
@@ -161,11 +165,11 @@ class Layout:
 
     def unfinished(self, split: str, shard: str) -> Path:
         """Return the report of a shard job that ended without a marker: utterances failed."""
-        return self.root / ".shards" / split / f"{shard}.unfinished"
+        return self.shards(split) / f"{shard}.unfinished"
 
     def last_work(self, split: str, shard: str) -> Path:
         """Return the account of a shard's last job that embedded something."""
-        return self.root / ".shards" / split / f"{shard}.embedded"
+        return self.shards(split) / f"{shard}.embedded"
 
     @property
     def progress_files(self) -> Path:

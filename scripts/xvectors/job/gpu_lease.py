@@ -51,8 +51,8 @@ def processors_of_job(
 
     With GPUs, as many jobs run at once as `jobs_per_gpu` allows. Without, all `n_jobs` of the run,
     if their number is known. `n_cores` are the processors that Snakemake may use, None if it was
-    not told. Inside a Slurm job it counts all processors of the node, even those that the job does
-    not have.
+    not told. Inside a Slurm job, Snakemake counts all processors of the node, even those that the
+    job does not have.
     """
     given = int(os.environ.get("SLURM_CPUS_PER_TASK", n_cores or 1))
     n_processors = min(n_cores or 1, given)

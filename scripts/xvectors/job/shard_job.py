@@ -65,7 +65,7 @@ def embed_shard(settings: Settings, split: str, shard: str, started: float, thre
     """Embed the utterances of a shard that have no current embedding, then write its marker.
 
     The environment is built once, and not at all when nothing is missing. `started` is when the
-    process started, by ``time.monotonic``; `threads` is how many processors it may keep busy.
+    process started, by ``time.monotonic``; `threads` is how many processors the job may keep busy.
 
     Raises:
         ShardError: Utterances failed under ``on_error: fail``; the message names them. There

@@ -192,7 +192,7 @@ def collect_split(settings: Settings, split: str, shards: list[str]) -> None:
     folder = layout.embeddings(split)
     _discard_strays(folder, collection.outputs, provenance)
     _discard_packs(folder, shards, provenance)
-    for place in {layout.index_shard(split, "any").parent, *collection.folders}:
+    for place in {layout.shards(split), *collection.folders}:
         remove_leftovers(place)
     tables = (layout.table(split), layout.failures(split), layout.excluded(split))
     for path in (layout.plan(split), *tables):

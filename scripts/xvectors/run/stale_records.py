@@ -173,7 +173,7 @@ def redate_future_files(layout: Layout, splits: Iterable[str]) -> None:
     now = time.time_ns()
     folders = {layout.root, layout.encoder_folder}
     for split in splits:
-        folders |= {layout.plan(split).parent, layout.index_shard(split, "any").parent}
+        folders |= {layout.plan(split).parent, layout.shards(split)}
     for folder in filter(Path.is_dir, folders):
         for path in folder.iterdir():
             # A job of a run that was killed may be about to rename its temporary file.
@@ -253,7 +253,7 @@ class _SplitReader:
     def _preview(self) -> tuple[int | None, list[Path]]:
         """Return how many shards there will be, None if unknown, and which markers are stale."""
         given = self._given
-        earlier = EarlierShards(self._manifest, self._plan.with_suffix(""))
+        earlier = EarlierShards(self._manifest, self._layout.shards(self._split))
         if given is not None and not earlier:
             return given, []
         # Of a corpus that was split before, most durations are known.

@@ -23,7 +23,7 @@ MAX_SHARDS_SHOWN = 10
 
 
 def summarize(settings: Settings, run: str, seconds: float, since: int = 0) -> Iterator[str]:
-    """Yield the lines that tell what a run has done, in so many seconds.
+    """Yield the lines that tell what a run has done in `seconds`.
 
     The accounts of its jobs have its name, `run`. `since` is when it began, in nanoseconds by the
     clock of the output folder's file system.

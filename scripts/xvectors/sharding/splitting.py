@@ -69,7 +69,7 @@ def split_manifest(
     An unchanged index shard is not written again. Shards of another number are removed. The other
     arguments are those of `divide`.
     """
-    folder = layout.plan(split).with_suffix("")
+    folder = layout.shards(split)
     division = divide(manifest, n_shards, EarlierShards(manifest.path, folder), limits)
     folder.mkdir(parents=True, exist_ok=True)
     others = [EXCLUDED] if division.excluded else []

@@ -32,7 +32,7 @@ class PackedStorage(Storage):
     def __init__(self, folder: Path, shard: str, utt_ids: Iterable[str] = ()) -> None:
         """Take the folder of a split's packs, and the name of a shard with its utterances.
 
-        Without these only `path`, `check` and `version` work.
+        Without the utterances, only `path`, `check` and `version` work.
         """
         self.folder = folder
         self.shard = shard

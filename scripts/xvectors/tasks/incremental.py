@@ -1,7 +1,7 @@
 """Incremental work: skip the utterances whose embedding is current, and stamp new embeddings.
 
-A shard job and a runner that is used from Python share this. Each utterance is looked
-up once: its audio file's version, and its embedding.
+A shard job and a runner that is used from Python share this. Each utterance is looked up once: its
+audio file's version, and its embedding.
 """
 
 import logging
@@ -81,7 +81,10 @@ class OutputCheck:
         self._standings: dict[int, Standing] = {}
 
     def survey(self, indices: Iterable[int], n_threads: int) -> None:
-        """Find the indices without a current embedding. Threads read audio that may have moved."""
+        """Find the indices without a current embedding.
+
+        `n_threads` threads read the audio files that may have moved.
+        """
         moved: dict[int, _Answer] = {}
         versions = AudioVersions()
         for index in indices:

@@ -60,8 +60,8 @@ class Cohort:
 def score_trials(settings: Settings, name: str) -> Reports:
     """Score one of the configuration's trial lists, and write its scores and their summary.
 
-    That is error rates, or mean and quantiles for a list without labels. Returns a report on the
-    cosines, and with a cohort one on the normalized scores.
+    The summary has error rates, or mean and quantiles for a list without labels. Return a report on
+    the cosines, and with a cohort one on the normalized scores.
 
     Raises:
         TrialsError: Lines of the list are wrong, or name missing utterances.

@@ -138,6 +138,14 @@ def _spellings(utt_id: str) -> Iterator[str]:
         name = rest
 
 
+def _names(trials: Iterable[Trial]) -> set[str]:
+    return {name for trial in trials for name in (trial.utt1, trial.utt2)}
+
+
+def _all_spellings(names: Iterable[str]) -> set[str]:
+    return {spelling for name in names for spelling in _spellings(name)}
+
+
 def check_trials(paths: Iterable[Path], manifests: Sequence[Path]) -> None:
     """Check that the utterances of trial lists are in the manifests of all splits.
 
@@ -147,13 +155,7 @@ def check_trials(paths: Iterable[Path], manifests: Sequence[Path]) -> None:
 
     """
     lists = {path: read_trials(path) for path in paths}
-    spelled = {
-        spelling
-        for one in lists.values()
-        for trial in one
-        for name in (trial.utt1, trial.utt2)
-        for spelling in _spellings(name)
-    }
+    spelled = _all_spellings(_names(trial for one in lists.values() for trial in one))
     known = {utt_id for utt_id in _utt_ids(manifests) if utt_id in spelled}
     problems = []
     for path, one in lists.items():
@@ -204,8 +206,8 @@ def find_utterances(
         TrialsError: One line for every line whose utterance is in no split or in two splits.
 
     """
-    names = {name for trial in trials for name in (trial.utt1, trial.utt2)}
-    spelled = {spelling for name in names for spelling in _spellings(name)}
+    names = _names(trials)
+    spelled = _all_spellings(names)
     found: dict[str, EmbeddedRow] = {}
     left_out: set[str] = set()
     twice: set[str] = set()
