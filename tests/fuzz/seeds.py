@@ -13,7 +13,7 @@ import yaml
 
 from tests.support.containers import pack_ark, pack_audio_ark, pack_parquet, pack_tar
 from tests.support.encoded_audio import encode
-from xvectors.files.checksummed_json import dump_checksummed
+from xvectors.files.json_text import dump_checksummed
 
 from .targets import CORPUS_FILES, FILE_READERS, SUFFIXES
 

@@ -13,7 +13,6 @@ EXCEPTIONS = {
     "audio/sndfile.py": "tested with files of every kind, in test_reading.py",
     "encoders/ragged_rawnet.py": "tested with ESPnet's network, in espnet/test_ragged.py",
     "encoders/speechbrain/ragged_xvector.py": "tested against SpeechBrain, in test_encoder.py",
-    "storage/base.py": "an interface; the storages that have it are tested",
 }
 
 # Tests of several modules together.

@@ -15,7 +15,7 @@ from xvectors.audio.many_files import map_overlapped
 from xvectors.corpora.entries import Entry, LeftOut, list_files
 from xvectors.corpora.folders import path_expression
 from xvectors.errors import CorpusError, first_line
-from xvectors.files.atomic import parse_json
+from xvectors.files.json_text import parse_json
 
 logger = logging.getLogger(__name__)
 

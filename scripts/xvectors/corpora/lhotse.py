@@ -13,7 +13,7 @@ from xvectors.audio.signal import Segment
 from xvectors.config.paths import expand_path
 from xvectors.corpora.entries import Entry, read_lines
 from xvectors.errors import CorpusError
-from xvectors.files.atomic import parse_json
+from xvectors.files.json_text import parse_json
 
 # A cut covers its recording when no more than this is missing at either end.
 TOLERANCE_SECONDS = 1e-3

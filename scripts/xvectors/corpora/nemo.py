@@ -9,7 +9,7 @@ from xvectors.audio.signal import Segment
 from xvectors.config.paths import expand_path
 from xvectors.corpora.entries import Entry, LeftOut, read_lines
 from xvectors.errors import CorpusError
-from xvectors.files.atomic import parse_json
+from xvectors.files.json_text import parse_json
 
 # A segment from 0 covers its file when it ends no more than this before the file does.
 TOLERANCE_SECONDS = 1e-3

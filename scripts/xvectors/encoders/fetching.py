@@ -14,7 +14,8 @@ from xvectors.encoders.source import (
     unpacked,
 )
 from xvectors.errors import EncoderError
-from xvectors.files.atomic import parse_json, write_atomically
+from xvectors.files.atomic import write_atomically
+from xvectors.files.json_text import parse_json
 
 
 def fetch_encoder(pretrained_model: str | None, description: Path) -> None:

@@ -6,7 +6,7 @@ from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings
 from xvectors.config.toolkits import TOOLKITS, installed_version
 from xvectors.encoders.fetching import read_fingerprint
-from xvectors.files.checksummed_json import canonical_json
+from xvectors.files.json_text import canonical_json
 
 # Increase this, and all of `TOOLKIT_VERSIONS`, when all vectors change by more than rounding.
 NUMERICS_VERSION = 1

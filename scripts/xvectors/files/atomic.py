@@ -1,15 +1,12 @@
 """Files written whole or not at all."""
 
 import ctypes
-import hashlib
-import json
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from xvectors.errors import FIX_AND_RERUN, WriteError
 
@@ -77,38 +74,10 @@ def flush_to_disk(folder: Path) -> None:
         os.close(descriptor)
 
 
-def parse_json(content: bytes | str) -> Any:
-    """Parse JSON.
-
-    Raises:
-        ValueError: It is not JSON, or nested too deep for Python's parser.
-
-    """
-    try:
-        return json.loads(content)
-    except RecursionError as error:
-        raise ValueError("JSON that is nested too deep") from error
-
-
 def write_if_changed(path: Path, content: bytes) -> None:
     """Write `content` atomically unless `path` holds it already, which keeps its time."""
     if not path.is_file() or path.read_bytes() != content:
         write_atomically(path, content, durable=False)
-
-
-def hash_versions(paths: Iterable[Path]) -> str | None:
-    """Return a hash of files' sizes and times, None if one of them is missing.
-
-    Versions are compared for equality, never by age: clocks differ between machines, and jump.
-    """
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            status = os.stat(path)  # noqa: PTH116 - a fifth of the cost of Path.stat
-        except OSError:
-            return None
-        digest.update(b"%d %d\n" % (status.st_size, status.st_mtime_ns))
-    return digest.hexdigest()
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from xvectors.config.layout import Layout
 from xvectors.config.settings import Settings
 from xvectors.errors import missing_or_damaged
-from xvectors.files.atomic import parse_json, write_atomically
+from xvectors.files.atomic import write_atomically
+from xvectors.files.json_text import parse_json
 from xvectors.files.run_lock import current_command
 from xvectors.report.page import render
 from xvectors.report.sampling import add_up

@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.errors import ShardError, missing_or_damaged
-from xvectors.files.atomic import parse_json, replacing, write_atomically
+from xvectors.files.atomic import replacing, write_atomically
+from xvectors.files.json_text import parse_json
 from xvectors.manifest.lines import numbered_lines
 from xvectors.manifest.reading import locate_audio
 from xvectors.results.tables import read_embedded, with_embeddings, write_table

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.errors import missing_or_damaged
-from xvectors.files.atomic import parse_json
+from xvectors.files.json_text import parse_json
 from xvectors.results.tables import read_embedded, with_embeddings
 from xvectors.results.vectors import normalize_lengths
 from xvectors.storage.safetensors_file import write_vectors

@@ -9,7 +9,7 @@ from typing import Any
 from xvectors.config.layout import Layout, shard_names
 from xvectors.config.settings import Settings
 from xvectors.errors import ShardError
-from xvectors.files.atomic import parse_json
+from xvectors.files.json_text import parse_json
 from xvectors.results.tables import read_excluded
 from xvectors.run.progress_line import Totals, duration
 from xvectors.run.script_log import ERROR

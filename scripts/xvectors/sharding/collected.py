@@ -10,7 +10,7 @@ from pathlib import Path
 from xvectors.config.layout import Layout, shard_names
 from xvectors.errors import ShardError
 from xvectors.files.atomic import write_atomically
-from xvectors.files.checksummed_json import dump_checksummed, load_checksummed
+from xvectors.files.json_text import dump_checksummed, load_checksummed
 
 
 def write_collected(layout: Layout, split: str, shards: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from xvectors.audio.signal import Segment
 from xvectors.audio.versions import AudioVersions
 from xvectors.errors import ShardError
-from xvectors.files.checksummed_json import load_checksummed
+from xvectors.files.json_text import load_checksummed
 from xvectors.manifest.reading import locate_audio
 
 DIGITS = 32

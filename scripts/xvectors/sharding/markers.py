@@ -7,7 +7,7 @@ from typing import Any
 from xvectors.audio.versions import AudioVersion
 from xvectors.errors import ShardError
 from xvectors.files.atomic import write_atomically
-from xvectors.files.checksummed_json import dump_checksummed, load_checksummed
+from xvectors.files.json_text import dump_checksummed, load_checksummed
 
 
 @dataclass(frozen=True)

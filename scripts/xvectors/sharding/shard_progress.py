@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from xvectors.errors import WriteError
-from xvectors.files.atomic import parse_json, write_atomically
-from xvectors.files.checksummed_json import canonical_json
+from xvectors.files.atomic import write_atomically
+from xvectors.files.json_text import canonical_json, parse_json
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from xvectors.audio.opening import durations
 from xvectors.config.layout import EXCLUDED, Layout, shard_names
 from xvectors.errors import ShardError
 from xvectors.files.atomic import remove_leftovers, write_atomically, write_if_changed
-from xvectors.files.checksummed_json import dump_checksummed
+from xvectors.files.json_text import dump_checksummed
 from xvectors.manifest.reading import Manifest, locate_audio
 from xvectors.sharding.assignment import (
     NO_CONTAINER,

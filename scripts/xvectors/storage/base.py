@@ -1,6 +1,8 @@
 """The interface of storage: one file per embedding, or one pack per shard."""
 # ruff: noqa: B027 - methods for which files have nothing to do
 
+import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -92,3 +94,18 @@ class Storage(ABC):
     @abstractmethod
     def version(self, utt_ids: Iterable[str]) -> str | None:
         """Return a hash of the embeddings' versions, None if one is missing. Read none of them."""
+
+
+def hash_versions(paths: Iterable[Path]) -> str | None:
+    """Return a hash of files' sizes and times, None if one of them is missing.
+
+    Versions are compared for equality, never by age: clocks differ between machines, and jump.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            status = os.stat(path)  # noqa: PTH116 - a fifth of the cost of Path.stat
+        except OSError:
+            return None
+        digest.update(b"%d %d\n" % (status.st_size, status.st_mtime_ns))
+    return digest.hexdigest()

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xvectors.errors import first_line
-from xvectors.files.atomic import hash_versions
 from xvectors.storage import pt_file
-from xvectors.storage.base import Found, Storage
+from xvectors.storage.base import Found, Storage, hash_versions
 from xvectors.storage.provenance import Provenance, Standing, compare, digest_of
 
 if TYPE_CHECKING:

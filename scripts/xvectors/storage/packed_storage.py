@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xvectors.files.atomic import hash_versions
 from xvectors.storage import journal, packs
-from xvectors.storage.base import Found, Storage
+from xvectors.storage.base import Found, Storage, hash_versions
 from xvectors.storage.journal import Journal, read_journal
 from xvectors.storage.packs import Pack, Row, read_pack
 from xvectors.storage.provenance import Provenance, ProvenanceDigest, Standing, compare

@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 
 from xvectors.audio.signal import Decoded, Segment
 from xvectors.audio.versions import AudioVersion
-from xvectors.files.atomic import parse_json
-from xvectors.files.checksummed_json import canonical_json
+from xvectors.files.json_text import canonical_json, parse_json
 
 CONTENT = "content"
 # The entries that change when an audio file moves.

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvectors.errors import ExportError
-from xvectors.files.atomic import parse_json, replacing
+from xvectors.files.atomic import replacing
+from xvectors.files.json_text import parse_json
 
 # The library refuses longer ones.
 MAX_HEADER_BYTES = 100_000_000

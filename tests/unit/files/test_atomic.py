@@ -1,5 +1,4 @@
 import errno
-import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +6,6 @@ import pytest
 from xvectors.errors import WriteError
 from xvectors.files.atomic import (
     flush_to_disk,
-    hash_versions,
     remove_leftovers,
     replacing,
     write_atomically,
@@ -55,19 +53,3 @@ def test_a_file_system_is_flushed(tmp_path, monkeypatch):
         flush_to_disk(tmp_path / "none")
     monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: Path)  # as where there is no syncfs
     flush_to_disk(tmp_path)
-
-
-def test_the_hash_of_outputs_tells_sizes_and_times(tmp_path):
-    paths = [tmp_path / "a", tmp_path / "b"]
-    for path in paths:
-        path.write_bytes(b"abc")
-    before = hash_versions(paths)
-    assert before == hash_versions(paths)
-    status = paths[0].stat()
-    os.utime(paths[0], ns=(0, status.st_mtime_ns - 1))
-    assert hash_versions(paths) != before
-    paths[0].write_bytes(b"ab")
-    os.utime(paths[0], ns=(0, status.st_mtime_ns))
-    assert hash_versions(paths) != before
-    paths[0].unlink()
-    assert hash_versions(paths) is None

@@ -3,7 +3,7 @@ import pytest
 from xvectors.config.layout import Layout
 from xvectors.config.resolving import resolve_config
 from xvectors.files.atomic import write_atomically
-from xvectors.files.checksummed_json import dump_checksummed
+from xvectors.files.json_text import dump_checksummed
 from xvectors.run import cluster_resources
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from xvectors.errors import ShardError
-from xvectors.files.checksummed_json import dump_checksummed
+from xvectors.files.json_text import dump_checksummed
 from xvectors.sharding.index_shards import read_index_shard
 
 

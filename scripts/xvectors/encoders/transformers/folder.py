@@ -7,7 +7,7 @@ from typing import Any
 
 from xvectors.config.settings import Frontend
 from xvectors.errors import EncoderError, first_line
-from xvectors.files.atomic import parse_json
+from xvectors.files.json_text import parse_json
 
 ARCHITECTURES = ("WavLMForXVector", "UniSpeechSatForXVector", "Wav2Vec2ForXVector")
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"

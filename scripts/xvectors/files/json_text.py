@@ -1,10 +1,23 @@
-"""JSON that contains its own checksum, so that damage is noticed."""
+"""JSON, also with its own checksum inside, so that damage is noticed."""
 
 import hashlib
 import json
 from typing import Any
 
 _CHECKSUM_KEY = b',"sha256":"'
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: It is not JSON, or nested too deep for Python's parser.
+
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deep") from error
 
 
 def canonical_json(value: dict[str, Any]) -> bytes:
