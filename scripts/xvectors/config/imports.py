@@ -16,7 +16,7 @@ def import_class(name: str, key: str) -> Any:
     module_name, _, class_name = name.rpartition(".")
     try:
         return getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # a user's module may raise anything
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         raise ConfigError(
             f"{key}: cannot import {name!r} ({type(error).__name__}: {first_line(error)}); "
             "is its folder on PYTHONPATH?"

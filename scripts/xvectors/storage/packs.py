@@ -234,5 +234,9 @@ def files_named(folder: Path, name: re.Pattern[str]) -> dict[Path, str]:
         return {}
     with os.scandir(folder) as entries:
         # There may be millions of other files.
-        found = {entry.path: match[1] for entry in entries if (match := name.fullmatch(entry.name))}
+        found = {
+            entry.path: match[1]
+            for entry in entries
+            if (match := name.fullmatch(entry.name)) and entry.is_file()
+        }
     return {Path(path): found[path] for path in sorted(found)}

@@ -17,8 +17,9 @@ def test_a_class_that_cannot_be_imported_is_a_one_line_error_with_the_key(name):
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_module_that_raises_is_no_traceback(tmp_path, monkeypatch):
-    (tmp_path / "raising_module.py").write_text("raise RuntimeError('first\\nsecond')\n")
+@pytest.mark.parametrize("error", ["RuntimeError", "SystemExit"])
+def test_a_module_that_raises_is_no_traceback(tmp_path, monkeypatch, error):
+    (tmp_path / f"raising_{error}.py").write_text(f"raise {error}('first\\nsecond')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match=r"\(RuntimeError: first\)"):
-        import_class("raising_module.Runner", "xvector.runner")
+    with pytest.raises(ConfigError, match=rf"xvector.runner: .* \({error}: first\)"):
+        import_class(f"raising_{error}.Runner", "xvector.runner")
