@@ -35,6 +35,11 @@ def export_cosyvoice(table: Path, folder: Path) -> None:
     _save(speakers, folder / SPEAKERS)
 
 
+def is_complete(folder: Path) -> bool:
+    """Tell whether a folder has both files."""
+    return all((folder / name).is_file() for name in (UTTERANCES, SPEAKERS))
+
+
 def _save(content: Mapping[str, list[float]], path: Path) -> None:
     import torch  # noqa: PLC0415 - only needed for this format
 

@@ -18,6 +18,10 @@ from xvectors.storage.safetensors_file import write_vectors
 
 # Rows in memory at a time. Also a good size for readers.
 ROWS_PER_GROUP = 8192
+KALDI_FILES = (
+    *("xvector.ark", "xvector.scp", "spk_xvector.ark", "spk_xvector.scp"),
+    *("utt2spk", "spk2utt"),
+)
 
 
 def export_safetensors(table: Path, output: Path, metadata: Mapping[str, str]) -> None:
@@ -105,10 +109,12 @@ def export_kaldi(table: Path, speakers: Path, folder: Path) -> None:
 
 
 def is_kaldi_in_place(folder: Path) -> bool:
-    """Tell whether a folder's ``xvector.scp`` names the ``xvector.ark`` beside it.
+    """Tell whether a folder is complete, and its ``xvector.scp`` names its own ``xvector.ark``.
 
     After the folder was moved or copied, it does not.
     """
+    if not all((folder / name).is_file() for name in KALDI_FILES):
+        return False
     try:
         with (folder / "xvector.scp").open(encoding="utf-8") as file:
             first = next(file, None)

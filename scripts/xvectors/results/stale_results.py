@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xvectors.config.layout import Layout
+from xvectors.results.cosyvoice import is_complete
 from xvectors.results.espnet3 import is_linked
 from xvectors.results.exporting import is_kaldi_in_place
 from xvectors.results.labels import is_clean_of
@@ -22,7 +23,7 @@ Reader = Callable[[Path], Iterator[NamedTuple]]
 def stale_results(
     layout: Layout, splits: Iterable[str], exports: Iterable[str], labelled: Mapping[str, str]
 ) -> Iterator[Path]:
-    """Yield files and folders that are damaged or were made elsewhere.
+    """Yield files and folders that are damaged, incomplete or were made elsewhere.
 
     This reads only a few bytes of each and changes nothing. `labelled` are the manifests of the
     splits whose labels are checked.
@@ -42,6 +43,9 @@ def stale_results(
         kaldi = layout.kaldi(split)
         if "kaldi" in exports and kaldi.exists() and not is_kaldi_in_place(kaldi):
             yield kaldi
+        cosyvoice = layout.cosyvoice(split)
+        if "cosyvoice" in exports and cosyvoice.exists() and not is_complete(cosyvoice):
+            yield cosyvoice
         if "espnet3" in exports and layout.espnet3(split).exists() and not is_linked(layout, split):
             yield layout.espnet3(split)
         clean = layout.clean_manifest(split)

@@ -1,7 +1,10 @@
 import pytest
 
 from xvectors.config.layout import Layout
+from xvectors.results.cosyvoice import export_cosyvoice
 from xvectors.results.espnet3 import link_split
+from xvectors.results.exporting import export_kaldi
+from xvectors.results.speakers import average_speakers
 from xvectors.results.stale_results import stale_results
 from xvectors.results.tables import write_embedded, write_excluded, write_failures
 from xvectors.sharding.collected import write_collected
@@ -37,6 +40,22 @@ def test_archives_that_were_moved(tmp_path):
     (layout.kaldi("train") / "xvector.scp").write_text("a /elsewhere/xvector.ark:2\n")
     assert found(layout) == []
     assert found(layout, "kaldi") == [layout.kaldi("train")]
+
+
+def test_a_file_that_is_missing_in_an_exported_folder(tmp_path):
+    layout = Layout(tmp_path)
+    kaldi, cosyvoice = layout.kaldi("train"), layout.cosyvoice("train")
+    write_embedded(layout.table("train"), [])
+    average_speakers(layout.table("train"), layout.speakers("train"), False, {})
+    export_kaldi(layout.table("train"), layout.speakers("train"), kaldi)
+    export_cosyvoice(layout.table("train"), cosyvoice)
+    assert found(layout, "kaldi", "cosyvoice") == []
+    for folder in (kaldi, cosyvoice):
+        for path in sorted(folder.iterdir()):
+            content = path.read_bytes()
+            path.unlink()
+            assert found(layout, "kaldi", "cosyvoice") == [folder]
+            path.write_bytes(content)
 
 
 def test_a_link_that_is_gone(tmp_path):
