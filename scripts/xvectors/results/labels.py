@@ -17,7 +17,6 @@ import json
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from pathlib import Path
 from statistics import NormalDist
 from tempfile import TemporaryFile
@@ -31,6 +30,7 @@ from xvectors.files.atomic import replacing, write_atomically
 from xvectors.files.json_text import parse_json
 from xvectors.manifest.lines import numbered_lines
 from xvectors.manifest.reading import locate_audio
+from xvectors.results.duplicates import OFFSETS, find_duplicates, hash_cells
 from xvectors.results.tables import read_embedded, with_embeddings, write_table
 from xvectors.results.vectors import (
     Floats,
@@ -214,20 +214,24 @@ def _read_table(table: Path) -> Iterator[list[str]]:
 
 def read_labelled(embedded: Path, store: Any) -> Labelled:
     """Read a split's embeddings once, and keep them normalized in an open binary file."""
-    utt_ids, names, hashes = [], [], array("q")
+    utt_ids, names, lengths = [], [], array("d")
+    hashes = [array("q") for _ in OFFSETS]
     dim = 0
     for row, embedding in with_embeddings(read_embedded(embedded)):
         utt_ids.append(row.utt_id)
         names.append(row.speaker_id)
         dim = len(embedding)
-        digest = blake2b(embedding.astype("<f4").tobytes(), digest_size=8).digest()
-        hashes.append(int.from_bytes(digest, "little", signed=True))
-        store.write(normalize_lengths(embedding[None]).tobytes())
+        vector = normalize_lengths(embedding[None])[0]
+        lengths.append(float(np.linalg.norm(embedding)))
+        for of_grid, cell in zip(hashes, hash_cells(vector), strict=True):
+            of_grid.append(cell)
+        store.write(vector.tobytes())
     store.flush()
     speakers, labels = np.unique(np.array(names, dtype=object), return_inverse=True)
     shape = (len(utt_ids), dim)
     vectors = np.memmap(store, np.float32, "r", shape=shape) if dim else np.zeros(shape, np.float32)
-    duplicate_of = _first_of_same(np.asarray(hashes, dtype=np.int64))
+    cells = [np.asarray(of_grid, dtype=np.int64) for of_grid in hashes]
+    duplicate_of = find_duplicates(vectors, np.asarray(lengths), cells)
     return Labelled(utt_ids, list(speakers), labels.astype(np.int64), vectors, duplicate_of)
 
 
@@ -280,14 +284,6 @@ def judge(scores: Scores, threshold: Threshold) -> list[str]:
         suspect = scores.margin <= highest
     verdicts = np.where(np.isnan(scores.own), "single", np.where(suspect, "suspect", "ok"))
     return [str(verdict) for verdict in verdicts]
-
-
-def _first_of_same(hashes: Numbers) -> Numbers:
-    """Return, for each hash, the position of the first equal one, or -1 if it is the first."""
-    _, firsts, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    first = firsts[inverse].astype(np.int64)
-    first[first == np.arange(len(hashes))] = -1
-    return first
 
 
 def _score(
