@@ -2,6 +2,7 @@
 
 import logging
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -147,23 +148,27 @@ def _all_spellings(names: Iterable[str]) -> set[str]:
 
 
 def check_trials(paths: Iterable[Path], manifests: Sequence[Path]) -> None:
-    """Check that the utterances of trial lists are in the manifests of all splits.
+    """Check that each utterance of trial lists is in one of the manifests of all splits.
 
     Raises:
-        TrialsError: One line for every name that is in no manifest. The first line names the most
-            similar utterance.
+        TrialsError: One line for every name that is in no manifest or in several. The first line of
+            a missing one names the most similar utterance.
 
     """
     lists = {path: read_trials(path) for path in paths}
     spelled = _all_spellings(_names(trial for one in lists.values() for trial in one))
-    known = {utt_id for utt_id in _utt_ids(manifests) if utt_id in spelled}
+    known = Counter(utt_id for utt_id in _utt_ids(manifests) if utt_id in spelled)
     problems = []
     for path, one in lists.items():
         missing: dict[str, int] = {}
+        twice: dict[str, int] = {}
         for trial in one:
             for name in (trial.utt1, trial.utt2):
-                if known.isdisjoint(_spellings(name)):
+                meant = next((spelling for spelling in _spellings(name) if spelling in known), None)
+                if meant is None:
                     missing.setdefault(name, trial.line)
+                elif known[meant] > 1:
+                    twice.setdefault(name, trial.line)
         found = [
             f"{path}:{line}: {name} is in no split's manifest" for name, line in missing.items()
         ]
@@ -174,6 +179,7 @@ def check_trials(paths: Iterable[Path], manifests: Sequence[Path]) -> None:
             )
             if nearest is not None and _likeness(nearest, name) >= MIN_LIKENESS:
                 found[0] += f"; the most similar utterance is {nearest}"
+        found += [f"{path}:{line}: {name} is in two splits" for name, line in twice.items()]
         problems += _first_few(found, path)
     if problems:
         raise TrialsError("\n".join(problems))

@@ -130,6 +130,15 @@ def test_an_unknown_name_is_refused_with_the_nearest_utterance(tmp_path, manifes
     ]
 
 
+def test_an_utterance_of_two_splits_is_refused_before_any_job(tmp_path, manifest):
+    other = tmp_path / "valid.tsv"
+    other.write_text("plain\tother.wav\t\ts\n")
+    path = listed(tmp_path, "1 id1/a/00001.wav plain", "0 plain id2/b/00002.wav")
+    with pytest.raises(TrialsError) as error:
+        check_trials([path], [manifest, other])
+    assert str(error.value) == f"{path}:1: plain is in two splits"
+
+
 def test_an_utterance_of_another_folder_is_not_taken_for_it(tmp_path, manifest):
     path = listed(tmp_path, "1 id3/id1/a/00001.wav plain", "0 plain id2/b/00002.wav")
     with pytest.raises(TrialsError, match="id3-id1-a-00001 is in no split's manifest"):
