@@ -413,7 +413,8 @@ class XVectorSettings(_Section):
         description=(
             "jobs per split: `auto`, a number, or a map from split to these. It does not change "
             "vectors. `auto` depends on the hours of audio: one shard up to 10 minutes, 3 for an "
-            "hour, 8 for 10 hours, 25 for 100 hours, and one per 8 hours from 384 hours on"
+            "hour, 8 for 10 hours, 25 for 100 hours, and one per 8 hours from 384 hours on, but "
+            "no more than utterances"
         ),
     )
     on_error: Literal["fail", "skip"] = Field(

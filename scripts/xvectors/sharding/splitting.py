@@ -172,7 +172,9 @@ def divide(
     keys, seconds = listed.keys[included], listed.seconds[included]
     total = float(seconds.sum())
     if n_shards is None:
-        n_shards = automatic_shards(total + UNKNOWN_SECONDS * int((seconds == 0).sum()))
+        automatic = automatic_shards(total + UNKNOWN_SECONDS * int((seconds == 0).sum()))
+        # More shards than utterances would be empty: few are very long, or stated wrongly.
+        n_shards = max(1, min(automatic, len(included)))
     shards = assign_shards(
         keys, seconds, n_shards, earlier.keys(n_shards), listed.containers[included]
     )

@@ -148,6 +148,17 @@ def test_only_what_is_included_counts_for_the_number_of_shards(corpus, layout):
     assert excluded(layout) == {"alba_00": 4000.0}
 
 
+@pytest.mark.parametrize("n_utterances", [1, 3])
+def test_no_more_shards_than_utterances_are_chosen(tmp_path, n_utterances):
+    path = tmp_path / "train.tsv"
+    # A duration in samples, say.
+    lines = [f"utt{i}\tnone.wav\t\ts\tseconds=90000000\n" for i in range(n_utterances)]
+    path.write_text("".join(lines))
+    split_manifest(read_manifest(path), "train", None, Layout(tmp_path))
+    plan = read_plan(Layout(tmp_path).plan("train"))
+    assert plan.n_shards == n_utterances
+
+
 @pytest.mark.parametrize(("stated", "limits"), [(0.1, Limits(0.5)), (500, Limits(None, 100))])
 def test_a_wrong_duration_excludes_no_utterance(corpus, layout, stated, limits):
     lines = (corpus / "train.tsv").read_text().splitlines()
