@@ -43,6 +43,8 @@ def script_log(path: str) -> Iterator[None]:
     to_terminal = logging.StreamHandler(sys.stderr)
     # The run's progress line and summary tell what went well.
     to_terminal.setLevel(logging.WARNING)
+    # Tracebacks belong in the log.
+    to_terminal.addFilter(lambda record: not record.exc_info)
     # The progress line of the run may be where a terminal's cursor is.
     clear = CLEAR_LINE if sys.stderr.isatty() else ""
     to_terminal.setFormatter(logging.Formatter(f"{clear}%(message)s"))
@@ -64,7 +66,6 @@ def script_log(path: str) -> Iterator[None]:
         try:
             lines = as_error_lines(explained(error)).splitlines()
         except Exception:
-            logger.removeHandler(to_terminal)
             logger.exception("failed")
             raise
         for line in lines:

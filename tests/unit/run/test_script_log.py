@@ -6,6 +6,7 @@ import pytest
 
 from xvectors.errors import ShardError
 from xvectors.run.script_log import script_log
+from xvectors.tasks.incremental import failure_reason
 
 PROBLEMS = [
     (MemoryError(), "out of memory"),
@@ -54,6 +55,15 @@ def test_a_defect_leaves_its_traceback_in_the_log(tmp_path, error):
     with pytest.raises(type(error)), script_log(str(tmp_path / "a.log")):
         raise error
     assert "Traceback" in (tmp_path / "a.log").read_text()
+
+
+def test_an_utterance_that_fails_unexpectedly_leaves_its_traceback_in_the_log_alone(
+    tmp_path, capsys
+):
+    with script_log(str(tmp_path / "a.log")):
+        assert failure_reason(KeyError("speaker")) == "KeyError: 'speaker'"
+    assert capsys.readouterr().err == ""
+    assert "KeyError: 'speaker'" in (tmp_path / "a.log").read_text()
 
 
 def test_a_log_on_a_full_disk_costs_its_lines_alone(tmp_path, capsys):
