@@ -66,7 +66,7 @@ fuzz: $(VENV)/.dev $(VENV)/.fuzz
 audio-table: $(VENV)/.dev
 	python -m tests.benchmark.audio_table
 
-# Speed, memory and exactness against SpeechBrain's own ways; about an hour on two idle cores.
+# Speed, memory and exactness against SpeechBrain's own ways; 45 minutes on two idle cores.
 benchmark: $(VENV)/.dev
 	python tests/benchmark/run.py --output docs/measurements/benchmark-cpu.json
 	python tests/benchmark/picture.py docs/measurements/benchmark-cpu.json docs/measurements/benchmark-cpu.svg
