@@ -39,8 +39,8 @@ ESPNET3_SECTIONS = {
 }
 # The defaults of ESPnet3's own templates, for a recipe's file that is given without a template.
 ESPNET3_DEFAULTS = {"toolkit": "espnet", "pretrained_model": "espnet/voxcelebs12_rawnet3"}
-# Similarity to "xvector" from which a section's name counts as misspelt, and that of a section that
-# holds settings, where there is no other.
+# Similarity to "xvector" from which a section's name counts as misspelt. The second one is for a
+# section that holds settings, in a file without `xvector`.
 LIKENESS = 0.9
 LIKENESS_WITH_SETTINGS = 0.7
 

@@ -25,7 +25,7 @@ ENDED = "ended"
 WRITING_SECONDS = 5
 JOINING_SECONDS = 0.05
 SECONDS_BETWEEN_LOOKS = 1.0
-# Where there is no lock to read. Who wants to hold it is told why that is impossible.
+# Errors for which reading finds no lock. Taking the lock then fails, and says why.
 UNREADABLE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
