@@ -35,3 +35,8 @@ def test_they_are_used_where_they_are_faster(monkeypatch, is_faster):
     assert (prepack_if_faster(torch.ones(2, 3)) is not None) == is_faster
     prepacked_module.is_faster.cache_clear()
     assert prepack_if_faster(torch.empty(2, 3, device="meta")) is None
+
+
+def test_in_bfloat16_they_are_always_used():
+    weight = torch.ones(2, 3, dtype=torch.bfloat16)
+    assert (prepack_if_faster(weight) is None) == (prepack(weight) is None)
